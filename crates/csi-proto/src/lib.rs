@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The wire: CSI, the kubelet's plugin registration, and `dotmesh.node.v1`, as tonic code. No logic.
+
+macro_rules! generated {
+    ($package:literal) => {
+        #[expect(
+            missing_docs,
+            reason = "generated from the .proto files, which carry the text"
+        )]
+        mod generated {
+            tonic::include_proto!($package);
+        }
+        pub use generated::*;
+    };
+}
+
+/// The Container Storage Interface, version 1.12 (`csi.v1`).
+pub mod csi {
+    generated!("csi.v1");
+}
+
+/// The kubelet's plugin registration, v1.
+pub mod registration {
+    generated!("pluginregistration");
+}
+
+/// What operator and csi-node say to each other (`dotmesh.node.v1`).
+pub mod node {
+    generated!("dotmesh.node.v1");
+}

@@ -1,1 +1,10 @@
-//! Placeholder.
+//! Dots, branches and commits as values: ids, names, references, history.
+//!
+//! Pure: no async, no I/O, no clock, no randomness; knows neither Kubernetes nor ZFS.
+
+pub mod handle;
+pub mod history;
+pub mod id;
+pub mod name;
+pub mod reference;
+pub mod size;

@@ -1,0 +1,117 @@
+//! The CSI volume handle: (version, Dot id, volume id, claim UID).
+//!
+//! One per PersistentVolume and never shared. What the claim follows is not in it but in its attachment.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::id::{ClaimUid, DotId, VolumeId};
+
+/// CSI asks for ids of at most 128 bytes ("Size Limits").
+pub const MAX_LEN: usize = 128;
+
+const VERSION: &str = "1";
+const LEN: usize = VERSION.len() + 3 * (1 + DotId::LEN);
+const _: () = assert!(LEN <= MAX_LEN);
+
+/// A parsed volume handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Handle {
+    /// The Dot that holds the data.
+    pub dot: DotId,
+    /// Which of its volumes.
+    pub volume: VolumeId,
+    /// The claim that the handle was made for.
+    pub claim: ClaimUid,
+}
+
+/// The text is no handle of ours: delete treats it as gone, everything else as not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHandle {
+    /// Not of the form `1.<dot>.<volume>.<claim>`.
+    #[error("not a volume handle of this driver")]
+    Malformed,
+    /// Written by a newer version of the driver.
+    #[error("a volume handle of an unknown version")]
+    UnknownVersion,
+}
+
+impl fmt::Display for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{VERSION}.{}.{}.{}", self.dot, self.volume, self.claim)
+    }
+}
+
+impl FromStr for Handle {
+    type Err = InvalidHandle;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHandle> {
+        if text.len() > MAX_LEN {
+            return Err(InvalidHandle::Malformed);
+        }
+        let parts: Vec<&str> = text.split('.').collect();
+        let (version, rest) = parts.split_first().ok_or(InvalidHandle::Malformed)?;
+        if version.is_empty() || !version.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(InvalidHandle::Malformed);
+        }
+        if *version != VERSION {
+            return Err(InvalidHandle::UnknownVersion);
+        }
+        let &[dot, volume, claim] = rest else {
+            return Err(InvalidHandle::Malformed);
+        };
+        let malformed = |_| InvalidHandle::Malformed;
+        Ok(Self {
+            dot: dot.parse().map_err(malformed)?,
+            volume: volume.parse().map_err(malformed)?,
+            claim: claim.parse().map_err(malformed)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: &str = "0c5a6f6e-1111-4222-8333-444455556666";
+
+    #[test]
+    fn a_handle_survives_the_round_trip() {
+        let handle = Handle {
+            dot: A.parse().unwrap(),
+            volume: A.parse().unwrap(),
+            claim: A.parse().unwrap(),
+        };
+        assert_eq!(handle.to_string().len(), LEN);
+        assert_eq!(handle.to_string().parse(), Ok(handle));
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_nonsense() {
+        assert_eq!(
+            format!("2.{A}.{A}").parse::<Handle>(),
+            Err(InvalidHandle::UnknownVersion)
+        );
+        for wrong in [
+            "",
+            ".",
+            "1",
+            "x.y",
+            &format!("1.{A}.{A}"),
+            &format!("1.{A}.{A}.{A}.{A}"),
+            &format!("1.{A}.{A}.../.."),
+        ] {
+            assert_eq!(wrong.parse::<Handle>(), Err(InvalidHandle::Malformed), "{wrong:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_accepts_only_its_own_spelling(text in "\\PC{0,140}") {
+            if let Ok(handle) = text.parse::<Handle>() {
+                prop_assert_eq!(handle.to_string(), text);
+            }
+        }
+    }
+}
