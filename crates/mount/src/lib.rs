@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Mounts: the trait [`Mount`], the Linux one ([`LinuxMount`], by system calls, without a mount program), and the
+//! stateful [`FakeMount`]. [`contract`] is one suite of sequences that runs on both.
+//!
+//! Truth is the kernel's mount table: what is mounted where is read from there each time and never remembered. This
+//! crate must not know what the mounted datasets are for, and runs no `zfs` command.
+
+pub mod mountinfo;
+
+mod api;
+mod error;
+
+pub use api::{FsUsage, Mount, ZfsMount};
+pub use error::{MountError, MountErrorKind};
+pub use mountinfo::{MountEntry, MountTable};

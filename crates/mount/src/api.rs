@@ -1,0 +1,82 @@
+//! The trait that mounts and looks at mounts.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use crate::{MountError, MountTable};
+
+/// A native ZFS filesystem to mount, whose `mountpoint` is `legacy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZfsMount {
+    /// The dataset (`pool/a/b`) or snapshot (`pool/a/b@c`, then `readonly` must be set).
+    pub source: String,
+    /// An existing folder that is not a symbolic link.
+    pub target: PathBuf,
+    /// Mount the whole filesystem read-only. It cannot be mounted again read-write elsewhere before OpenZFS 2.4.3; for
+    /// a read-only view of one user take a read-only bind of a read-write mount.
+    pub readonly: bool,
+    /// Comma-separated options for the filesystem, as an SELinux `context=…`; mostly empty.
+    pub options: String,
+}
+
+/// How full a filesystem is (`statfs(2)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FsUsage {
+    /// Bytes in all: for a ZFS filesystem, its quota or what it has and could get.
+    pub total_bytes: u64,
+    /// Bytes an unprivileged process may still write.
+    pub available_bytes: u64,
+    /// Bytes used.
+    pub used_bytes: u64,
+    /// Inodes in all.
+    pub total_inodes: u64,
+    /// Inodes that may still be made.
+    pub free_inodes: u64,
+}
+
+/// Mounts of this process' mount namespace.
+///
+/// Paths are absolute and without `.` and `..`. A path any of whose components below the root is a symbolic link is
+/// refused by everything that makes or changes something ([`crate::MountErrorKind::SymbolicLink`]), for who can write
+/// to a folder above a target could otherwise lead us elsewhere.
+///
+/// Every call has a deadline: a path on a suspended pool or a dead server blocks for ever in the kernel, then the call
+/// fails with [`crate::MountErrorKind::Timeout`] and its thread is left behind.
+pub trait Mount: Send + Sync + 'static {
+    /// Mounts a ZFS filesystem and verifies in the mount table that the target shows exactly it; when it does not, the
+    /// new mount is taken away again ([`crate::MountErrorKind::WrongSource`]). A target that is a mount point already is
+    /// refused ([`crate::MountErrorKind::AlreadyMounted`]), a target with something in it too
+    /// ([`crate::MountErrorKind::NotEmpty`]): callers look first.
+    fn mount_zfs(&self, mount: &ZfsMount) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Shows the folder `source` at `target` too, and verifies it. With `readonly`, the target alone is read-only,
+    /// from the moment it can be seen. Refuses targets as [`Mount::mount_zfs`] does.
+    fn bind(&self, source: &Path, target: &Path, readonly: bool)
+    -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Makes an existing bind read-only or read-write again, leaving other mounts of the filesystem alone.
+    fn remount_bind(&self, target: &Path, readonly: bool) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Takes away the uppermost mount at `target`. Lazily, it goes from the tree at once and from the kernel when
+    /// nobody uses it. [`crate::MountErrorKind::NotMounted`] when nothing is mounted there. Never follows a link and
+    /// never touches the filesystem, which may be dead.
+    fn unmount(&self, target: &Path, lazy: bool) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// The mount table now.
+    fn list(&self) -> impl Future<Output = Result<MountTable, MountError>> + Send;
+
+    /// How full the filesystem at this path is.
+    fn statfs(&self, path: &Path) -> impl Future<Output = Result<FsUsage, MountError>> + Send;
+
+    /// Makes a folder (mode 0750) and those above it that are missing. One that is there already is fine.
+    fn make_dir(&self, path: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Removes an empty folder that is no mount point; never what is in it. One that is not there is fine.
+    fn remove_dir(&self, path: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Whether the folder has nothing in it.
+    fn is_empty_dir(&self, path: &Path) -> impl Future<Output = Result<bool, MountError>> + Send;
+
+    /// Writes out everything that is dirty on the filesystem at this path.
+    fn syncfs(&self, path: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
+}

@@ -1,0 +1,120 @@
+//! The trait that does things to pools and datasets.
+//!
+//! What is *not* here is as deliberate as what is: no `destroy -r` of datasets, no `-R`, no `-f`, no `promote`, no
+//! `rename`, no `rollback -r`, no `zpool destroy`.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::{
+    CloneRequest, CommandCounts, CreateRequest, DatasetName, GetRequest, Hold, HoldTag, ImportRequest, ImportablePool,
+    ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row, SnapName, SnapshotName,
+    Versions, ZfsError,
+};
+
+/// Pools and datasets of one host. Each function is one process, except that an answer "does not exist" is confirmed
+/// by one more look at the pool.
+///
+/// Errors are typed by [`crate::ErrorKind`]. Only [`crate::ErrorKind::DatasetNotFound`] and
+/// [`crate::ErrorKind::SnapshotNotFound`] mean that something is absent: they are returned only when the pool was
+/// imported before and after the question. After [`crate::ErrorKind::Timeout`] an effect may or may not have happened.
+pub trait Zfs: Send + Sync + 'static {
+    /// The releases of programs and kernel module. Fails with [`crate::ErrorKind::ModuleMissing`] when there is no module.
+    fn version(&self) -> impl Future<Output = Result<Versions, ZfsError>> + Send;
+
+    /// Creates a pool. Never by force: a device that is in use is refused.
+    fn pool_create(&self, spec: &PoolSpec) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Imports a pool without mounting anything.
+    fn pool_import(&self, request: &ImportRequest) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// The pools that could be imported from these folders, files or devices (empty: the host's devices).
+    fn pools_importable(
+        &self,
+        search: &[std::path::PathBuf],
+    ) -> impl Future<Output = Result<Vec<ImportablePool>, ZfsError>> + Send;
+
+    /// An imported pool's identity and state; [`crate::ErrorKind::PoolMissing`] when none of that name is imported.
+    fn pool_get(&self, pool: &PoolName) -> impl Future<Output = Result<PoolStatus, ZfsError>> + Send;
+
+    /// Exports a pool; it is busy while something of it is mounted or open.
+    fn pool_export(&self, pool: &PoolName) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Creates a filesystem or volume.
+    fn create(&self, request: &CreateRequest) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Makes a clone.
+    fn clone_snapshot(&self, request: &CloneRequest) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Takes all these snapshots in one transaction, all or none, each with all these user properties, and returns
+    /// when they are on stable storage. At most one per dataset, all of one pool.
+    fn snapshot(
+        &self,
+        snapshots: &[SnapshotName],
+        properties: &Properties,
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Holds the snapshots of this name on the dataset and everything below it, in one transaction.
+    fn hold_recursive(
+        &self,
+        tag: &HoldTag,
+        snapshot: &SnapshotName,
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Releases what [`Zfs::hold_recursive`] holds, in one transaction.
+    fn release_recursive(
+        &self,
+        tag: &HoldTag,
+        snapshot: &SnapshotName,
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Destroys exactly this filesystem or volume, which must have no children, snapshots or clones.
+    ///
+    /// Beware: `zfs destroy` itself unmounts a filesystem whose mount the program sees and nobody uses. Callers look at
+    /// the mount table first.
+    fn destroy_dataset(&self, dataset: &DatasetName) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Destroys these snapshots of one dataset, or marks those with holds or clones to vanish with the last of them.
+    /// Those that are absent are skipped; when all are, it is [`crate::ErrorKind::SnapshotNotFound`]. One that is
+    /// mounted or being sent fails all.
+    fn destroy_snapshots_deferred(
+        &self,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// The same for the snapshots of this name on the dataset and everything below it, in one transaction. Touches no
+    /// clone and no dataset.
+    fn destroy_snapshot_deferred_recursive(
+        &self,
+        snapshot: &SnapshotName,
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Puts a dataset back to its newest snapshot; [`crate::ErrorKind::NewerSnapshots`] when this is not the newest.
+    fn rollback_to_newest(&self, snapshot: &SnapshotName) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Sets several properties in one command; user properties in one transaction.
+    fn set(&self, dataset: &DatasetName, properties: &Properties) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Removes a dataset's own value of a property, so that the inherited or default one shows.
+    fn inherit(&self, dataset: &DatasetName, property: &PropName) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Lists datasets and snapshots with some columns.
+    fn list(&self, request: &ListRequest) -> impl Future<Output = Result<Vec<Row>, ZfsError>> + Send;
+
+    /// Reads properties with their sources.
+    fn get(&self, request: &GetRequest) -> impl Future<Output = Result<Vec<PropertyRow>, ZfsError>> + Send;
+
+    /// The holds on these snapshots.
+    fn holds(&self, snapshots: &[SnapshotName]) -> impl Future<Output = Result<Vec<Hold>, ZfsError>> + Send;
+
+    /// Bytes written to a dataset since that snapshot of it, or since its newest.
+    fn written(
+        &self,
+        dataset: &DatasetName,
+        since: Option<&SnapName>,
+    ) -> impl Future<Output = Result<u64, ZfsError>> + Send;
+
+    /// What was run so far, shared.
+    fn counts(&self) -> Arc<CommandCounts>;
+}
