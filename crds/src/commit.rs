@@ -1,0 +1,120 @@
+//! Kind Commit: all volumes of one branch at one instant.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// What a person asks of a Commit. All of it is decided at creation.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[kube(
+    group = "dotmesh.io",
+    version = "v1alpha1",
+    kind = "Commit",
+    namespaced,
+    status = "CommitStatus",
+    category = "dotmesh",
+    selectable = ".spec.dot",
+    doc = "A Commit is an atomic, crash-consistent snapshot of all volumes of a branch at one instant, taken without stopping anything. It never changes.",
+    printcolumn(name = "Dot", type_ = "string", json_path = ".spec.dot"),
+    printcolumn(name = "Branch", type_ = "string", json_path = ".status.branch"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".spec.message"),
+    printcolumn(name = "Reason", type_ = "string", priority = "1", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Id", type_ = "string", priority = "1", json_path = ".status.id"),
+    printcolumn(name = "Parent", type_ = "string", priority = "1", json_path = ".status.parent"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("a Commit's name has at most 63 lower-case letters, digits and '-'"),
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a Commit cannot be changed; make another one"))]
+pub struct CommitSpec {
+    /// The Dot, by the name of its object in the same namespace.
+    #[schemars(length(min = 1, max = 55))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("dot is the name of a Dot object")
+    )]
+    pub dot: String,
+    /// The branch to commit, by its name within the Dot. Absent: the one that is checked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub branch: Option<String>,
+    /// What this state is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16384))]
+    pub message: Option<String>,
+    /// Who made it, as in git: what people claim, for example "Ada <ada@example.com>".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub author: Option<String>,
+    /// Anything else worth remembering with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
+    #[x_kube(
+        validation = Rule::new("self.all(key, key.size() >= 1 && key.size() <= 253)").message("metadata's keys have 1 to 253 characters")
+    )]
+    pub metadata: BTreeMap<String, MetadataValue>,
+}
+
+/// A value of a Commit's metadata.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(transparent)]
+pub struct MetadataValue(#[schemars(length(max = 4096))] pub String);
+
+/// What the operator last saw and did.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Identifies the Commit for ever and on every cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The branch that was committed, by its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The head that the snapshots are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// The node whose pool holds the snapshots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Id of the commit before this one; absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The instant of the snapshots (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<String>,
+    /// The pool's transaction group of the snapshots; orders the commits of one head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub createtxg: Option<i64>,
+    /// The volumes, each with its snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub volumes: Vec<CommitVolume>,
+    /// `Ready`, with the reason and a message for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A volume's snapshot.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitVolume {
+    /// The volume's name.
+    pub name: String,
+    /// The volume's id.
+    pub id: String,
+    /// GUID of the snapshot, decimal. It never changes.
+    pub guid: String,
+    /// Data reachable through the snapshot, in bytes.
+    pub referenced_bytes: i64,
+    /// Data written since the snapshot before it, in bytes.
+    pub written_bytes: i64,
+}

@@ -1,0 +1,82 @@
+//! Conditions: one type, `Ready`, with reasons from one enum, so that `kubectl wait` and kstatus understand every kind.
+
+/// A condition as Kubernetes defines it (`metav1.Condition`).
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// The condition that every kind has.
+pub const READY: &str = "Ready";
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Why a condition is as it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Reason {
+            /// All reasons.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// As written in conditions and events (CamelCase).
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Everything asked for is there.
+    Ready,
+    /// Work is under way.
+    Progressing,
+    /// A Dot that no pod has been scheduled for yet.
+    WaitingForFirstPod,
+    /// A Dot whose volumes are not known yet: no list in its spec, no claim so far.
+    NoVolumes,
+    /// The Dot that is named does not exist.
+    DotNotFound,
+    /// The Branch that is named does not exist.
+    BranchNotFound,
+    /// The volume that is named is not one of the Dot's.
+    VolumeNotFound,
+    /// Another claim holds this volume of this branch.
+    VolumeHeld,
+    /// The Dot, branch or volume exists but is not ready.
+    NotReady,
+    /// The reference names no commit.
+    ReferenceNotFound,
+    /// Another Branch of the Dot has this name.
+    NameTaken,
+    /// A field's value cannot be used.
+    Invalid,
+    /// An object with the name that is needed belongs to somebody else.
+    Conflict,
+    /// The node has no Pool, or it is not usable.
+    PoolUnavailable,
+    /// The pool's GUID is not the one that is known.
+    PoolForeign,
+    /// No space left.
+    OutOfSpace,
+    /// OpenZFS is missing on the node or too old to be safe.
+    ZfsUnsupported,
+    /// The node does not answer.
+    NodeUnreachable,
+    /// Deletion waits for claims or pods, named in the message.
+    InUse,
+    /// Deletion is under way.
+    Deleting,
+    /// Data that should be there is not in the known pool.
+    DataMissing,
+    /// Something failed that is tried again.
+    Error,
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,129 @@
+//! Kind Dot: a repository of live data, one or more volumes that pods mount.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// What a person asks of the Dot. Claims may add to it; the operator never writes here.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[kube(
+    group = "dotmesh.io",
+    version = "v1alpha1",
+    kind = "Dot",
+    namespaced,
+    status = "DotStatus",
+    category = "dotmesh",
+    doc = "A Dot is a repository of live data: one or more volumes that pods mount, with commits and branches. It lies on one node's pool.",
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
+    printcolumn(name = "Checkout", type_ = "string", json_path = ".status.checkout"),
+    printcolumn(name = "Claim", type_ = "string", priority = "1", json_path = ".metadata.annotations.dotmesh\\.io/claim"),
+    printcolumn(name = "Volumes", type_ = "string", json_path = ".status.volumes[*].name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 55 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("a Dot's name has at most 55 lower-case letters, digits and '-'"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DotSpec {
+    /// The Dot's volumes. Given, the list is closed: a claim that names another volume stays Pending.
+    /// Absent, each claim adds the volume it names. A volume that is taken off the list keeps its data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub volumes: Option<Vec<DotVolume>>,
+}
+
+/// One volume of a Dot.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotVolume {
+    /// The volume's name, a DNS label.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("a volume's name has lower-case letters, digits and '-', and neither begins nor ends with '-'")
+    )]
+    pub name: String,
+    /// How much the volume can hold, for example 10Gi; at least 1Mi. It can grow, not shrink.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Mi')) >= 0")
+            .message("a volume's size is a quantity of at least 1Mi, for example 10Gi"),
+        validation = Rule::new("!isQuantity(self) || !isQuantity(oldSelf) || quantity(self).compareTo(quantity(oldSelf)) >= 0")
+            .message("a volume cannot shrink")
+    )]
+    pub size: String,
+}
+
+/// What the operator last saw and did.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Identifies the Dot for ever and on every cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The node whose pool holds the data; the one of the first pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The branch that claims on the Dot mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkout: Option<String>,
+    /// The volumes there are, from the spec and from claims, with the larger of their sizes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub volumes: Vec<DotVolumeStatus>,
+    /// The claims that hold volumes of this Dot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["uid".to_owned()]))]
+    pub claims: Vec<DotClaim>,
+    /// UIDs of the claims whose volume is ready to be mounted on the node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub attachments: Vec<String>,
+    /// The Commit object of the automatic initial commit, once it is Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_commit: Option<String>,
+    /// `Ready`, with the reason and a message for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A volume as it is.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotVolumeStatus {
+    /// The volume's name.
+    pub name: String,
+    /// Identifies the volume for ever and on every cluster.
+    pub id: String,
+    /// How much it can hold, in bytes, as a quantity.
+    pub size: String,
+}
+
+/// A claim that holds a volume.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotClaim {
+    /// The claim's uid.
+    pub uid: String,
+    /// The claim's namespace.
+    pub namespace: String,
+    /// The claim's name.
+    pub name: String,
+    /// The volume it holds.
+    pub volume: String,
+    /// How much the claim asks for, as a quantity.
+    pub size: String,
+    /// The branch it is pinned to (name of the Branch object); absent: it follows the Dot's checkout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The node that the scheduler chose for the claim's first pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected_node: Option<String>,
+}

@@ -1,0 +1,57 @@
+//! Every string that Kubernetes knows us by, once.
+
+/// API group of our kinds.
+pub const GROUP: &str = "dotmesh.io";
+/// API version of our kinds.
+pub const VERSION: &str = "v1alpha1";
+/// CSI driver, and the provisioner of our storage classes.
+pub const DRIVER: &str = "csi.dotmesh.io";
+/// Topology key of volumes: the node whose pool holds the data.
+pub const TOPOLOGY_NODE: &str = "topology.dotmesh.io/node";
+/// Finalizer on every object of ours that has data behind it.
+pub const FINALIZER: &str = "dotmesh.io/protect";
+/// Field manager of everything the controllers write.
+pub const MANAGER: &str = "dotmesh-operator";
+/// Field manager of `status.claims` of Dots.
+pub const MANAGER_CLAIMS: &str = "dotmesh-claims";
+/// Audience of the token that a csi-node pod presents for its certificate.
+pub const AUDIENCE_ENROLL: &str = "dotmesh.io/enroll";
+/// DNS name in the operator's certificates, by which nodes know their only client.
+pub const OPERATOR_IDENTITY: &str = "operator.dotmesh.io";
+
+/// Annotation on a claim: the volume of the Dot it wants.
+pub const ANNOTATION_VOLUME: &str = "dotmesh.io/volume";
+/// Label on a Dot that was made for a plain claim: that claim's uid.
+pub const LABEL_CLAIM_UID: &str = "dotmesh.io/claim-uid";
+/// Annotation on a Dot that was made for a plain claim: that claim's name.
+pub const ANNOTATION_CLAIM: &str = "dotmesh.io/claim";
+/// Label on objects the operator made by itself (initial commits, default branches).
+pub const LABEL_AUTOMATIC: &str = "dotmesh.io/automatic";
+/// Label on our objects: the Dot they belong to.
+pub const LABEL_DOT: &str = "dotmesh.io/dot";
+
+/// Kubernetes' own: the node the scheduler chose for a claim's first pod.
+pub const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+/// Kubernetes' own: who provisioned a PersistentVolume.
+pub const ANNOTATION_PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
+
+/// Longest name of a Dot in characters: the names of its default branch and initial commit are built from it.
+pub const MAX_DOT_NAME: usize = 55;
+
+/// Name of the Branch object of a Dot's default branch.
+pub fn default_branch_object(dot: &str) -> String {
+    format!("{dot}-main")
+}
+
+/// Name of the Commit object of a Dot's initial commit.
+pub fn initial_commit_object(dot: &str) -> String {
+    format!("{dot}-initial")
+}
+
+/// Name of the PersistentVolume for a claim, and of the Dot that a plain claim gets. As csi-provisioner names volumes.
+pub fn volume_object(claim_uid: &str) -> String {
+    format!("pvc-{claim_uid}")
+}
+
+const _: () = assert!(MAX_DOT_NAME + "-initial".len() <= 63);
+const _: () = assert!("pvc-".len() + 36 <= MAX_DOT_NAME);

@@ -1,0 +1,90 @@
+//! Kind Pool: a ZFS pool on a node, given to Dotmesh.
+
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// What a person, or the operator for the chart's `pool` value, asks of a Pool.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[kube(
+    group = "dotmesh.io",
+    version = "v1alpha1",
+    kind = "Pool",
+    status = "PoolStatus",
+    category = "dotmesh",
+    doc = "A Pool is a ZFS pool on a node, given to Dotmesh. Deleting the object never destroys the pool.",
+    printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
+    printcolumn(name = "Available", type_ = "string", json_path = ".status.available"),
+    printcolumn(name = "ZFS", type_ = "string", json_path = ".status.zfsVersion"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a Pool's spec cannot be changed"))]
+pub struct PoolSpec {
+    /// The node the pool is on.
+    #[schemars(length(min = 1, max = 253))]
+    pub node_name: String,
+    /// A pool in a file of the node's file system: needs no preparation, good for trying.
+    pub file: PoolFile,
+}
+
+/// A pool's file.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolFile {
+    /// Absolute path on the node, below /var/lib/dotmesh.
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^/var/lib/dotmesh/([A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*$')")
+            .message("a pool's file lies below /var/lib/dotmesh; its name has letters, digits and . _ -")
+    )]
+    pub path: String,
+    /// How large the file is made; all of it is allocated at once, so that the pool never meets a full file system.
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0")
+            .message("a pool's size is a quantity of at least 1Gi, for example 20Gi")
+    )]
+    pub size: String,
+}
+
+/// What the operator last saw and did.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolStatus {
+    /// The generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The zpool's GUID, decimal, recorded when it was first seen: the pool that nothing else is taken for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<String>,
+    /// The zpool's health as ZFS says it: ONLINE, DEGRADED, FAULTED, SUSPENDED.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// The pool's size, as a quantity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<String>,
+    /// What new data can use, as a quantity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub available: Option<String>,
+    /// Version of OpenZFS on the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs_version: Option<String>,
+    /// `Ready`, with the reason and a message for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
+    pub conditions: Vec<Condition>,
+}
