@@ -1,2 +1,29 @@
-//! Entry point.
-fn main() {}
+//! `cargo xtask`: whatever is not one cargo command. The test bed, the tests on it, the demo, images, checks.
+
+mod args;
+mod interrupt;
+mod process;
+mod report;
+mod testbed;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    let result = if let args::Command::Sandbox(sandbox) = &args.command {
+        testbed::sandbox::enter(sandbox).map(|()| 0)
+    } else {
+        interrupt::install().and_then(|()| args.run())
+    };
+    match result {
+        _ if interrupt::seen() => ExitCode::from(interrupt::EXIT_CODE),
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

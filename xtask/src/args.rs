@@ -1,0 +1,200 @@
+//! What may be typed, and which function does it.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+use crate::testbed::cluster::{self, Options};
+use crate::testbed::gotools::Tool;
+use crate::testbed::instance::{self, Instance};
+use crate::testbed::node::Node;
+use crate::testbed::qemu::Accel;
+use crate::testbed::sandbox::SandboxArgs;
+
+/// Tasks of the Dotmesh project.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which instance of the test bed.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Which {
+    /// Name of the instance; several can be up side by side.
+    #[arg(long, env = "DOTMESH_INSTANCE", default_value = instance::DEFAULT)]
+    instance: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring up a Kubernetes with OpenZFS nodes, and keep it.
+    Up {
+        #[command(flatten)]
+        which: Which,
+        /// How many nodes; 0 is a control plane alone.
+        #[arg(long, default_value_t = 1)]
+        nodes: u8,
+        /// Nodes without a Kubernetes: OpenZFS and ssh.
+        #[arg(long)]
+        node_only: bool,
+        /// How nodes run; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
+    /// Take an instance down.
+    Down {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Show the instances.
+    Status,
+    /// Run kubectl as the instance's administrator.
+    Kubectl {
+        #[command(flatten)]
+        which: Which,
+        /// Arguments of kubectl.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Open a shell on a node, or run a command there.
+    Ssh {
+        #[command(flatten)]
+        which: Which,
+        /// Number of the node, from 1.
+        #[arg(long, default_value_t = 1)]
+        node: u8,
+        /// The command; the node's shell reads it.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Copy a file to a node.
+    Push {
+        #[command(flatten)]
+        which: Which,
+        /// Number of the node, from 1.
+        #[arg(long, default_value_t = 1)]
+        node: u8,
+        /// The file here.
+        file: PathBuf,
+        /// Its path there.
+        target: String,
+    },
+    /// Run a command inside an instance's network namespace, with KUBECONFIG set.
+    Exec {
+        #[command(flatten)]
+        which: Which,
+        /// The command.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Print the path of a program of the test bed, building it if need be.
+    Tool {
+        /// Its name, such as helm or csi-sanity.
+        name: String,
+    },
+    /// (Used by this program itself.)
+    #[command(hide = true)]
+    Sandbox(SandboxArgs),
+}
+
+impl Args {
+    /// Does it; the answer is the exit code.
+    pub(crate) fn run(self) -> Result<u8> {
+        match self.command {
+            Command::Up {
+                which,
+                nodes,
+                node_only,
+                accel,
+            } => {
+                let instance = Instance::new(&which.instance)?;
+                cluster::up(
+                    &instance,
+                    Options {
+                        nodes,
+                        kubernetes: !node_only,
+                        accel,
+                        ephemeral: false,
+                    },
+                )?;
+                Ok(0)
+            }
+            Command::Down { which } => cluster::down(&Instance::new(&which.instance)?).map(|()| 0),
+            Command::Status => status(),
+            Command::Kubectl { which, args } => cluster::kubectl(&running(&which)?)?.args(args).interactive(),
+            Command::Ssh { which, node, command } => node_of(&which, node)?.ssh()?.args(command).interactive(),
+            Command::Push {
+                which,
+                node,
+                file,
+                target,
+            } => node_of(&which, node)?.push(&file, &target).map(|()| 0),
+            Command::Exec { which, command } => {
+                let instance = running(&which)?;
+                let cmd = instance.namespace().exec(&command[0]).args(&command[1..]);
+                cmd.env("KUBECONFIG", instance.kubeconfig()).interactive()
+            }
+            Command::Tool { name } => {
+                let tool = Tool::ALL.into_iter().find(|t| t.name() == name);
+                println!(
+                    "{}",
+                    tool.with_context(|| format!("no program {name}"))?.path()?.display()
+                );
+                Ok(0)
+            }
+            Command::Sandbox(_) => bail!("the sandbox is entered before anything else"),
+        }
+    }
+}
+
+fn running(which: &Which) -> Result<Instance> {
+    let instance = Instance::new(&which.instance)?;
+    if instance.record().is_none() {
+        bail!(
+            "instance {} is not up; start it with `cargo xtask up --instance {0}`",
+            instance.name
+        );
+    }
+    Ok(instance)
+}
+
+fn node_of(which: &Which, index: u8) -> Result<Node> {
+    let instance = running(which)?;
+    let nodes = instance.record().map_or(0, |record| record.nodes);
+    if index == 0 || index > nodes {
+        bail!("instance {} has nodes 1–{nodes}", instance.name);
+    }
+    Ok(instance.node(index))
+}
+
+fn status() -> Result<u8> {
+    let mut any = false;
+    for instance in Instance::all()? {
+        let Some(record) = instance.record() else { continue };
+        any = true;
+        let kind = if record.kubernetes {
+            "control plane"
+        } else {
+            "no control plane"
+        };
+        let state = cluster::broken(&instance).map_or_else(|| "up".to_owned(), |reason| format!("broken: {reason}"));
+        println!("{}: {kind}, {} nodes, {state}", instance.name, record.nodes);
+        for (name, daemon) in instance.daemons() {
+            println!("  {name}: {}", if daemon.alive() { "runs" } else { "ended" });
+        }
+        if record.kubernetes {
+            println!(
+                "  KUBECONFIG={} (inside `ip netns exec {}`)",
+                instance.kubeconfig().display(),
+                instance.namespace().name
+            );
+        }
+    }
+    if !any {
+        println!("no instance is up");
+    }
+    Ok(0)
+}

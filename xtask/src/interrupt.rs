@@ -1,0 +1,72 @@
+//! Ctrl-C and termination: remembered, passed on to the programs that run, and left to the ordinary error path to clean up after.
+//!
+//! The signals are blocked in every thread and taken by one that waits for them (sigwait(3)), so that no code runs in a
+//! signal handler. The first one makes the running step fail, and what the step's owner does on failure (take the
+//! machines down, remove temporary folders) happens; the second one ends the process at once.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::Pid;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static CHILDREN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Exit code of a run that was interrupted, as shells report it for Ctrl-C.
+pub(crate) const EXIT_CODE: u8 = 130;
+
+/// Starts to listen; call it before any other thread exists, because threads inherit the blocked signals.
+pub(crate) fn install() -> Result<()> {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        signals.add(signal);
+    }
+    signals.thread_block().context("block the signals")?;
+    std::thread::spawn(move || {
+        while signals.wait().is_ok() {
+            if INTERRUPTED.swap(true, Ordering::SeqCst) {
+                std::process::exit(i32::from(EXIT_CODE));
+            }
+            for child in lock().iter() {
+                let _ = kill(Pid::from_raw(*child), Signal::SIGTERM);
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Whether a signal came.
+pub(crate) fn seen() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Fails when a signal came; called before each step.
+pub(crate) fn check() -> Result<()> {
+    if seen() {
+        bail!("interrupted");
+    }
+    Ok(())
+}
+
+/// A running program that a signal ends as well; forget it by dropping the value.
+pub(crate) struct Registered(i32);
+
+/// Registers the program with process id `pid`.
+pub(crate) fn register(pid: u32) -> Registered {
+    let pid = i32::try_from(pid).unwrap_or(i32::MAX);
+    lock().insert(pid);
+    Registered(pid)
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        lock().remove(&self.0);
+    }
+}
+
+fn lock() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+    CHILDREN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,303 @@
+//! Instances come up, go down, and are found again after a crash.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::controlplane::{self, ControlPlane};
+use super::gotools::Tool;
+use super::instance::{Instance, Record};
+use super::nodeimage::{self, NodeDisk};
+use super::qemu::{Accel, Machine};
+use super::{cache, host, node};
+use crate::process::{self, Cmd, Daemon, wait_for};
+use crate::report;
+
+/// Memory of a node in MiB.
+const NODE_MEMORY: u32 = 4096;
+
+/// Node addresses are one byte, and a laptop has so much memory.
+const MOST_NODES: u8 = 9;
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Nodes; none is a control plane alone.
+    pub(crate) nodes: u8,
+    /// Whether there is a control plane; without it the nodes are machines with OpenZFS, reached by ssh.
+    pub(crate) kubernetes: bool,
+    /// How nodes run; found out when not given.
+    pub(crate) accel: Option<Accel>,
+    /// Whether it goes when this program goes.
+    pub(crate) ephemeral: bool,
+}
+
+/// What an instance is made from.
+struct Artefacts {
+    disk: Option<NodeDisk>,
+    kubernetes: Option<std::path::PathBuf>,
+    accel: Option<Accel>,
+}
+
+/// Brings the instance up; one that is up already, the same way, is left as it is.
+pub(crate) fn up(instance: &Instance, options: Options) -> Result<()> {
+    if options.nodes > MOST_NODES || (options.nodes == 0 && !options.kubernetes) {
+        bail!("an instance has a control plane or 1–{MOST_NODES} nodes, or both");
+    }
+    host::ensure()?;
+    sweep()?;
+    let begin = Instant::now();
+    let artefacts = build(options)?;
+    let _lock = instance.lock()?;
+    if let Some(record) = instance.record() {
+        let same = (record.nodes, record.kubernetes) == (options.nodes, options.kubernetes);
+        if same && record.owner.is_none() && broken(instance).is_none() {
+            println!("instance {} is up already", instance.name);
+            return Ok(());
+        }
+    }
+    take_down(instance, Logs::Discard)?;
+    match start(instance, options, &artefacts) {
+        Ok(()) => {
+            println!(
+                "instance {} is up after {}",
+                instance.name,
+                report::seconds(begin.elapsed())
+            );
+            Ok(())
+        }
+        Err(error) => {
+            if let Err(second) = take_down(instance, Logs::Keep) {
+                eprintln!("and taking {} down again failed: {second:#}", instance.name);
+            }
+            Err(error.context(format!("logs are in {}", instance.logs().display())))
+        }
+    }
+}
+
+/// Takes the instance down; nothing but its logs stays.
+pub(crate) fn down(instance: &Instance) -> Result<()> {
+    let _lock = instance.lock()?;
+    report::step(&format!("take {} down", instance.name), || {
+        take_down(instance, Logs::Keep)
+    })
+}
+
+/// Takes down what belonged to runs that are no more.
+pub(crate) fn sweep() -> Result<()> {
+    for instance in Instance::all()? {
+        let abandoned = |i: &Instance| i.record().is_some_and(|r| r.owner.is_some_and(|owner| !owner.alive()));
+        if abandoned(&instance) {
+            let _lock = instance.lock()?;
+            if abandoned(&instance) {
+                report::step(&format!("clean up {}, left by a run that ended", instance.name), || {
+                    take_down(&instance, Logs::Discard)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why an instance is not whole, if so.
+pub(crate) fn broken(instance: &Instance) -> Option<String> {
+    if !instance.namespace().exists() {
+        return Some("its network namespace is gone".to_owned());
+    }
+    instance
+        .daemons()
+        .into_iter()
+        .find_map(|(name, daemon)| daemon.check(&name).err())
+        .map(|e| format!("{e:#}"))
+}
+
+/// The control plane of an instance.
+fn control_plane(instance: &Instance) -> ControlPlane {
+    ControlPlane {
+        namespace: instance.namespace(),
+        pki: instance.pki(),
+        data: instance.state().join("etcd"),
+        logs: instance.logs(),
+        records: instance.state(),
+    }
+}
+
+/// kubectl as administrator of the instance.
+pub(crate) fn kubectl(instance: &Instance) -> Result<Cmd> {
+    control_plane(instance).kubectl()
+}
+
+fn build(options: Options) -> Result<Artefacts> {
+    node::ssh_key()?;
+    if options.kubernetes {
+        for tool in controlplane::TOOLS {
+            tool.path()?;
+        }
+        Tool::Kubectl.path()?;
+    }
+    if options.nodes == 0 {
+        return Ok(Artefacts {
+            disk: None,
+            kubernetes: None,
+            accel: None,
+        });
+    }
+    let disk = nodeimage::node_disk()?;
+    let kubernetes = if options.kubernetes {
+        Some(nodeimage::kubernetes_disk()?)
+    } else {
+        None
+    };
+    let accel = Accel::choose(options.accel, &disk)?;
+    println!("nodes run with {accel:?}");
+    Ok(Artefacts {
+        disk: Some(disk),
+        kubernetes,
+        accel: Some(accel),
+    })
+}
+
+fn start(instance: &Instance, options: Options, artefacts: &Artefacts) -> Result<()> {
+    for folder in [instance.logs(), instance.state(), instance.sockets()] {
+        fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    let owner = options.ephemeral.then(process::myself);
+    let Options { nodes, kubernetes, .. } = options;
+    instance.write_record(&Record {
+        nodes,
+        kubernetes,
+        accel: artefacts.accel,
+        owner,
+    })?;
+    report::step("make the network and certificates", || {
+        instance.namespace().create(nodes)?;
+        if kubernetes {
+            instance.pki().create(nodes)
+        } else {
+            Ok(())
+        }
+    })?;
+    let machines = match (&artefacts.disk, artefacts.accel) {
+        (Some(disk), Some(accel)) => report::step("start the machines", || {
+            (1..=nodes)
+                .map(|index| boot(instance, index, disk, artefacts.kubernetes.as_deref(), accel))
+                .collect::<Result<Vec<_>>>()
+        })?,
+        _ => Vec::new(),
+    };
+    if kubernetes {
+        report::step("start the control plane", || control_plane(instance).start())?;
+    }
+    for (index, machine) in (1..=nodes).zip(&machines) {
+        report::step(&format!("wait for ssh on n{index}"), || {
+            instance
+                .node(index)
+                .wait_for_ssh(machine, &instance.logs().join(format!("n{index}-console.log")))
+        })?;
+    }
+    if kubernetes && nodes > 0 {
+        report::step("wait for the nodes to be ready", || wait_for_nodes(instance, nodes))?;
+    }
+    Ok(())
+}
+
+fn boot(instance: &Instance, index: u8, disk: &NodeDisk, kubernetes: Option<&Path>, accel: Accel) -> Result<Daemon> {
+    let folder = instance.node_folder(index);
+    fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+    let config = folder.join("config.tar");
+    let pki = instance.pki();
+    instance.node(index).write_config(kubernetes.map(|_| &pki), &config)?;
+    let namespace = instance.namespace();
+    let machine = Machine {
+        index,
+        namespace: &namespace,
+        accel,
+        disk,
+        kubernetes,
+        config: &config,
+        logs: instance.logs(),
+        folder,
+        memory: NODE_MEMORY,
+    };
+    machine.start()
+}
+
+fn wait_for_nodes(instance: &Instance, nodes: u8) -> Result<()> {
+    let ready = "jsonpath={range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status} {end}";
+    wait_for("all nodes to be Ready", Duration::from_secs(300), || {
+        let answer = kubectl(instance)?.args(["get", "nodes", "-o", ready]).output();
+        Ok(match answer {
+            Ok(text) if text.split_whitespace().filter(|s| *s == "True").count() == usize::from(nodes) => None,
+            Ok(text) => Some(format!(
+                "Ready: {}",
+                if text.trim().is_empty() {
+                    "no node yet"
+                } else {
+                    text.trim()
+                }
+            )),
+            Err(error) => Some(format!("{error:#}")),
+        })
+    })
+}
+
+/// What becomes of the logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Logs {
+    Keep,
+    Discard,
+}
+
+fn take_down(instance: &Instance, logs: Logs) -> Result<()> {
+    for (_, daemon) in instance.daemons() {
+        daemon.stop()?;
+    }
+    instance.namespace().destroy()?;
+    cache::remove_tree(&instance.sockets())?;
+    if logs == Logs::Discard {
+        return cache::remove_tree(instance.folder());
+    }
+    cache::remove_tree(&instance.state())?;
+    cache::remove_tree(&instance.folder().join("pki"))?;
+    match fs::remove_file(instance.folder().join("instance.json")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove the record"),
+        _ => Ok(()),
+    }
+}
+
+/// An instance that goes when the value goes: for tests and the demo.
+pub(crate) struct Ephemeral {
+    /// The instance.
+    pub(crate) instance: Instance,
+}
+
+impl Ephemeral {
+    /// Brings up an instance of its own, called after `purpose` and this process.
+    pub(crate) fn up(purpose: &str, nodes: u8, kubernetes: bool, accel: Option<Accel>) -> Result<Self> {
+        let instance = Instance::new(&format!("{purpose}-{}", std::process::id()))?;
+        up(
+            &instance,
+            Options {
+                nodes,
+                kubernetes,
+                accel,
+                ephemeral: true,
+            },
+        )?;
+        Ok(Self { instance })
+    }
+}
+
+impl Drop for Ephemeral {
+    fn drop(&mut self) {
+        if let Err(error) = self
+            .instance
+            .lock()
+            .and_then(|_lock| take_down(&self.instance, Logs::Keep))
+        {
+            eprintln!("taking {} down failed: {error:#}", self.instance.name);
+        }
+    }
+}
