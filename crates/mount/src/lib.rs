@@ -4,11 +4,16 @@
 //! Truth is the kernel's mount table: what is mounted where is read from there each time and never remembered. This
 //! crate must not know what the mounted datasets are for, and runs no `zfs` command.
 
+pub mod contract;
 pub mod mountinfo;
 
 mod api;
 mod error;
+mod fake;
+mod linux;
 
 pub use api::{FsUsage, Mount, ZfsMount};
 pub use error::{MountError, MountErrorKind};
+pub use fake::{FakeMount, MountCall};
+pub use linux::LinuxMount;
 pub use mountinfo::{MountEntry, MountTable};

@@ -21,6 +21,8 @@ pub struct MountEntry {
     pub root: PathBuf,
     /// Where it is mounted.
     pub target: PathBuf,
+    /// Options of this mount alone, comma-separated: `rw,nosuid,relatime`.
+    pub options: String,
     /// Whether this mount is read-only (of itself; see also `superblock_readonly`).
     pub readonly: bool,
     /// Whether the whole filesystem is read-only.
@@ -65,6 +67,12 @@ impl MountTable {
         self.0.iter().rev().find(|entry| entry.target == target)
     }
 
+    /// The mount with this number.
+    #[must_use]
+    pub fn by_id(&self, id: u64) -> Option<&MountEntry> {
+        self.0.iter().find(|entry| entry.id == id)
+    }
+
     /// How many mounts lie on each other at exactly this path.
     #[must_use]
     pub fn layers(&self, target: &Path) -> usize {
@@ -99,7 +107,8 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let device = text(fields.next()?);
     let root = path(fields.next()?);
     let target = path(fields.next()?);
-    let readonly = has_ro(fields.next()?);
+    let options = text(fields.next()?);
+    let readonly = has_ro(options.as_bytes());
     let mut shared = false;
     loop {
         match fields.next()? {
@@ -116,6 +125,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
         device,
         root,
         target,
+        options,
         readonly,
         superblock_readonly,
         shared,
