@@ -11,7 +11,7 @@ use crate::process::Cmd;
 use crate::report;
 
 /// (program, package that has it) for every program the test bed starts.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("debootstrap", "debootstrap"),
     ("gcc", "gcc"),
     ("ip", "iproute2"),
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("ssh-keygen", "openssh-client"),
     ("sysctl", "procps"),
     ("go", "golang-go"),
+    ("xz", "xz-utils"),
 ];
 
 /// QEMU 7 corrupts flags on cmpxchg16b when it emulates, and is several times slower.

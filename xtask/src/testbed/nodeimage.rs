@@ -56,7 +56,7 @@ const NODE_PACKAGES: [&str; 8] = [
     "zfsutils-linux",
 ];
 
-/// Units that run at the node's start.
+/// Units that every node starts; those of Kubernetes hang on `dotmesh-kubernetes.target`.
 const ENABLED: [&str; 6] = [
     "containerd",
     "dotmesh-config",
@@ -67,17 +67,26 @@ const ENABLED: [&str; 6] = [
 ];
 
 /// Units that would only cost time, or touch pools.
-const MASKED: [&str; 14] = [
+const MASKED: [&str; 23] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
     "fstrim.timer",
+    "getty@tty1.service",
+    "ldconfig.service",
     "man-db.timer",
+    "modprobe@configfs.service",
+    "modprobe@drm.service",
+    "modprobe@efi_pstore.service",
+    "modprobe@fuse.service",
+    "systemd-hostnamed.socket",
+    "systemd-logind.service",
     "systemd-networkd-wait-online.service",
     "systemd-timesyncd.service",
     "systemd-udev-settle.service",
+    "xfs_scrub_all.timer",
     "zfs-import-cache.service",
     "zfs-mount.service",
     "zfs-share.service",
@@ -138,8 +147,10 @@ pub(crate) fn node_disk() -> Result<NodeDisk> {
             fs::copy(&file, &target).with_context(|| format!("write {}", target.display()))?;
         }
         debian::run_inside(&root, &log, &[["systemctl", "enable"].as_slice(), &ENABLED].concat())?;
+        debian::run_inside(&root, &log, &["systemctl", "disable", "containerd"])?;
         debian::run_inside(&root, &log, &[["systemctl", "mask"].as_slice(), &MASKED].concat())?;
         debian::run_inside(&root, &log, &["passwd", "-d", "root"])?;
+        unpack_modules(&root, &log)?;
         debian::run_inside(&root, &log, &["update-initramfs", "-u", "-k", "all"])?;
         let boot = root.join("boot");
         for (prefix, name) in [("vmlinuz-", "vmlinuz"), ("initrd.img-", "initrd")] {
@@ -277,6 +288,27 @@ impl Drop for Stopped {
     }
 }
 
+/// Unpacks the kernel's modules: an emulated processor takes many seconds to unpack OpenZFS at each start.
+fn unpack_modules(root: &Path, log: &Path) -> Result<()> {
+    let modules = root.join("usr/lib/modules");
+    let packed = files_below(&modules)?
+        .into_iter()
+        .filter(|f| f.extension().is_some_and(|e| e == "xz"));
+    Cmd::new("xz")
+        .arg("--decompress")
+        .args(packed)
+        .log(log)
+        .within(Duration::from_secs(300))
+        .run()?;
+    let version = only_file(&modules, "")?;
+    let version = version
+        .file_name()
+        .context("a folder has a name")?
+        .to_string_lossy()
+        .into_owned();
+    debian::run_inside(root, log, &["depmod", &version])
+}
+
 /// Makes a sparse ext4 image of the folder `root`, without mounting anything.
 fn make_disk(root: &Path, disk: &Path, log: &Path) -> Result<()> {
     let cmd = Cmd::new("mkfs.ext4").args([
@@ -325,7 +357,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
         let path = entry?.path();
-        if path.is_dir() {
+        if path.is_dir() && !path.is_symlink() {
             found.extend(files_below(&path)?);
         } else {
             found.push(path);

@@ -116,14 +116,14 @@ impl Machine<'_> {
     pub(crate) fn boot(&self) -> Result<Daemon> {
         let index = self.index;
         let mut append = format!(
-            "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off quiet systemd.show_status=1 systemd.hostname=n{index}"
+            "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off quiet systemd.show_status=1 systemd.hostname=n{index} systemd.machine_id=5d0f6e3b0a5c4b5f9b1d6f2c7e8a9b{index:02x}"
         );
         let mut disks = vec![
             format!("file={},format=qcow2", self.folder.join("root.qcow2").display()),
             format!("file={},format=raw,readonly=on", self.config.display()),
         ];
         if self.kubernetes.is_some() {
-            append.push_str(" dotmesh.kubernetes");
+            append.push_str(" systemd.unit=dotmesh-kubernetes.target");
             disks.push(format!(
                 "file={},format=qcow2",
                 self.folder.join("kube.qcow2").display()
