@@ -7,11 +7,13 @@
 //! This crate must not know what its callers keep in the pool: it speaks of datasets, snapshots and properties only.
 
 pub mod cmd;
+pub mod contract;
 
 mod api;
 mod cli;
 mod counts;
 mod error;
+mod fake;
 mod names;
 mod pool;
 mod props;
@@ -22,6 +24,7 @@ pub use api::Zfs;
 pub use cli::ZfsCli;
 pub use counts::{CommandCount, CommandCounts, Verb};
 pub use error::{ErrorKind, ZfsError, classify};
+pub use fake::{FailWhen, FakeZfs};
 pub use names::{
     DatasetName, Guid, HoldTag, MAX_DEPTH, MAX_NAME_LEN, MAX_POOL_NAME_LEN, NameError, ObjectName, PoolName, SnapName,
     SnapshotName, Txg,

@@ -1,0 +1,103 @@
+//! Pools: made, exported, found, imported; and that a missing pool is never taken for a missing dataset.
+
+use super::{Findings, Setup, child, filesystem, listing};
+use crate::{ErrorKind, Health, ImportRequest, Kind, PoolSelector, PoolSpec, PropName, PropValue, Properties, Zfs};
+
+pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, setup: &Setup) {
+    let Setup { pool, vdev } = setup;
+    let missing = &ErrorKind::PoolMissing;
+    let versions = findings.works("version", zfs.version().await);
+    findings.equal(
+        "it is OpenZFS 2 or later",
+        versions.is_some_and(|v| v.kernel.number >= (2, 0, 0)),
+        true,
+    );
+
+    let below = child(&pool.root(), "a");
+    let list = listing(below.clone(), Some(0), &[Kind::Filesystem], &[]);
+    findings.fails("a pool that is not there", zfs.pool_get(pool).await, missing);
+    findings.fails("list in it", zfs.list(&list).await, missing);
+    findings.fails("create in it", zfs.create(&filesystem(&below)).await, missing);
+    findings.fails("destroy in it", zfs.destroy_dataset(&below).await, missing);
+    findings.fails(
+        "snapshot in it",
+        zfs.snapshot(&[super::at(&below, "x")], &Properties::new()).await,
+        missing,
+    );
+    findings.fails("export it", zfs.pool_export(pool).await, missing);
+
+    let spec = PoolSpec {
+        name: pool.clone(),
+        vdevs: vec![vdev.clone()],
+        properties: Properties::new().with(PropName::from_static("ashift"), 12),
+        root_properties: Properties::new().with(PropName::from_static("atime"), PropValue::from_static("off")),
+    };
+    findings.works("create a pool", zfs.pool_create(&spec).await);
+    findings.fails("create it again", zfs.pool_create(&spec).await, &ErrorKind::PoolExists);
+    let other = PoolSpec {
+        name: "contract-other".parse().expect("a legal name"),
+        ..spec
+    };
+    findings.fails(
+        "create another on its file",
+        zfs.pool_create(&other).await,
+        &ErrorKind::DeviceInUse,
+    );
+    let Some(before) = findings.works("pool status", zfs.pool_get(pool).await) else {
+        return;
+    };
+    findings.equal("its health", before.health, Health::Online);
+    findings.equal(
+        "it has a size",
+        before.size > 0 && before.free > 0 && !before.readonly,
+        true,
+    );
+    findings.fails(
+        "a dataset that is not in it",
+        zfs.list(&list).await,
+        &ErrorKind::DatasetNotFound,
+    );
+
+    let folder = vec![vdev.parent().unwrap_or(vdev).to_owned()];
+    let none = findings.works("search while it is imported", zfs.pools_importable(&folder).await);
+    findings.equal("which finds nothing", none.map(|pools| pools.len()), Some(0));
+    let by_name = ImportRequest {
+        pool: PoolSelector::Name(pool.clone()),
+        search: folder.clone(),
+    };
+    findings.fails(
+        "import what is imported",
+        zfs.pool_import(&by_name).await,
+        &ErrorKind::PoolExists,
+    );
+    findings.works("export", zfs.pool_export(pool).await);
+    findings.fails("it is gone", zfs.pool_get(pool).await, missing);
+    findings.fails("its datasets are not absent", zfs.list(&list).await, missing);
+    let found = findings
+        .works("search", zfs.pools_importable(&folder).await)
+        .unwrap_or_default();
+    let found: Vec<_> = found
+        .into_iter()
+        .map(|found| (found.name, found.guid, found.health))
+        .collect();
+    findings.equal(
+        "which finds it",
+        found,
+        vec![(pool.clone(), before.guid, Health::Online)],
+    );
+    let unknown = ImportRequest {
+        pool: PoolSelector::Name(other.name.clone()),
+        search: folder.clone(),
+    };
+    findings.fails("import another name", zfs.pool_import(&unknown).await, missing);
+    let by_guid = ImportRequest {
+        pool: PoolSelector::Guid(before.guid),
+        search: vec![vdev.clone()],
+    };
+    findings.works("import by identity", zfs.pool_import(&by_guid).await);
+    let Some(after) = findings.works("pool status", zfs.pool_get(pool).await) else {
+        return;
+    };
+    findings.equal("the same pool", after.guid, before.guid);
+    findings.equal("another load", after.load_guid != before.load_guid, true);
+}
