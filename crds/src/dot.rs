@@ -107,7 +107,7 @@ pub struct DotVolumeStatus {
 }
 
 /// A claim that holds a volume.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DotClaim {
     /// The claim's uid.
@@ -126,4 +126,7 @@ pub struct DotClaim {
     /// The node that the scheduler chose for the claim's first pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_node: Option<String>,
+    /// The volume's handle was given out to csi-provisioner: a PersistentVolume may exist, and pods may have written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provisioned: bool,
 }
