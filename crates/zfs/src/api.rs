@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Pools and datasets of one host. Each function is one process, except that an answer "does not exist" is confirmed
-/// by one more look at the pool.
+/// by one more look at the pool. All names given to one function lie in one pool.
 ///
 /// Errors are typed by [`crate::ErrorKind`]. Only [`crate::ErrorKind::DatasetNotFound`] and
 /// [`crate::ErrorKind::SnapshotNotFound`] mean that something is absent: they are returned only when the pool was

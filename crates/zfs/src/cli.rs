@@ -1,19 +1,20 @@
 //! [`ZfsCli`]: the trait over the host's `zfs` and `zpool`.
 
+mod lines;
 mod parse;
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cmd::HostCommand;
 use crate::request::written_since;
 use crate::{
-    CloneRequest, CommandCounts, CreateKind, CreateRequest, DatasetName, ErrorKind, GetRequest, Guid, Health, Hold,
-    HoldTag, ImportRequest, ImportablePool, Kind, ListRequest, NameError, PoolName, PoolSelector, PoolSpec, PoolStatus,
-    PropName, Properties, PropertyRow, Row, SnapName, SnapshotName, SourceKind, Verb, Versions, Zfs, ZfsError,
+    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Guid, Health, Hold, HoldTag,
+    ImportRequest, ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties,
+    PropertyRow, Row, SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
 };
+use lines::Line;
 
 /// Pools and datasets through the programs of this host.
 #[derive(Debug, Clone)]
@@ -21,65 +22,6 @@ pub struct ZfsCli {
     host: HostCommand,
     /// The `load_guid` each pool was last seen with; see [`ZfsCli::confirm`].
     loads: Arc<Mutex<HashMap<PoolName, Guid>>>,
-}
-
-/// A command line under construction.
-struct Line {
-    verb: Verb,
-    program: &'static str,
-    arguments: Vec<OsString>,
-}
-
-impl Line {
-    fn new(verb: Verb, program: &'static str, arguments: &[&str]) -> Self {
-        Self {
-            verb,
-            program,
-            arguments: arguments.iter().map(OsString::from).collect(),
-        }
-    }
-
-    fn zfs(verb: Verb, arguments: &[&str]) -> Self {
-        Self::new(verb, "zfs", arguments)
-    }
-
-    fn zpool(verb: Verb, arguments: &[&str]) -> Self {
-        Self::new(verb, "zpool", arguments)
-    }
-
-    fn arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(argument.into());
-        self
-    }
-
-    fn names<T: ToString>(mut self, names: &[T]) -> Self {
-        self.arguments
-            .extend(names.iter().map(|name| OsString::from(name.to_string())));
-        self
-    }
-
-    fn properties(mut self, flag: &str, properties: &Properties) -> Self {
-        for (name, value) in properties.iter() {
-            self.arguments.push(flag.into());
-            self.arguments.push(format!("{name}={value}").into());
-        }
-        self
-    }
-
-    fn depth(self, depth: Option<u32>) -> Self {
-        match depth {
-            Some(depth) => self.arg("-d").arg(depth.to_string()),
-            None => self.arg("-r"),
-        }
-    }
-}
-
-fn join<T: ToString>(items: impl IntoIterator<Item = T>, separator: &str) -> String {
-    items
-        .into_iter()
-        .map(|item| item.to_string())
-        .collect::<Vec<_>>()
-        .join(separator)
 }
 
 impl ZfsCli {
@@ -102,7 +44,9 @@ impl ZfsCli {
     /// pool was imported before the command and is, without a new import between, after it: its `load_guid` is the one
     /// seen last. When it is not, the command is asked again, which is harmless: it found nothing to work on.
     async fn run_in(&self, pool: &PoolName, line: impl Fn() -> Line) -> Result<String, ZfsError> {
-        for _ in 0..3 {
+        const TRIES: usize = 3;
+        let mut last = None;
+        for _ in 0..TRIES {
             let error = match self.run(line()).await {
                 Err(error) if error.is_not_found() => error,
                 done => return done,
@@ -110,15 +54,19 @@ impl ZfsCli {
             if self.confirm(pool, error.verb).await? {
                 return Err(error);
             }
+            last = Some(error);
         }
-        Err(ZfsError {
-            kind: ErrorKind::PoolUnavailable,
-            verb: line().verb,
-            stderr: "pool is imported again and again".into(),
-        })
+        // Imported anew between each two looks: nothing certain can be said.
+        Err(last.map_or_else(
+            || ZfsError::new(Verb::PoolGet, ErrorKind::PoolUnavailable),
+            |error| ZfsError {
+                kind: ErrorKind::PoolUnavailable,
+                ..error
+            },
+        ))
     }
 
-    /// Whether the pool was loaded, the same load, when it was last looked at.
+    /// Whether the pool works now and is the same load that it was when it was last looked at.
     async fn confirm(&self, pool: &PoolName, verb: Verb) -> Result<bool, ZfsError> {
         let known = self
             .loads
@@ -137,127 +85,43 @@ impl ZfsCli {
     }
 }
 
-fn search_arguments(mut line: Line, search: &[PathBuf]) -> Line {
-    for path in search {
-        line = line.arg("-d").arg(path);
+/// The pool that all these lie in: what is absent can be told for one pool at a time only.
+fn one_pool<'a>(verb: Verb, datasets: impl IntoIterator<Item = &'a DatasetName>) -> Result<PoolName, ZfsError> {
+    let mut pools: Vec<PoolName> = datasets.into_iter().map(DatasetName::pool).collect();
+    pools.dedup();
+    match pools.pop() {
+        Some(pool) if pools.is_empty() => Ok(pool),
+        _ => Err(ZfsError {
+            kind: ErrorKind::Other,
+            verb,
+            stderr: "names of several pools in one command".into(),
+        }),
     }
-    line
-}
-
-fn nothing(verb: Verb, name: NameError) -> ZfsError {
-    ZfsError {
-        kind: ErrorKind::InvalidName,
-        verb,
-        stderr: name.to_string(),
-    }
-}
-
-fn list_line(request: &ListRequest) -> Line {
-    let columns = join(
-        std::iter::once("name").chain(request.columns.iter().map(PropName::as_str)),
-        ",",
-    );
-    let kinds = join(request.kinds.iter().map(|kind| kind.as_str()), ",");
-    Line::zfs(Verb::List, &["list", "-H", "-p"])
-        .depth(request.depth)
-        .arg("-t")
-        .arg(kinds)
-        .arg("-o")
-        .arg(columns)
-        .names(&request.roots)
-}
-
-fn get_line(request: &GetRequest) -> Line {
-    let mut line = Line::zfs(Verb::Get, &["get", "-H", "-p"]).depth(request.depth);
-    if request.depth != Some(0) {
-        line = line
-            .arg("-t")
-            .arg(join(request.kinds.iter().map(|kind: &Kind| kind.as_str()), ","));
-    }
-    if !request.sources.is_empty() {
-        line = line.arg("-s").arg(join(
-            request.sources.iter().map(|source: &SourceKind| source.as_str()),
-            ",",
-        ));
-    }
-    let properties = if request.properties.is_empty() {
-        "all".to_owned()
-    } else {
-        join(&request.properties, ",")
-    };
-    line.arg("-o")
-        .arg("name,property,value,source")
-        .arg(properties)
-        .names(&request.targets)
-}
-
-fn create_line(request: &CreateRequest) -> Line {
-    let mut line = Line::zfs(Verb::Create, &["create"]);
-    if request.parents {
-        line = line.arg("-p");
-    }
-    match request.kind {
-        CreateKind::Filesystem => line = line.arg("-u"),
-        CreateKind::Volume {
-            size,
-            sparse,
-            block_size,
-        } => {
-            if sparse {
-                line = line.arg("-s");
-            }
-            if let Some(block_size) = block_size {
-                line = line.arg("-b").arg(block_size.to_string());
-            }
-            line = line.arg("-V").arg(size.to_string());
-        }
-    }
-    line.properties("-o", &request.properties)
-        .arg(request.dataset.to_string())
 }
 
 impl Zfs for ZfsCli {
     async fn version(&self) -> Result<Versions, ZfsError> {
-        let output = self.run(Line::zfs(Verb::Version, &["version"])).await?;
-        parse::parse_version(&output)
+        parse::parse_version(&self.run(lines::build_version()).await?)
     }
 
     async fn pool_create(&self, spec: &PoolSpec) -> Result<(), ZfsError> {
-        let line = Line::zpool(Verb::PoolCreate, &["create", "-m", "none", "-o", "cachefile=none"])
-            .properties("-o", &spec.properties)
-            .properties("-O", &spec.root_properties)
-            .arg(spec.name.to_string());
-        let line = spec.vdevs.iter().fold(line, |line, vdev| line.arg(vdev));
-        self.run(line).await.map(drop)
+        self.run(lines::build_pool_create(spec)).await.map(drop)
     }
 
     async fn pool_import(&self, request: &ImportRequest) -> Result<(), ZfsError> {
-        let line = Line::zpool(Verb::PoolImport, &["import", "-N", "-o", "cachefile=none"]);
-        let pool = match &request.pool {
-            PoolSelector::Name(name) => name.to_string(),
-            PoolSelector::Guid(guid) => guid.to_string(),
-        };
-        self.run(search_arguments(line, &request.search).arg(pool))
-            .await
-            .map(drop)
+        self.run(lines::build_pool_import(request)).await.map(drop)
     }
 
     async fn pools_importable(&self, search: &[PathBuf]) -> Result<Vec<ImportablePool>, ZfsError> {
-        let line = search_arguments(Line::zpool(Verb::PoolSearch, &["import"]), search);
-        match self.run(line).await {
+        match self.run(lines::build_pool_search(search)).await {
             Ok(output) => parse::parse_importable(&output),
-            Err(error) if error.stderr.contains("no pools available to import") => Ok(Vec::new()),
+            Err(error) if parse::is_none_importable(&error.stderr) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
     async fn pool_get(&self, pool: &PoolName) -> Result<PoolStatus, ZfsError> {
-        let line = Line::zpool(
-            Verb::PoolGet,
-            &["get", "-H", "-p", "-o", "property,value", parse::POOL_PROPERTIES],
-        );
-        let output = self.run(line.arg(pool.to_string())).await?;
-        let status = parse::parse_pool_status(&output)?;
+        let status = parse::parse_pool_status(&self.run(lines::build_pool_get(pool)).await?)?;
         self.loads
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -266,128 +130,121 @@ impl Zfs for ZfsCli {
     }
 
     async fn pool_export(&self, pool: &PoolName) -> Result<(), ZfsError> {
-        self.run(Line::zpool(Verb::PoolExport, &["export"]).arg(pool.to_string()))
-            .await
-            .map(drop)
+        self.run(lines::build_pool_export(pool)).await.map(drop)
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<(), ZfsError> {
-        self.run_in(&request.dataset.pool(), || create_line(request))
+        self.run_in(&request.dataset.pool(), || lines::build_create(request))
             .await
             .map(drop)
     }
 
     async fn clone_snapshot(&self, request: &CloneRequest) -> Result<(), ZfsError> {
-        let line = || {
-            Line::zfs(Verb::Clone, &["clone"])
-                .properties("-o", &request.properties)
-                .arg(request.snapshot.to_string())
-                .arg(request.dataset.to_string())
-        };
-        self.run_in(&request.dataset.pool(), line).await.map(drop)
+        let pool = one_pool(Verb::Clone, [request.snapshot.dataset(), &request.dataset])?;
+        self.run_in(&pool, || lines::build_clone(request)).await.map(drop)
     }
 
     async fn snapshot(&self, snapshots: &[SnapshotName], properties: &Properties) -> Result<(), ZfsError> {
-        let Some(first) = snapshots.first() else { return Ok(()) };
-        let line = || {
-            Line::zfs(Verb::Snapshot, &["snapshot"])
-                .properties("-o", properties)
-                .names(snapshots)
-        };
-        self.run_in(&first.dataset().pool(), line).await.map(drop)
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        let pool = one_pool(Verb::Snapshot, snapshots.iter().map(SnapshotName::dataset))?;
+        self.run_in(&pool, || lines::build_snapshot(snapshots, properties))
+            .await
+            .map(drop)
     }
 
     async fn hold_recursive(&self, tag: &HoldTag, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        let line = || {
-            Line::zfs(Verb::Hold, &["hold", "-r"])
-                .arg(tag.as_str())
-                .arg(snapshot.to_string())
-        };
-        self.run_in(&snapshot.dataset().pool(), line).await.map(drop)
+        self.run_in(&snapshot.dataset().pool(), || lines::build_hold(tag, snapshot))
+            .await
+            .map(drop)
     }
 
     async fn release_recursive(&self, tag: &HoldTag, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        let line = || {
-            Line::zfs(Verb::Release, &["release", "-r"])
-                .arg(tag.as_str())
-                .arg(snapshot.to_string())
-        };
-        self.run_in(&snapshot.dataset().pool(), line).await.map(drop)
+        self.run_in(&snapshot.dataset().pool(), || lines::build_release(tag, snapshot))
+            .await
+            .map(drop)
     }
 
     async fn destroy_dataset(&self, dataset: &DatasetName) -> Result<(), ZfsError> {
-        let line = || Line::zfs(Verb::Destroy, &["destroy"]).arg(dataset.to_string());
-        self.run_in(&dataset.pool(), line).await.map(drop)
+        self.run_in(&dataset.pool(), || lines::build_destroy_dataset(dataset))
+            .await
+            .map(drop)
     }
 
     async fn destroy_snapshots_deferred(&self, dataset: &DatasetName, snaps: &[SnapName]) -> Result<(), ZfsError> {
         if snaps.is_empty() {
             return Ok(());
         }
-        let line = || Line::zfs(Verb::Destroy, &["destroy", "-d"]).arg(format!("{dataset}@{}", join(snaps, ",")));
-        self.run_in(&dataset.pool(), line).await.map(drop)
+        self.run_in(&dataset.pool(), || lines::build_destroy_snapshots(dataset, snaps))
+            .await
+            .map(drop)
     }
 
     async fn destroy_snapshot_deferred_recursive(&self, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        let line = || Line::zfs(Verb::Destroy, &["destroy", "-d", "-r"]).arg(snapshot.to_string());
-        self.run_in(&snapshot.dataset().pool(), line).await.map(drop)
+        self.run_in(&snapshot.dataset().pool(), || lines::build_destroy_recursive(snapshot))
+            .await
+            .map(drop)
     }
 
     async fn rollback_to_newest(&self, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        let line = || Line::zfs(Verb::Rollback, &["rollback"]).arg(snapshot.to_string());
-        self.run_in(&snapshot.dataset().pool(), line).await.map(drop)
+        self.run_in(&snapshot.dataset().pool(), || lines::build_rollback(snapshot))
+            .await
+            .map(drop)
     }
 
     async fn set(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), ZfsError> {
         if properties.is_empty() {
             return Ok(());
         }
-        let pairs: Vec<String> = properties
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        let line = || Line::zfs(Verb::Set, &["set"]).names(&pairs).arg(dataset.to_string());
-        self.run_in(&dataset.pool(), line).await.map(drop)
+        self.run_in(&dataset.pool(), || lines::build_set(dataset, properties))
+            .await
+            .map(drop)
     }
 
     async fn inherit(&self, dataset: &DatasetName, property: &PropName) -> Result<(), ZfsError> {
-        let line = || Line::zfs(Verb::Inherit, &["inherit", property.as_str()]).arg(dataset.to_string());
-        self.run_in(&dataset.pool(), line).await.map(drop)
+        self.run_in(&dataset.pool(), || lines::build_inherit(dataset, property))
+            .await
+            .map(drop)
     }
 
     async fn list(&self, request: &ListRequest) -> Result<Vec<Row>, ZfsError> {
-        let Some(first) = request.roots.first() else {
+        if request.roots.is_empty() {
             return Ok(Vec::new());
-        };
-        let output = self.run_in(&first.dataset().pool(), || list_line(request)).await?;
+        }
+        let pool = one_pool(Verb::List, request.roots.iter().map(ObjectName::dataset))?;
+        let output = self.run_in(&pool, || lines::build_list(request)).await?;
         parse::parse_rows(&output, &request.columns)
     }
 
     async fn get(&self, request: &GetRequest) -> Result<Vec<PropertyRow>, ZfsError> {
-        let Some(first) = request.targets.first() else {
+        if request.targets.is_empty() {
             return Ok(Vec::new());
-        };
-        let output = self.run_in(&first.dataset().pool(), || get_line(request)).await?;
-        parse::parse_properties(&output)
+        }
+        let pool = one_pool(Verb::Get, request.targets.iter().map(ObjectName::dataset))?;
+        parse::parse_properties(&self.run_in(&pool, || lines::build_get(request)).await?)
     }
 
     async fn holds(&self, snapshots: &[SnapshotName]) -> Result<Vec<Hold>, ZfsError> {
-        let Some(first) = snapshots.first() else {
+        if snapshots.is_empty() {
             return Ok(Vec::new());
-        };
-        let line = || Line::zfs(Verb::Holds, &["holds", "-H"]).names(snapshots);
-        let output = self.run_in(&first.dataset().pool(), line).await?;
-        parse::parse_holds(&output)
+        }
+        let pool = one_pool(Verb::Holds, snapshots.iter().map(SnapshotName::dataset))?;
+        parse::parse_holds(&self.run_in(&pool, || lines::build_holds(snapshots)).await?)
     }
 
     async fn written(&self, dataset: &DatasetName, since: Option<&SnapName>) -> Result<u64, ZfsError> {
         let property = match since {
-            Some(snap) => written_since(snap).map_err(|error| nothing(Verb::Get, error))?,
             None => PropName::from_static("written"),
+            Some(snap) => written_since(snap).map_err(|error| ZfsError {
+                kind: ErrorKind::InvalidName,
+                verb: Verb::Get,
+                stderr: error.to_string(),
+            })?,
         };
-        let line =
-            || Line::zfs(Verb::Get, &["get", "-H", "-p", "-o", "value", property.as_str()]).arg(dataset.to_string());
-        let output = self.run_in(&dataset.pool(), line).await?;
+        let output = self
+            .run_in(&dataset.pool(), || lines::build_written(dataset, &property))
+            .await?;
         parse::parse_written(&output)
     }
 
@@ -395,6 +252,3 @@ impl Zfs for ZfsCli {
         Arc::clone(&self.host.counts)
     }
 }
-
-#[cfg(test)]
-mod tests;

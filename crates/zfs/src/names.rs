@@ -123,7 +123,7 @@ impl FromStr for PoolName {
         // The program also refuses what merely begins like a vdev type, when a pool is created.
         let reserved = ["mirror", "raidz", "draid", "spare", "log", "special", "dedup", "cache"];
         let starts_well = text.starts_with(|c: char| c.is_ascii_alphabetic());
-        if !starts_well || reserved.iter().any(|word| text == *word) {
+        if !starts_well || reserved.contains(&text) {
             return Err(NameError::PoolName);
         }
         Ok(Self(text.to_owned()))
@@ -402,3 +402,6 @@ number_newtype!(
     /// A transaction group's number: grows for as long as the pool lives.
     Txg
 );
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,6 @@ impl FromIterator<(PropName, PropValue)> for Properties {
         Self(pairs.into_iter().collect())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,6 +88,11 @@ pub(super) fn parse_importable(output: &str) -> Result<Vec<ImportablePool>, ZfsE
     Ok(pools)
 }
 
+/// What `zpool import` says, failing, when there is nothing to import.
+pub(super) fn is_none_importable(stderr: &str) -> bool {
+    stderr.contains("no pools available to import")
+}
+
 /// `zfs list -H -p -o name,<columns>`: columns name and those asked for; `-` is "unset".
 pub(super) fn parse_rows(output: &str, columns: &[PropName]) -> Result<Vec<Row>, ZfsError> {
     let parse = |line: &str| -> Option<Row> {

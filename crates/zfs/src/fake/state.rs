@@ -132,11 +132,14 @@ impl State {
     /// What every change needs: an imported pool that writes. With `room`, one that is not full either.
     pub(super) fn check_writable(&self, dataset: &DatasetName, room: bool) -> Result<(), ErrorKind> {
         let pool = self.pool(&dataset.pool())?;
-        match pool.health {
-            Health::Suspended => return Err(ErrorKind::PoolSuspended),
-            health if !health.is_usable() => return Err(ErrorKind::PoolUnavailable),
-            _ if room && pool.full => return Err(ErrorKind::OutOfSpace),
-            _ => {}
+        if pool.health == Health::Suspended {
+            return Err(ErrorKind::PoolSuspended);
+        }
+        if !pool.health.is_usable() {
+            return Err(ErrorKind::PoolUnavailable);
+        }
+        if room && pool.full {
+            return Err(ErrorKind::OutOfSpace);
         }
         Ok(())
     }

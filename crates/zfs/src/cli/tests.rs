@@ -1,5 +1,0 @@
-//! Which command each request becomes.
-use super::*;
-
-#[test]
-fn placeholder() {}
