@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The operator: controllers for Dot, Branch, Commit and Pool, the CSI façade, and the nodes' certificates.
+//!
+//! Effects go through two traits: [`api::Api`] (Kubernetes) and [`nodes::Nodes`] (`dotmesh.node.v1`). What is to be
+//! done is decided in each kind's `plan`, which is pure. Nothing here touches ZFS, mounts or processes.
+
+pub mod api;
+pub mod args;
+pub mod context;
+pub mod metrics;
+pub mod nodes;
+pub mod run;
+pub mod status;

@@ -1,0 +1,40 @@
+//! Flags and environment of the operator; values travel by argument after this.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use dotmesh_telemetry::LogFormat;
+
+/// Dotmesh's operator: the controllers, and the CSI sockets for the standard sidecars.
+#[derive(Debug, Clone, Parser)]
+#[command(version, about)]
+pub struct Args {
+    /// Namespace of the installation: csi-node's pods and the authority are looked for here.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "dotmesh-system")]
+    pub namespace: String,
+    /// Socket of the CSI controller façade.
+    #[arg(long, default_value = "/csi/csi.sock")]
+    pub csi_socket: PathBuf,
+    /// File that a node's pool is made in, when nobody made a Pool object for the node.
+    #[arg(long, default_value = "/var/lib/dotmesh/pool.img")]
+    pub pool_file_path: String,
+    /// Size of that file, as a quantity.
+    #[arg(long, default_value = "20Gi")]
+    pub pool_file_size: String,
+    /// Port of csi-node's `dotmesh.node.v1`.
+    #[arg(long, default_value_t = 9808)]
+    pub node_port: u16,
+    /// Where nodes ask for their certificates.
+    #[arg(long, default_value = "0.0.0.0:9443")]
+    pub enroll_listen: SocketAddr,
+    /// Where `/healthz`, `/readyz` and `/metrics` are served.
+    #[arg(long, default_value = "0.0.0.0:8080")]
+    pub http_listen: SocketAddr,
+    /// How log lines look: human or json.
+    #[arg(long, env = "DOTMESH_LOG_FORMAT", default_value = "human")]
+    pub log_format: LogFormat,
+    /// Which log lines appear, for example info,dotmesh_operator=debug.
+    #[arg(long, env = "DOTMESH_LOG", default_value = "info")]
+    pub log_filter: String,
+}

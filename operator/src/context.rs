@@ -1,0 +1,161 @@
+//! What the reconcilers share: the two traits for effects, and memory that may be lost at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dotmesh_csi_proto::node::PoolState;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{Api, ApiError};
+use crate::metrics::Metrics;
+use crate::nodes::{NodeError, Nodes};
+
+/// Shared by all reconcilers.
+pub struct Context<A, N> {
+    /// Kubernetes.
+    pub api: A,
+    /// The nodes.
+    pub nodes: N,
+    /// What was configured.
+    pub config: Config,
+    /// Now, as conditions show it.
+    pub clock: Clock,
+    /// Counts and durations.
+    pub metrics: Metrics,
+    /// What is only remembered, never relied on.
+    pub memory: Memory,
+}
+
+impl<A: Api, N: Nodes> Context<A, N> {
+    /// With an empty memory.
+    pub fn new(api: A, nodes: N, config: Config, clock: Clock, metrics: Metrics) -> Self {
+        Self {
+            api,
+            nodes,
+            config,
+            clock,
+            metrics,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Now, to the second, as Kubernetes stores times.
+    pub fn now(&self) -> Timestamp {
+        let now = (self.clock)();
+        Timestamp::from_second(now.as_second()).unwrap_or(now)
+    }
+}
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What was configured for the controllers.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The installation's namespace.
+    pub namespace: String,
+    /// File for the pool of a node that nobody made a Pool for.
+    pub pool_file_path: String,
+    /// Size of that file, as a quantity.
+    pub pool_file_size: String,
+}
+
+/// State that speeds things up or spares repetition. Losing it costs time, never correctness.
+#[derive(Debug, Default)]
+pub struct Memory {
+    failures: Mutex<BTreeMap<String, u32>>,
+    pools: Mutex<BTreeMap<String, PoolState>>,
+    retiring: Mutex<BTreeSet<String>>,
+    /// Held while a branch gets its name, so that two of them never get the same one.
+    pub naming: tokio::sync::Mutex<()>,
+}
+
+/// First wait after a failure.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait after a failure.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Memory {
+    /// An object's reconcile failed: how long to wait before the next one.
+    pub fn failed(&self, uid: &str) -> Duration {
+        let mut failures = lock(&self.failures);
+        let count = failures.entry(uid.to_owned()).or_default();
+        let wait = BACKOFF_FIRST.saturating_mul(1 << (*count).min(6)).min(BACKOFF_MAX);
+        *count += 1;
+        wait
+    }
+
+    /// An object's reconcile ended well, or the object is gone.
+    pub fn succeeded(&self, uid: &str) {
+        lock(&self.failures).remove(uid);
+    }
+
+    /// What a node last said of its pool, while its stream is connected.
+    pub fn pool(&self, node: &str) -> Option<PoolState> {
+        lock(&self.pools).get(node).cloned()
+    }
+
+    /// Remembers a pool's state; absent: the node's stream ended.
+    pub fn set_pool(&self, node: &str, state: Option<PoolState>) {
+        match state {
+            Some(state) => lock(&self.pools).insert(node.to_owned(), state),
+            None => lock(&self.pools).remove(node),
+        };
+    }
+
+    /// From now on nothing new is recorded in this Dot (by uid): it is about to be deleted by itself.
+    pub fn retire(&self, dot: &str) {
+        lock(&self.retiring).insert(dot.to_owned());
+    }
+
+    /// The Dot stays after all.
+    pub fn keep(&self, dot: &str) {
+        lock(&self.retiring).remove(dot);
+    }
+
+    /// Whether the Dot is about to be deleted by itself.
+    pub fn is_retiring(&self, dot: &str) -> bool {
+        lock(&self.retiring).contains(dot)
+    }
+}
+
+/// A reconcile that ended before its end, and is repeated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReconcileError {
+    /// The Kubernetes API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+}
+
+impl ReconcileError {
+    /// As in metric labels.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Api(error) => error.kind.as_str(),
+            Self::Node(error) => error.kind.as_str(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute_and_start_again_after_a_success() {
+        let memory = Memory::default();
+        let waits: Vec<u64> = (0..8).map(|_| memory.failed("a").as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(memory.failed("b").as_secs(), 1);
+        memory.succeeded("a");
+        assert_eq!(memory.failed("a").as_secs(), 1);
+    }
+}

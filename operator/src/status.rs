@@ -1,0 +1,133 @@
+//! Conditions and events: what a reconcile found, told to people once.
+
+use dotmesh_crds::condition::{Condition, READY, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::{ApiErrorKind, Event, EventType};
+use crate::context::ReconcileError;
+use crate::nodes::NodeErrorKind;
+
+/// What a reconcile found: whether the object is as asked for, and why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The reason; [`Reason::Ready`] is the only one that means success.
+    pub reason: Reason,
+    /// Names the object in question and what would help.
+    pub message: String,
+}
+
+impl Verdict {
+    /// With a message for people.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// Everything asked for is there.
+    pub fn ready() -> Self {
+        Self::new(Reason::Ready, "")
+    }
+
+    /// Whether everything asked for is there.
+    pub fn is_ready(&self) -> bool {
+        self.reason == Reason::Ready
+    }
+
+    /// The `Ready` condition that says it; an unchanged status keeps its transition time.
+    pub fn conditions(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+        let status = if self.is_ready() { "True" } else { "False" };
+        let since = ready_condition(before)
+            .filter(|condition| condition.status == status)
+            .map_or(Time(now), |condition| condition.last_transition_time.clone());
+        vec![Condition {
+            type_: READY.to_owned(),
+            status: status.to_owned(),
+            reason: self.reason.as_str().to_owned(),
+            message: self.message.clone(),
+            observed_generation: generation,
+            last_transition_time: since,
+        }]
+    }
+
+    /// The event that goes with it: a warning when somebody has to do something, and only when the condition did not
+    /// say so before.
+    pub fn event(&self, before: &[Condition], action: &'static str) -> Option<Event> {
+        let known = ready_condition(before)
+            .is_some_and(|condition| condition.reason == self.reason.as_str() && condition.message == self.message);
+        (is_warning(self.reason) && !known).then(|| Event {
+            event_type: EventType::Warning,
+            reason: self.reason.as_str(),
+            action,
+            message: self.message.clone(),
+        })
+    }
+}
+
+/// The `Ready` condition among conditions.
+pub fn ready_condition(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == READY)
+}
+
+/// Whether the `Ready` condition is true.
+pub fn is_ready(conditions: &[Condition]) -> bool {
+    ready_condition(conditions).is_some_and(|condition| condition.status == "True")
+}
+
+/// Reasons that merit an event: something is wrong, or waits for a person.
+fn is_warning(reason: Reason) -> bool {
+    match reason {
+        Reason::Ready | Reason::Progressing | Reason::WaitingForFirstPod | Reason::NotReady | Reason::Deleting => false,
+        _ => true,
+    }
+}
+
+impl From<&ReconcileError> for Verdict {
+    fn from(error: &ReconcileError) -> Self {
+        let reason = match error {
+            ReconcileError::Api(error) => match error.kind {
+                ApiErrorKind::AlreadyExists => Reason::Conflict,
+                ApiErrorKind::Invalid => Reason::Invalid,
+                ApiErrorKind::Conflict
+                | ApiErrorKind::NotFound
+                | ApiErrorKind::Forbidden
+                | ApiErrorKind::Unavailable => Reason::Error,
+            },
+            ReconcileError::Node(error) => match error.kind {
+                NodeErrorKind::Unreachable => Reason::NodeUnreachable,
+                NodeErrorKind::PoolMissing | NodeErrorKind::PoolSuspended => Reason::PoolUnavailable,
+                NodeErrorKind::PoolForeign => Reason::PoolForeign,
+                NodeErrorKind::OutOfSpace => Reason::OutOfSpace,
+                NodeErrorKind::ZfsUnsupported => Reason::ZfsUnsupported,
+                NodeErrorKind::InUse => Reason::InUse,
+                NodeErrorKind::NotFound => Reason::DataMissing,
+                NodeErrorKind::Conflict => Reason::Conflict,
+                NodeErrorKind::Invalid => Reason::Invalid,
+                NodeErrorKind::Deleted => Reason::Deleting,
+                NodeErrorKind::Busy | NodeErrorKind::Deadline => Reason::Progressing,
+                NodeErrorKind::Internal => Reason::Error,
+            },
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unchanged_condition_keeps_its_time_and_is_told_once() {
+        let (then, now) = (Timestamp::from_second(10).unwrap(), Timestamp::from_second(20).unwrap());
+        let missing = Verdict::new(Reason::DotNotFound, "there is no Dot \"shop\"");
+        assert!(missing.event(&[], "Commit").is_some());
+        let before = missing.conditions(&[], Some(1), then);
+        assert_eq!(missing.event(&before, "Commit"), None);
+        assert_eq!(missing.conditions(&before, Some(1), now), before);
+        let after = Verdict::ready().conditions(&before, Some(1), now);
+        assert_eq!(after[0].last_transition_time, Time(now));
+        assert_eq!(Verdict::ready().event(&before, "Commit"), None);
+    }
+}
