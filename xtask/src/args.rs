@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
+use crate::story::Story;
+use crate::test::Part;
 use crate::testbed::cluster::{self, Options};
 use crate::testbed::gotools::Tool;
 use crate::testbed::instance::{self, Instance};
 use crate::testbed::node::Node;
 use crate::testbed::qemu::Accel;
 use crate::testbed::sandbox::SandboxArgs;
+use crate::{crds, images, story, test, tidy};
 
 /// Tasks of the Dotmesh project.
 #[derive(Debug, Parser)]
@@ -95,9 +98,47 @@ pub(crate) enum Command {
         /// Its name, such as helm or csi-sanity.
         name: String,
     },
+    /// Run the tests.
+    Test {
+        /// Only this part.
+        #[arg(long)]
+        only: Option<Part>,
+        /// How nodes run; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
+    /// Show the whole story on a cluster of its own, from nothing to the end.
+    Demo(Story),
+    /// Longer runs of what `test` does.
+    Campaign {
+        #[command(subcommand)]
+        which: Campaign,
+    },
+    /// Build the images of the programs, into a folder.
+    Images {
+        /// The folder.
+        #[arg(default_value = "target/images")]
+        folder: PathBuf,
+    },
+    /// Build the images, put them on an instance's nodes, and install or upgrade the chart there.
+    Deploy {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Write the CRDs' YAML from the types.
+    Crds,
+    /// Check the shape of the workspace.
+    Tidy,
     /// (Used by this program itself.)
     #[command(hide = true)]
     Sandbox(SandboxArgs),
+}
+
+/// The longer runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Campaign {
+    /// The demo with a hundred commits.
+    Demo(Story),
 }
 
 impl Args {
@@ -145,6 +186,25 @@ impl Args {
                 );
                 Ok(0)
             }
+            Command::Test { only, accel } => test::run(only, accel),
+            Command::Demo(story) => story::tell(&story),
+            Command::Campaign {
+                which: Campaign::Demo(story),
+            } => story::tell(&story.longer()),
+            Command::Images { folder } => {
+                images::write(&folder)?
+                    .iter()
+                    .for_each(|image| println!("{}", image.display()));
+                Ok(0)
+            }
+            Command::Deploy { which } => {
+                let instance = running(&which)?;
+                images::import(&instance)?;
+                images::install_chart(&instance)?;
+                Ok(0)
+            }
+            Command::Crds => crds::write().map(|()| 0),
+            Command::Tidy => tidy::check().map(|()| 0),
             Command::Sandbox(_) => bail!("the sandbox is entered before anything else"),
         }
     }

@@ -1,16 +1,18 @@
 //! Ctrl-C and termination: remembered, passed on to the programs that run, and left to the ordinary error path to clean up after.
 //!
-//! The signals are blocked in every thread and taken by one that waits for them (sigwait(3)), so that no code runs in a
-//! signal handler. The first one makes the running step fail, and what the step's owner does on failure (take the
-//! machines down, remove temporary folders) happens; the second one ends the process at once.
+//! A thread of its own takes them, so that no code of ours runs in a signal handler. The first one makes the running step
+//! fail, and what the step's owner does on failure (take the machines down, remove temporary folders) happens; the
+//! second one ends the process at once.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 static CHILDREN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -18,15 +20,11 @@ static CHILDREN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 /// Exit code of a run that was interrupted, as shells report it for Ctrl-C.
 pub(crate) const EXIT_CODE: u8 = 130;
 
-/// Starts to listen; call it before any other thread exists, because threads inherit the blocked signals.
+/// Starts to listen.
 pub(crate) fn install() -> Result<()> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
-    signals.thread_block().context("block the signals")?;
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("listen for signals")?;
     std::thread::spawn(move || {
-        while signals.wait().is_ok() {
+        for _ in signals.forever() {
             if INTERRUPTED.swap(true, Ordering::SeqCst) {
                 std::process::exit(i32::from(EXIT_CODE));
             }

@@ -1,10 +1,15 @@
 //! `cargo xtask`: whatever is not one cargo command. The test bed, the tests on it, the demo, images, checks.
 
 mod args;
+mod crds;
+mod images;
 mod interrupt;
 mod process;
 mod report;
+mod story;
+mod test;
 mod testbed;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;

@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +22,8 @@ use crate::interrupt;
 const POLL: Duration = Duration::from_millis(100);
 /// How long a program that got SIGTERM may take before SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
+/// The longest that a test program, or all of `cargo test`, may take.
+const TESTS_TIME: Duration = Duration::from_secs(1800);
 /// How many lines of a log an error shows.
 const TAIL_LINES: usize = 30;
 
@@ -30,6 +32,7 @@ const TAIL_LINES: usize = 30;
 pub(crate) struct Cmd {
     argv: Vec<OsString>,
     envs: Vec<(OsString, OsString)>,
+    removed: Vec<String>,
     dir: Option<PathBuf>,
     stdin: Option<PathBuf>,
     log: Option<PathBuf>,
@@ -42,6 +45,7 @@ impl Cmd {
         Self {
             argv: vec![program.as_ref().to_owned()],
             envs: Vec::new(),
+            removed: Vec::new(),
             dir: None,
             stdin: None,
             log: None,
@@ -70,6 +74,12 @@ impl Cmd {
     /// Sets an environment variable.
     pub(crate) fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.envs.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Takes a variable out of the environment it inherits.
+    pub(crate) fn without_env(mut self, key: &str) -> Self {
+        self.removed.push(key.to_owned());
         self
     }
 
@@ -118,24 +128,61 @@ impl Cmd {
     /// As [`Cmd::run`], and when the output is no UTF-8.
     pub(crate) fn output(self) -> Result<String> {
         let errors = tempfile::NamedTempFile::new().context("make a temporary file")?;
-        let with_log = Self {
+        Self {
             log: Some(errors.path().to_owned()),
             ..self
-        };
-        let mut child = with_log.spawn(Some(Stdio::piped()))?;
-        let mut pipe = child.stdout.take().context("no pipe")?;
-        let reader = std::thread::spawn(move || {
-            let mut text = Vec::new();
-            pipe.read_to_end(&mut text).map(|_| text)
-        });
-        let status = with_log.wait(child)?;
-        if !status.success() {
-            bail!("{} failed ({status}):\n{}", with_log.shown(), tail(errors.path()));
         }
+        .visible_output()
+    }
+
+    /// As [`Cmd::output`], with what it says on standard error going to the log, or shown as it comes.
+    pub(crate) fn visible_output(self) -> Result<String> {
+        let (status, output) = self.piped(false)?;
+        if !status.success() {
+            let log = self
+                .log
+                .as_deref()
+                .map(|log| format!(":\n{}", tail(log)))
+                .unwrap_or_default();
+            bail!("{} failed ({status}){log}", self.shown());
+        }
+        Ok(output)
+    }
+
+    /// Runs it to its end, shows what it prints as it comes, and returns whether it succeeded and the same text.
+    pub(crate) fn shown_and_kept(self) -> Result<(bool, String)> {
+        let (status, output) = Self {
+            within: TESTS_TIME,
+            ..self
+        }
+        .piped(true)?;
+        Ok((status.success(), output))
+    }
+
+    fn piped(&self, show: bool) -> Result<(ExitStatus, String)> {
+        let mut child = self.spawn(Some(Stdio::piped()))?;
+        let pipe = child.stdout.take().context("no pipe")?;
+        let reader = std::thread::spawn(move || {
+            let mut kept = Vec::new();
+            let mut lines = BufReader::new(pipe);
+            loop {
+                let start = kept.len();
+                if lines.read_until(b'\n', &mut kept)? == 0 {
+                    return Ok::<_, std::io::Error>(kept);
+                }
+                if show {
+                    std::io::stdout().write_all(&kept[start..])?;
+                }
+            }
+        });
+        let status = self.wait(child)?;
         let text = reader
             .join()
-            .map_err(|_| anyhow::anyhow!("the reader of {} died", with_log.shown()))??;
-        String::from_utf8(text).with_context(|| format!("output of {}", with_log.shown()))
+            .map_err(|_| anyhow::anyhow!("the reader of {} died", self.shown()))??;
+        Ok((
+            status,
+            String::from_utf8(text).with_context(|| format!("output of {}", self.shown()))?,
+        ))
     }
 
     /// Runs it with our terminal and without a deadline, and returns its exit code.
@@ -176,6 +223,9 @@ impl Cmd {
         command
             .args(&self.argv[1..])
             .envs(self.envs.iter().map(|(k, v)| (k, v)));
+        for key in &self.removed {
+            command.env_remove(key);
+        }
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }

@@ -1,5 +1,6 @@
 //! Instances come up, go down, and are found again after a crash.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -127,6 +128,70 @@ fn control_plane(instance: &Instance) -> ControlPlane {
 /// kubectl as administrator of the instance.
 pub(crate) fn kubectl(instance: &Instance) -> Result<Cmd> {
     control_plane(instance).kubectl()
+}
+
+/// helm as administrator of the instance.
+pub(crate) fn helm(instance: &Instance) -> Result<Cmd> {
+    Ok(instance
+        .namespace()
+        .exec(Tool::Helm.path()?)
+        .env("KUBECONFIG", instance.kubeconfig()))
+}
+
+/// What tests and the demo are told about the instance.
+pub(crate) fn environment(instance: &Instance) -> Result<Vec<(String, String)>> {
+    let mut env = vec![("DOTMESH_TEST_INSTANCE".to_owned(), instance.name.clone())];
+    let mut add = |key: &str, value: String| env.push((key.to_owned(), value));
+    let record = instance
+        .record()
+        .with_context(|| format!("{} is not up", instance.name))?;
+    if record.kubernetes {
+        add("KUBECONFIG", instance.kubeconfig().display().to_string());
+        let tools = [Tool::Kubectl.path()?, Tool::Helm.path()?];
+        let folders = tools
+            .iter()
+            .filter_map(|tool| tool.parent())
+            .map(|folder| folder.display().to_string());
+        add("DOTMESH_BIN", folders.collect::<Vec<_>>().join(":"));
+        add("DOTMESH_DATABASE_IMAGE", super::dbimage::NAME.to_owned());
+    }
+    if record.nodes == 1 {
+        add(
+            "DOTMESH_TEST_SSH",
+            serde_json::to_string(&instance.node(1).ssh_argv()?)?,
+        );
+    } else if record.nodes > 1 {
+        let each = (1..=record.nodes).map(|index| Ok((format!("n{index}"), instance.node(index).ssh_argv()?)));
+        add(
+            "DOTMESH_TEST_SSH",
+            serde_json::to_string(&each.collect::<Result<std::collections::BTreeMap<_, _>>>()?)?,
+        );
+    }
+    if record.nodes > 0 {
+        add("DOTMESH_TEST_NODE_ADDRESS", super::net::node_address(1).to_string());
+    }
+    Ok(env)
+}
+
+/// The state of all pods and the latest events, for an error message.
+pub(crate) fn describe(instance: &Instance) -> String {
+    let ask = |args: &[&str]| {
+        kubectl(instance)
+            .and_then(|kubectl| kubectl.args(args).output())
+            .unwrap_or_else(|error| format!("{error:#}\n"))
+    };
+    let pods = ask(&["get", "pods", "--all-namespaces", "--output", "wide"]);
+    let events = ask(&["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"]);
+    let events: Vec<_> = events.lines().collect();
+    let logs = ask(&[
+        "logs",
+        "--namespace=dotmesh-system",
+        "--selector=app.kubernetes.io/name=dotmesh",
+        "--all-containers",
+        "--tail=15",
+        "--prefix",
+    ]);
+    format!("{pods}{}\n{logs}", events[events.len().saturating_sub(15)..].join("\n"))
 }
 
 fn build(options: Options) -> Result<Artefacts> {
@@ -269,8 +334,8 @@ fn take_down(instance: &Instance, logs: Logs) -> Result<()> {
 
 /// An instance that goes when the value goes: for tests and the demo.
 pub(crate) struct Ephemeral {
-    /// The instance.
-    pub(crate) instance: Instance,
+    instance: Instance,
+    logs: Cell<Logs>,
 }
 
 impl Ephemeral {
@@ -286,18 +351,37 @@ impl Ephemeral {
                 ephemeral: true,
             },
         )?;
-        Ok(Self { instance })
+        Ok(Self {
+            instance,
+            logs: Cell::new(Logs::Keep),
+        })
+    }
+
+    /// The instance.
+    pub(crate) fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// Its logs need not be kept.
+    pub(crate) fn succeed(&self) {
+        self.logs.set(Logs::Discard);
     }
 }
 
 impl Drop for Ephemeral {
     fn drop(&mut self) {
-        if let Err(error) = self
+        let begin = Instant::now();
+        match self
             .instance
             .lock()
-            .and_then(|_lock| take_down(&self.instance, Logs::Keep))
+            .and_then(|_lock| take_down(&self.instance, self.logs.get()))
         {
-            eprintln!("taking {} down failed: {error:#}", self.instance.name);
+            Ok(()) => println!(
+                "✓ take {} down: {}",
+                self.instance.name,
+                report::seconds(begin.elapsed())
+            ),
+            Err(error) => eprintln!("taking {} down failed: {error:#}", self.instance.name),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) const RELEASE: &str = "trixie";
 /// Makes a minimal root in `root`, with `packages`, from this machine's own archive.
 pub(crate) fn bootstrap(root: &Path, components: &str, packages: &[&str]) -> Result<()> {
     let archive = host::debian_archive()?;
-    let cmd = sandbox::private()?
+    let cmd = sandbox::private()
         .args(["debootstrap", "--variant=minbase"])
         .arg(format!("--components={components}"));
     let cmd = cmd
@@ -28,7 +28,7 @@ pub(crate) fn bootstrap(root: &Path, components: &str, packages: &[&str]) -> Res
 
 /// Runs a program inside `root`, with output to `log`.
 pub(crate) fn run_inside(root: &Path, log: &Path, argv: &[&str]) -> Result<()> {
-    sandbox::inside(root, &[])?
+    sandbox::inside(root, &[])
         .args(argv)
         .log(log)
         .within(Duration::from_secs(1800))

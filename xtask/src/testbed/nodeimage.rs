@@ -66,8 +66,8 @@ const ENABLED: [&str; 6] = [
     "systemd-networkd",
 ];
 
-/// Units that would only cost time, or touch pools.
-const MASKED: [&str; 23] = [
+/// Units that would only cost time, touch pools, or put /tmp (where tests keep pools) into memory.
+const MASKED: [&str; 25] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
@@ -81,11 +81,13 @@ const MASKED: [&str; 23] = [
     "modprobe@drm.service",
     "modprobe@efi_pstore.service",
     "modprobe@fuse.service",
+    "systemd-binfmt.service",
     "systemd-hostnamed.socket",
     "systemd-logind.service",
     "systemd-networkd-wait-online.service",
     "systemd-timesyncd.service",
     "systemd-udev-settle.service",
+    "tmp.mount",
     "xfs_scrub_all.timer",
     "zfs-import-cache.service",
     "zfs-mount.service",
@@ -194,7 +196,8 @@ pub(crate) fn kubernetes_disk() -> Result<PathBuf> {
         fs::create_dir_all(&run)?;
         build_pause(&pause, &out.join("pause"), &log)?;
         write_program_image(PAUSE_IMAGE, &out.join("pause"), &run.join("pause.tar"))?;
-        write_program_image(&provisioner_image(), &provisioner, &run.join("csi-provisioner.tar"))?;
+        let (name, tag) = provisioner_image();
+        write_program_image(&format!("{name}:{tag}"), &provisioner, &run.join("csi-provisioner.tar"))?;
         fs::copy(&database, run.join("database.tar")).context("copy the database image")?;
         import_images(
             &base,
@@ -210,9 +213,9 @@ pub(crate) fn kubernetes_disk() -> Result<PathBuf> {
     Ok(done.join("disk.img"))
 }
 
-/// Name of the csi-provisioner image that nodes have.
-pub(crate) fn provisioner_image() -> String {
-    format!("dotmesh.io/testbed/csi-provisioner:{PROVISIONER_VERSION}")
+/// Name and tag of the csi-provisioner image that nodes have.
+pub(crate) fn provisioner_image() -> (&'static str, &'static str) {
+    ("dotmesh.io/testbed/csi-provisioner", PROVISIONER_VERSION)
 }
 
 /// Writes an image of one static program, called as its file, to `out`.
@@ -253,7 +256,7 @@ fn import_images(base: &Path, disk: &Path, run: &Path, images: &[&str], log: &Pa
     const SOCKET: &str = "/run/containerd.sock";
     fs::write(run.join("containerd.toml"), CONFIG).context("write containerd.toml")?;
     let binds = [(disk, "/opt/kube"), (run, "/run")];
-    let containerd = sandbox::inside(base, &binds)?.args(["containerd", "--config", "/run/containerd.toml"]);
+    let containerd = sandbox::inside(base, &binds).args(["containerd", "--config", "/run/containerd.toml"]);
     let containerd = containerd.args([
         "--root",
         "/opt/kube/containerd",
@@ -268,7 +271,7 @@ fn import_images(base: &Path, disk: &Path, run: &Path, images: &[&str], log: &Pa
         Ok((!run.join("containerd.sock").exists()).then(|| "no socket yet".to_owned()))
     })?;
     for image in images {
-        let ctr = sandbox::inside(base, &binds)?.args(["ctr", "--address", SOCKET, "-n", "k8s.io", "images", "import"]);
+        let ctr = sandbox::inside(base, &binds).args(["ctr", "--address", SOCKET, "-n", "k8s.io", "images", "import"]);
         ctr.arg(format!("/run/{image}"))
             .log(log)
             .within(Duration::from_secs(600))

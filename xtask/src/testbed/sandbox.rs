@@ -28,24 +28,24 @@ pub(crate) struct SandboxArgs {
 }
 
 /// A command in a private mount namespace on this machine's own root.
-pub(crate) fn private() -> Result<Cmd> {
-    Ok(ourselves()?.arg("--"))
+pub(crate) fn private() -> Cmd {
+    ourselves().arg("--")
 }
 
 /// A command in `root`, which sees each (source, target) of `binds`.
-pub(crate) fn inside(root: &Path, binds: &[(&Path, &str)]) -> Result<Cmd> {
-    let mut cmd = ourselves()?.arg("--root").arg(root);
+pub(crate) fn inside(root: &Path, binds: &[(&Path, &str)]) -> Cmd {
+    let mut cmd = ourselves().arg("--root").arg(root);
     for (source, target) in binds {
         cmd = cmd.arg("--bind").arg(format!("{}:{target}", source.display()));
     }
-    Ok(cmd
-        .arg("--")
+    cmd.arg("--")
         .env("DEBIAN_FRONTEND", "noninteractive")
-        .env("LC_ALL", "C"))
+        .env("LC_ALL", "C")
 }
 
-fn ourselves() -> Result<Cmd> {
-    Ok(Cmd::new(std::env::current_exe().context("find our own program")?).arg("sandbox"))
+/// This very program, even when its file was replaced meanwhile.
+fn ourselves() -> Cmd {
+    Cmd::new("/proc/self/exe").arg("sandbox")
 }
 
 /// The other side: mounts, changes root, becomes the program. Returns only on failure.

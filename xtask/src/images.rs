@@ -1,0 +1,114 @@
+//! Our own programs as static binaries and as images.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::report;
+use crate::testbed::cache;
+use crate::testbed::cluster;
+use crate::testbed::instance::Instance;
+use crate::testbed::nodeimage;
+use crate::workspace;
+
+/// The tag of what is built from the checkout.
+pub(crate) const TAG: &str = "dev";
+
+/// Given explicitly, so that the flags below hold for the programs and not for build scripts and macros.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A program of ours that becomes an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    Operator,
+    CsiNode,
+}
+
+impl Program {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Operator, Self::CsiNode];
+
+    /// The name of its crate and file.
+    pub(crate) fn file(self) -> &'static str {
+        match self {
+            Self::Operator => "dotmesh-operator",
+            Self::CsiNode => "dotmesh-csi-node",
+        }
+    }
+
+    /// The name of its image, without the tag.
+    pub(crate) fn repository(self) -> &'static str {
+        match self {
+            Self::Operator => "dotmesh.io/operator",
+            Self::CsiNode => "dotmesh.io/csi-node",
+        }
+    }
+}
+
+/// The static binary of a program, built from the checkout as it is.
+pub(crate) fn binary(program: Program) -> Result<PathBuf> {
+    // A target folder of its own: other flags would make the ordinary one start anew each time.
+    let folder = cache::root()?.join("cargo/image");
+    let cargo = workspace::cargo().args(["build", "--quiet", "--profile", "image", "--target", TARGET]);
+    let cargo = cargo.args(["--package", program.file(), "--bin", program.file()]);
+    cargo
+        .env("CARGO_TARGET_DIR", &folder)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .run()?;
+    Ok(folder.join(TARGET).join("image").join(program.file()))
+}
+
+/// Writes all images into `folder`, and returns their files.
+pub(crate) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    Program::ALL
+        .into_iter()
+        .map(|program| {
+            let binary = report::step(&format!("build {}", program.file()), || binary(program))?;
+            let out = folder.join(format!("{}.tar", program.file()));
+            nodeimage::write_program_image(&format!("{}:{TAG}", program.repository()), &binary, &out)?;
+            Ok(out)
+        })
+        .collect()
+}
+
+/// Builds the images and puts them on every node of an instance.
+pub(crate) fn import(instance: &Instance) -> Result<()> {
+    let images = write(&instance.state().join("images"))?;
+    let nodes = instance.record().map_or(0, |record| record.nodes);
+    report::step("import the images", || {
+        (1..=nodes).try_for_each(|index| images.iter().try_for_each(|image| instance.node(index).import(image)))
+    })
+}
+
+/// Installs the chart, with our images, and waits until everything in it is ready.
+pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
+    report::step("install the chart", || {
+        let (repository, tag) = nodeimage::provisioner_image();
+        let values = [
+            format!("operator.image.repository={}", Program::Operator.repository()),
+            format!("operator.image.tag={TAG}"),
+            "operator.image.pullPolicy=Never".to_owned(),
+            format!("csiNode.image.repository={}", Program::CsiNode.repository()),
+            format!("csiNode.image.tag={TAG}"),
+            "csiNode.image.pullPolicy=Never".to_owned(),
+            format!("csiProvisioner.image.repository={repository}"),
+            format!("csiProvisioner.image.tag={tag}"),
+            "csiProvisioner.image.pullPolicy=Never".to_owned(),
+            "pool.file.size=4Gi".to_owned(),
+        ];
+        let helm = cluster::helm(instance)?.args(["upgrade", "--install", "dotmesh"]);
+        let helm = helm.arg(workspace::root().join("charts/dotmesh")).args([
+            "--namespace",
+            "dotmesh-system",
+            "--create-namespace",
+        ]);
+        let helm = helm
+            .args(values.iter().flat_map(|value| ["--set", value]))
+            .args(["--wait", "--timeout", "5m"]);
+        let installed = helm.within(std::time::Duration::from_secs(360)).output();
+        installed
+            .map(drop)
+            .map_err(|error| error.context(cluster::describe(instance)))
+    })
+}

@@ -1,0 +1,304 @@
+//! `cargo xtask test`: the parts, what each runs, and the count at the end.
+//!
+//! Tests are compiled first and run afterwards, so that no compiler competes with an emulated node. A part that finds
+//! nothing to run has failed.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::images::{self, Program};
+use crate::process::Cmd;
+use crate::testbed::cluster::{self, Ephemeral};
+use crate::testbed::gotools::Tool;
+use crate::testbed::host;
+use crate::testbed::instance::Instance;
+use crate::testbed::qemu::Accel;
+use crate::{interrupt, report, tidy, workspace};
+
+/// The crate with the tests from outside.
+pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
+
+/// A part of the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Formatting, clippy, tidy, and all tests that need nothing.
+    Unit,
+    /// The API and the chart against a real control plane without nodes.
+    ControlPlane,
+    /// ZFS, mounts and csi-node on a machine with real OpenZFS, without Kubernetes.
+    Node,
+    /// Everything together.
+    E2e,
+}
+
+impl Part {
+    /// All of them, in the order they run.
+    const ALL: [Self; 4] = [Self::Unit, Self::ControlPlane, Self::Node, Self::E2e];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::ControlPlane => "control-plane",
+            Self::Node => "node",
+            Self::E2e => "e2e",
+        }
+    }
+
+    fn run(self, accel: Option<Accel>) -> Result<Count> {
+        match self {
+            Self::Unit => unit(),
+            Self::ControlPlane => control_plane(),
+            Self::Node => node(accel),
+            Self::E2e => e2e(accel),
+        }
+    }
+}
+
+/// Names of test targets that are no ordinary tests: each belongs to a part.
+pub(crate) const TARGETS: [&str; 3] = ["control_plane", "node", "e2e"];
+
+/// How many tests passed and failed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
+    /// A check that is one thing.
+    fn of(name: &str, result: Result<()>) -> Self {
+        match result {
+            Ok(()) => Self { passed: 1, failed: 0 },
+            Err(error) => {
+                eprintln!("{name}: {error:#}");
+                Self { passed: 0, failed: 1 }
+            }
+        }
+    }
+
+    /// Adds up the lines `test result: ok. 3 passed; 0 failed; …` of Rust's test programs.
+    fn parse(output: &str) -> Self {
+        let mut count = Self::default();
+        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
+            let number = |word: &str| {
+                let before = line.split(word).next().unwrap_or_default().trim_end();
+                before
+                    .rsplit(' ')
+                    .next()
+                    .and_then(|n| n.parse::<u64>().ok())
+                    .unwrap_or(0)
+            };
+            count.add(Self {
+                passed: number(" passed"),
+                failed: number(" failed"),
+            });
+        }
+        count
+    }
+}
+
+/// Runs the parts; the answer is the exit code.
+pub(crate) fn run(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
+    let mut total = Count::default();
+    let mut lines = Vec::new();
+    for part in Part::ALL
+        .into_iter()
+        .filter(|part| only.is_none_or(|only| only == *part))
+    {
+        println!("\n=== {} ===", part.name());
+        let begin = Instant::now();
+        let count = part.run(accel).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Count { passed: 0, failed: 1 }
+        });
+        interrupt::check()?;
+        let time = report::seconds(begin.elapsed());
+        lines.push(format!(
+            "{}: {} passed, {} failed, {time}",
+            part.name(),
+            count.passed,
+            count.failed
+        ));
+        println!("=== {} took {time} ===", part.name());
+        total.add(count);
+    }
+    println!("\n{}", lines.join("\n"));
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(u8::from(total.failed > 0 || total.passed == 0))
+}
+
+fn unit() -> Result<Count> {
+    let mut count = Count::default();
+    for (name, args) in [
+        ("fmt", ["fmt", "--all", "--", "--check"].as_slice()),
+        (
+            "clippy",
+            &[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        // Targets that plain `cargo test` skips are not among "all targets".
+        (
+            "clippy of the test bed's tests",
+            &[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--test",
+                "*",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+    ] {
+        count.add(Count::of(
+            name,
+            report::step(name, || workspace::cargo().args(args).run()),
+        ));
+    }
+    count.add(Count::of("tidy", report::step("tidy", tidy::check)));
+    count.add(report::step("cargo test", || {
+        counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
+    })?);
+    Ok(count)
+}
+
+fn control_plane() -> Result<Count> {
+    host::ensure()?;
+    let tests = compile(OUTSIDE, "control_plane")?;
+    let bed = Ephemeral::up("api", 0, true, None)?;
+    finish(bed, |instance| run_here(instance, &tests, &[]))
+}
+
+fn node(accel: Option<Accel>) -> Result<Count> {
+    host::ensure()?;
+    let packages = workspace::packages()?;
+    let with_tests = packages
+        .iter()
+        .filter(|p| p.tests.iter().any(|test| test.name == "node"))
+        .map(|p| p.name.clone());
+    let (outside, inside): (Vec<_>, Vec<_>) = with_tests.partition(|name| name == OUTSIDE);
+    if inside.is_empty() && outside.is_empty() {
+        bail!("no crate has a test target `node`");
+    }
+    let inside = inside
+        .iter()
+        .map(|name| Ok((name.clone(), compile(name, "node")?)))
+        .collect::<Result<Vec<_>>>()?;
+    let outside = outside
+        .iter()
+        .map(|name| compile(name, "node"))
+        .collect::<Result<Vec<_>>>()?;
+    let csi_node = report::step("build dotmesh-csi-node", || images::binary(Program::CsiNode))?;
+    let sanity = Tool::CsiSanity.path()?;
+    let bed = Ephemeral::up("node", 1, false, accel)?;
+    finish(bed, |instance| {
+        report::step("copy programs to the node", || {
+            let node = instance.node(1);
+            node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
+            node.push(&csi_node, "/opt/dotmesh/dotmesh-csi-node")?;
+            node.push(&sanity, "/opt/dotmesh/csi-sanity")?;
+            inside
+                .iter()
+                .try_for_each(|(name, tests)| node.push(tests, &format!("/opt/dotmesh/{name}-tests")))
+        })?;
+        let mut count = Count::default();
+        for (name, _) in &inside {
+            println!("--- {name} on the node ---");
+            let script = format!(
+                "mkdir -p /var/tmp/{name} && cd /var/tmp/{name} && exec env DOTMESH_TEST_NODE=1 RUST_BACKTRACE=1 \
+                 DOTMESH_CSI_NODE=/opt/dotmesh/dotmesh-csi-node DOTMESH_CSI_SANITY=/opt/dotmesh/csi-sanity /opt/dotmesh/{name}-tests 2>&1"
+            );
+            count.add(counted(instance.node(1).ssh()?.arg(script))?);
+        }
+        let env = [("DOTMESH_TEST_CSI_NODE".to_owned(), csi_node.display().to_string())];
+        outside
+            .iter()
+            .try_for_each(|tests| run_here(instance, tests, &env).map(|more| count.add(more)))?;
+        Ok(count)
+    })
+}
+
+fn e2e(accel: Option<Accel>) -> Result<Count> {
+    host::ensure()?;
+    let tests = compile(OUTSIDE, "e2e")?;
+    // Built before the machine starts; importing finds them done.
+    for program in Program::ALL {
+        report::step(&format!("build {}", program.file()), || images::binary(program))?;
+    }
+    let bed = Ephemeral::up("e2e", 1, true, accel)?;
+    finish(bed, |instance| {
+        images::import(instance)?;
+        images::install_chart(instance)?;
+        run_here(instance, &tests, &[])
+    })
+}
+
+/// Runs `tests` on the bed; its logs are kept when they fail.
+fn finish(bed: Ephemeral, tests: impl FnOnce(&Instance) -> Result<Count>) -> Result<Count> {
+    let count = tests(bed.instance());
+    if count.as_ref().is_ok_and(|count| count.failed == 0) {
+        bed.succeed();
+    } else {
+        println!("the test bed's logs are kept in {}", bed.instance().logs().display());
+    }
+    count
+}
+
+/// Compiles a test target and returns its program.
+pub(crate) fn compile(package: &str, target: &str) -> Result<PathBuf> {
+    report::step(&format!("compile {package}'s {target}"), || {
+        let found = workspace::executables(&["test", "--quiet", "--no-run", "--package", package, "--test", target])?;
+        found
+            .into_iter()
+            .next_back()
+            .with_context(|| format!("{package} has no test target {target}"))
+    })
+}
+
+/// Runs a test program in the instance's network namespace.
+fn run_here(instance: &Instance, program: &Path, env: &[(String, String)]) -> Result<Count> {
+    let mut cmd = instance.namespace().exec(program).dir(&workspace::root());
+    for (key, value) in cluster::environment(instance)?.iter().chain(env) {
+        cmd = cmd.env(key, value);
+    }
+    counted(cmd)
+}
+
+/// Runs test programs, shows their output, and counts. One that fails without saying which test has failed once.
+fn counted(cmd: Cmd) -> Result<Count> {
+    let (success, output) = cmd.shown_and_kept()?;
+    let mut count = Count::parse(&output);
+    if !success && count.failed == 0 {
+        count.failed = 1;
+    }
+    if success && count.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_programs_are_added() {
+        let output = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 0 ignored\n\ntest result: FAILED. 5 passed; 3 failed; 1 ignored; finished\n";
+        assert_eq!(Count::parse(output), Count { passed: 7, failed: 3 });
+    }
+}
