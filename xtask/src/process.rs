@@ -307,8 +307,18 @@ impl Daemon {
 
     /// Ends it, gently first.
     pub(crate) fn stop(&self) -> Result<()> {
-        stop(self.pid, self.started)
+        end(self.pid, self.started, &[Signal::SIGTERM, Signal::SIGKILL])
     }
+
+    /// Ends it at once: for what keeps nothing.
+    pub(crate) fn kill(&self) -> Result<()> {
+        end(self.pid, self.started, &[Signal::SIGKILL])
+    }
+}
+
+/// Ends whatever has the process id `pid` now, at once.
+pub(crate) fn kill_process(pid: u32) -> Result<()> {
+    start_time(pid).map_or(Ok(()), |started| end(pid, started, &[Signal::SIGKILL]))
 }
 
 /// Who this process is, for others to see whether it still runs.
@@ -321,13 +331,13 @@ pub(crate) fn myself() -> Daemon {
     }
 }
 
-/// Ends the process `pid` if it is the one that started at `started` (ticks since boot).
-pub(crate) fn stop(pid: u32, started: u64) -> Result<()> {
+/// Ends the process `pid` if it is the one that started at `started` (ticks since boot), by each signal in turn.
+fn end(pid: u32, started: u64, signals: &[Signal]) -> Result<()> {
     let id = Pid::from_raw(i32::try_from(pid)?);
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+    for signal in signals {
         let end = Instant::now() + GRACE;
         if start_time(pid) == Some(started) {
-            let _ = kill(id, signal);
+            let _ = kill(id, *signal);
         }
         while start_time(pid) == Some(started) {
             if Instant::now() > end {
@@ -343,7 +353,7 @@ pub(crate) fn stop(pid: u32, started: u64) -> Result<()> {
 }
 
 /// When the process started, in ticks since boot; none for one that is gone or a zombie.
-pub(crate) fn start_time(pid: u32) -> Option<u64> {
+fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, field 2, may hold blanks and parentheses.
     let mut fields = stat.get(stat.rfind(')')? + 2..)?.split(' ');

@@ -317,7 +317,7 @@ enum Logs {
 
 fn take_down(instance: &Instance, logs: Logs) -> Result<()> {
     for (_, daemon) in instance.daemons() {
-        daemon.stop()?;
+        daemon.kill()?;
     }
     instance.namespace().destroy()?;
     cache::remove_tree(&instance.sockets())?;

@@ -87,9 +87,7 @@ impl Namespace {
             .split_whitespace()
         {
             let pid = pid.parse().with_context(|| format!("process id {pid}"))?;
-            if let Some(started) = process::start_time(pid) {
-                process::stop(pid, started)?;
-            }
+            process::kill_process(pid)?;
         }
         Cmd::new("ip").args(["netns", "delete", &self.name]).run()
     }

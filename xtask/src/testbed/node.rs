@@ -101,7 +101,7 @@ impl Node {
     pub(crate) fn wait_for_ssh(&self, machine: &Daemon, console: &Path) -> Result<()> {
         let name = self.name();
         let address = SocketAddr::from((net::node_address(self.index), SSH_PORT));
-        let result = wait_for(&format!("ssh on node {name}"), Duration::from_secs(300), || {
+        let result = wait_for(&format!("ssh on node {name}"), Duration::from_secs(600), || {
             machine.check(&format!("the machine of node {name}"))?;
             Ok(self
                 .namespace
