@@ -1,0 +1,495 @@
+//! What the properties of a Dot's, a head's and a volume's dataset say.
+//!
+//! A head is live when a branch property names it as live; that property is written last, so a half-built head cannot
+//! be reached. Tombstones are positive: what no property calls dead is never destroyed.
+
+use std::collections::BTreeMap;
+
+use dotmesh_model::id::{BranchId, ClaimUid, CommitId, HeadId, VolumeId};
+use dotmesh_zfs::{PropName, PropValue};
+use serde::{Deserialize, Serialize};
+
+use super::encoding::{DecodeError, decode_json, decode_text, encode_json, encode_text, fields, value};
+use super::{CHECKOUT, DELETED, DOT, HEAD, VOLUME};
+
+const BRANCH_PREFIX: &str = "io.dotmesh:branch.";
+const CLAIM_PREFIX: &str = "io.dotmesh:claim.";
+const DEAD_PREFIX: &str = "io.dotmesh:dead.";
+
+fn property(prefix: &str, id: impl std::fmt::Display) -> PropName {
+    format!("{prefix}{id}")
+        .parse()
+        .expect("prefixes and ids are legal in property names")
+}
+
+/// Who a Dot is, for people and for rebuilding its object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DotIdentity {
+    /// Kubernetes namespace; empty when made without Kubernetes.
+    #[serde(default)]
+    pub namespace: String,
+    /// Its name.
+    #[serde(default)]
+    pub name: String,
+}
+
+/// What a branch property says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BranchRecord {
+    /// The branch points at this head.
+    Live {
+        /// What the branch's pods write to.
+        head: HeadId,
+        /// As git would call it.
+        name: String,
+    },
+    /// The branch was deleted; these heads may be collected.
+    Dead {
+        /// All heads it had that nothing else accounts for.
+        heads: Vec<HeadId>,
+        /// As git would call it; empty when it was never made.
+        name: String,
+    },
+}
+
+/// What a claim follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Whatever branch the Dot has checked out.
+    Checkout,
+    /// This branch.
+    Branch(BranchId),
+}
+
+/// What a claim is attached to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attachment {
+    /// The volume.
+    pub volume: VolumeId,
+    /// Of which branch.
+    pub follows: Follows,
+}
+
+/// What the properties of a Dot's dataset say together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DotState {
+    /// Who it is; absent when its creation was interrupted.
+    pub identity: Option<DotIdentity>,
+    /// Its branches, live and dead.
+    pub branches: BTreeMap<BranchId, BranchRecord>,
+    /// The branch that claims follow which follow the Dot.
+    pub checkout: Option<BranchId>,
+    /// Its attachments.
+    pub claims: BTreeMap<ClaimUid, Attachment>,
+    /// Tombstones of commits, with the head each was taken of.
+    pub dead_commits: BTreeMap<CommitId, HeadId>,
+    /// The Dot's own tombstone.
+    pub deleted: bool,
+}
+
+impl DotState {
+    /// Reads the local properties of a Dot's dataset; properties that are not ours are passed over.
+    ///
+    /// # Errors
+    /// One of ours that cannot be read: then nothing of the Dot may be changed.
+    pub fn decode<'a>(properties: impl IntoIterator<Item = (&'a PropName, &'a str)>) -> Result<Self, DecodeError> {
+        let mut state = Self::default();
+        for (name, text) in properties {
+            state.decode_one(name, text)?;
+        }
+        Ok(state)
+    }
+
+    fn decode_one(&mut self, name: &PropName, text: &str) -> Result<(), DecodeError> {
+        let malformed = || DecodeError::malformed(name);
+        if *name == DOT {
+            self.identity = Some(decode_json(name, single(name, text)?)?);
+        } else if *name == CHECKOUT {
+            self.checkout = Some(single(name, text)?.parse().map_err(|_| malformed())?);
+        } else if *name == DELETED {
+            single(name, text)?;
+            self.deleted = true;
+        } else if let Some(id) = name.as_str().strip_prefix(BRANCH_PREFIX) {
+            let id = id.parse().map_err(|_| malformed())?;
+            self.branches.insert(id, decode_branch(name, text)?);
+        } else if let Some(id) = name.as_str().strip_prefix(CLAIM_PREFIX) {
+            let id = id.parse().map_err(|_| malformed())?;
+            self.claims.insert(id, decode_attachment(name, text)?);
+        } else if let Some(id) = name.as_str().strip_prefix(DEAD_PREFIX) {
+            let id = id.parse().map_err(|_| malformed())?;
+            let head = single(name, text)?.parse().map_err(|_| malformed())?;
+            self.dead_commits.insert(id, head);
+        }
+        Ok(())
+    }
+
+    /// The head that a branch points at.
+    #[must_use]
+    pub fn live_head(&self, branch: BranchId) -> Option<HeadId> {
+        match self.branches.get(&branch)? {
+            BranchRecord::Live { head, .. } => Some(*head),
+            BranchRecord::Dead { .. } => None,
+        }
+    }
+
+    /// The branch that points at a head.
+    #[must_use]
+    pub fn branch_of(&self, wanted: HeadId) -> Option<BranchId> {
+        self.branches
+            .keys()
+            .copied()
+            .find(|branch| self.live_head(*branch) == Some(wanted))
+    }
+
+    /// Whether the collector has anything to do.
+    #[must_use]
+    pub fn has_tombstones(&self) -> bool {
+        let dead = |record: &BranchRecord| matches!(record, BranchRecord::Dead { .. });
+        self.deleted || !self.dead_commits.is_empty() || self.branches.values().any(dead)
+    }
+}
+
+/// The only field of a value.
+fn single<'a>(name: &PropName, text: &'a str) -> Result<&'a str, DecodeError> {
+    match fields(name, text)?.as_slice() {
+        [field] => Ok(field),
+        _ => Err(DecodeError::malformed(name)),
+    }
+}
+
+fn decode_branch(name: &PropName, text: &str) -> Result<BranchRecord, DecodeError> {
+    let malformed = |_| DecodeError::malformed(name);
+    match fields(name, text)?.as_slice() {
+        ["live", head, branch] => Ok(BranchRecord::Live {
+            head: head.parse().map_err(malformed)?,
+            name: decode_text(name, branch)?,
+        }),
+        ["dead", heads, branch] => Ok(BranchRecord::Dead {
+            heads: heads
+                .split(',')
+                .filter(|head| !head.is_empty())
+                .map(|head| head.parse().map_err(malformed))
+                .collect::<Result<_, _>>()?,
+            name: decode_text(name, branch)?,
+        }),
+        _ => Err(DecodeError::malformed(name)),
+    }
+}
+
+fn decode_attachment(name: &PropName, text: &str) -> Result<Attachment, DecodeError> {
+    let malformed = |_| DecodeError::malformed(name);
+    let (volume, follows) = match fields(name, text)?.as_slice() {
+        [volume, "checkout"] => (*volume, Follows::Checkout),
+        [volume, "branch", branch] => (*volume, Follows::Branch(branch.parse().map_err(malformed)?)),
+        _ => return Err(DecodeError::malformed(name)),
+    };
+    Ok(Attachment {
+        volume: volume.parse().map_err(malformed)?,
+        follows,
+    })
+}
+
+/// The property that says who a Dot is.
+#[must_use]
+pub fn encode_identity(identity: &DotIdentity) -> (PropName, PropValue) {
+    (DOT, value(&[&encode_json(identity)]))
+}
+
+/// The property of a branch.
+#[must_use]
+pub fn encode_branch(branch: BranchId, record: &BranchRecord) -> (PropName, PropValue) {
+    let text = match record {
+        BranchRecord::Live { head, name } => value(&["live", &head.to_string(), &encode_text(name)]),
+        BranchRecord::Dead { heads, name } => {
+            let heads: Vec<String> = heads.iter().map(ToString::to_string).collect();
+            value(&["dead", &heads.join(","), &encode_text(name)])
+        }
+    };
+    (property(BRANCH_PREFIX, branch), text)
+}
+
+/// The property that names a Dot's checked-out branch.
+#[must_use]
+pub fn encode_checkout(branch: BranchId) -> (PropName, PropValue) {
+    (CHECKOUT, value(&[&branch.to_string()]))
+}
+
+/// The property that is a Dot's tombstone.
+#[must_use]
+pub fn encode_deleted() -> (PropName, PropValue) {
+    (DELETED, value(&[""]))
+}
+
+/// The property of an attachment.
+#[must_use]
+pub fn encode_attachment(claim: ClaimUid, attachment: Attachment) -> (PropName, PropValue) {
+    let volume = attachment.volume.to_string();
+    let text = match attachment.follows {
+        Follows::Checkout => value(&[&volume, "checkout"]),
+        Follows::Branch(branch) => value(&[&volume, "branch", &branch.to_string()]),
+    };
+    (claim_property(claim), text)
+}
+
+/// The name of a claim's property.
+#[must_use]
+pub fn claim_property(claim: ClaimUid) -> PropName {
+    property(CLAIM_PREFIX, claim)
+}
+
+/// The name of a branch's property.
+#[must_use]
+pub fn branch_property(branch: BranchId) -> PropName {
+    property(BRANCH_PREFIX, branch)
+}
+
+/// The property that is a commit's tombstone.
+#[must_use]
+pub fn encode_dead_commit(commit: CommitId, head: HeadId) -> (PropName, PropValue) {
+    (dead_property(commit), value(&[&head.to_string()]))
+}
+
+/// The name of a commit's tombstone.
+#[must_use]
+pub fn dead_property(commit: CommitId) -> PropName {
+    property(DEAD_PREFIX, commit)
+}
+
+/// What a head was cloned from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadOrigin {
+    /// The commit.
+    pub commit: CommitId,
+    /// The head the commit was taken of.
+    pub head: HeadId,
+}
+
+/// What a head is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadRecord {
+    /// The branch it was built for.
+    pub branch: BranchId,
+    /// What it was cloned from; absent: it began empty.
+    pub origin: Option<HeadOrigin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredHead {
+    branch: String,
+    origin: Option<StoredOrigin>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredOrigin {
+    commit: String,
+    head: String,
+}
+
+/// The property of a head.
+#[must_use]
+pub fn encode_head(record: &HeadRecord) -> (PropName, PropValue) {
+    let stored = StoredHead {
+        branch: record.branch.to_string(),
+        origin: record.origin.map(|origin| StoredOrigin {
+            commit: origin.commit.to_string(),
+            head: origin.head.to_string(),
+        }),
+    };
+    (HEAD, value(&[&encode_json(&stored)]))
+}
+
+/// What a head's property says.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn decode_head(text: &str) -> Result<HeadRecord, DecodeError> {
+    let malformed = |_| DecodeError::malformed(&HEAD);
+    let stored: StoredHead = decode_json(&HEAD, single(&HEAD, text)?)?;
+    let origin = match stored.origin {
+        None => None,
+        Some(origin) => Some(HeadOrigin {
+            commit: origin.commit.parse().map_err(malformed)?,
+            head: origin.head.parse().map_err(malformed)?,
+        }),
+    };
+    Ok(HeadRecord {
+        branch: stored.branch.parse().map_err(malformed)?,
+        origin,
+    })
+}
+
+/// The property of a volume.
+#[must_use]
+pub fn encode_volume(name: &str) -> (PropName, PropValue) {
+    (VOLUME, value(&[&encode_text(name)]))
+}
+
+/// The volume's name.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn decode_volume(text: &str) -> Result<String, DecodeError> {
+    decode_text(&VOLUME, single(&VOLUME, text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dotmesh_zfs::Properties;
+
+    const A: &str = "0c5a6f6e-1111-4222-8333-444455556666";
+    const B: &str = "0c5a6f6e-2222-4222-8333-444455556666";
+
+    fn decode(properties: &Properties) -> Result<DotState, DecodeError> {
+        let texts: Vec<(PropName, String)> = properties
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .collect();
+        DotState::decode(texts.iter().map(|(name, text)| (name, text.as_str())))
+    }
+
+    fn full() -> DotState {
+        DotState {
+            identity: Some(DotIdentity {
+                namespace: "dev".into(),
+                name: "shop".into(),
+            }),
+            branches: [
+                (
+                    A.parse().unwrap(),
+                    BranchRecord::Live {
+                        head: B.parse().unwrap(),
+                        name: "feature/x:1 ü".into(),
+                    },
+                ),
+                (
+                    B.parse().unwrap(),
+                    BranchRecord::Dead {
+                        heads: vec![A.parse().unwrap(), B.parse().unwrap()],
+                        name: String::new(),
+                    },
+                ),
+            ]
+            .into(),
+            checkout: Some(A.parse().unwrap()),
+            claims: [
+                (
+                    A.parse().unwrap(),
+                    Attachment {
+                        volume: B.parse().unwrap(),
+                        follows: Follows::Checkout,
+                    },
+                ),
+                (
+                    B.parse().unwrap(),
+                    Attachment {
+                        volume: A.parse().unwrap(),
+                        follows: Follows::Branch(A.parse().unwrap()),
+                    },
+                ),
+            ]
+            .into(),
+            dead_commits: [(A.parse().unwrap(), B.parse().unwrap())].into(),
+            deleted: true,
+        }
+    }
+
+    fn encode(state: &DotState) -> Properties {
+        let mut properties: Vec<(PropName, PropValue)> = Vec::new();
+        properties.extend(state.identity.as_ref().map(encode_identity));
+        properties.extend(state.branches.iter().map(|(id, record)| encode_branch(*id, record)));
+        properties.extend(state.checkout.map(encode_checkout));
+        properties.extend(
+            state
+                .claims
+                .iter()
+                .map(|(id, attachment)| encode_attachment(*id, *attachment)),
+        );
+        properties.extend(
+            state
+                .dead_commits
+                .iter()
+                .map(|(id, head)| encode_dead_commit(*id, *head)),
+        );
+        properties.extend(state.deleted.then(encode_deleted));
+        properties.into_iter().collect()
+    }
+
+    #[test]
+    fn a_dots_state_survives_the_round_trip() {
+        let state = full();
+        assert_eq!(decode(&encode(&state)), Ok(state));
+    }
+
+    #[test]
+    fn properties_of_others_are_passed_over() {
+        let properties = Properties::new()
+            .with(
+                "com.sun:auto-snapshot".parse().unwrap(),
+                PropValue::from_static("false"),
+            )
+            .with("quota".parse().unwrap(), 5)
+            .with("io.dotmesh:later".parse().unwrap(), PropValue::from_static("9:x"));
+        assert_eq!(decode(&properties), Ok(DotState::default()));
+    }
+
+    #[test]
+    fn a_newer_or_damaged_property_makes_the_dot_unreadable() {
+        for (name, _) in encode(&full()).iter() {
+            let newer = Properties::new().with(name.clone(), PropValue::from_static("2:x"));
+            assert!(
+                matches!(decode(&newer), Err(DecodeError::UnknownVersion { .. })),
+                "{name}"
+            );
+            for text in ["", "x", "1:x:y:z:w", ":x"] {
+                let damaged = Properties::new().with(name.clone(), text.parse::<PropValue>().unwrap());
+                assert!(
+                    matches!(decode(&damaged), Err(DecodeError::Malformed { .. })),
+                    "{name}={text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_format_is_the_one_in_the_pools_out_there() {
+        let (name, text) = encode_branch(
+            A.parse().unwrap(),
+            &BranchRecord::Live {
+                head: B.parse().unwrap(),
+                name: "main".into(),
+            },
+        );
+        assert_eq!(name.as_str(), format!("io.dotmesh:branch.{A}"));
+        assert_eq!(text.to_string(), format!("1:live:{B}:bWFpbg"));
+        assert_eq!(encode_deleted().1.to_string(), "1:");
+        let (name, text) = encode_dead_commit(A.parse().unwrap(), B.parse().unwrap());
+        assert_eq!(
+            (name.as_str(), text.to_string()),
+            (&*format!("io.dotmesh:dead.{A}"), format!("1:{B}"))
+        );
+    }
+
+    #[test]
+    fn heads_and_volumes_survive_the_round_trip() {
+        for origin in [
+            None,
+            Some(HeadOrigin {
+                commit: A.parse().unwrap(),
+                head: B.parse().unwrap(),
+            }),
+        ] {
+            let record = HeadRecord {
+                branch: B.parse().unwrap(),
+                origin,
+            };
+            assert_eq!(decode_head(&encode_head(&record).1.to_string()), Ok(record));
+        }
+        assert_eq!(
+            decode_volume(&encode_volume("pg-data").1.to_string()),
+            Ok("pg-data".into())
+        );
+        assert!(matches!(decode_head("2:x"), Err(DecodeError::UnknownVersion { .. })));
+        assert!(matches!(decode_volume("7:x"), Err(DecodeError::UnknownVersion { .. })));
+    }
+}

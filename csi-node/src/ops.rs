@@ -1,0 +1,197 @@
+//! What a node does to its pool and mounts. Both edges (CSI and `dotmesh.node.v1`) call these functions and nothing
+//! else does anything.
+//!
+//! Every function is safe to repeat, and to repeat after it was killed at any point: it looks at what is there and
+//! completes it. Truth is the pool and the kernel's mount table; what is kept in memory ([`cache`]) are copies of
+//! properties that only this program writes, dropped before each write. This module must not know Kubernetes, and
+//! decides nothing about placement, history or retention.
+
+mod attach;
+mod batch;
+mod branch;
+mod cache;
+mod collect;
+mod commit;
+mod delete;
+mod dot;
+mod error;
+mod known;
+mod locks;
+mod pool;
+mod pool_file;
+mod publish;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dotmesh_model::id::{DotId, HeadId};
+use dotmesh_mount::Mount;
+use dotmesh_zfs::{Guid, Zfs, ZfsError};
+use tokio::sync::{Notify, Semaphore, watch as channel};
+
+use crate::layout::Layout;
+use cache::Cache;
+use locks::KeyedLocks;
+
+pub use attach::AttachRequest;
+pub use branch::{BranchRequest, OriginRequest, VolumeRequest, VolumeState};
+pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
+pub use error::Error;
+pub use pool::{FLOOR, PoolRequest};
+pub use publish::{PublishRequest, UnpublishRequest};
+pub use watch::PoolState;
+
+/// Longest time an operation takes before it is given up with [`Error::Deadline`].
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// How many holds are put on in the background at a time.
+const HOLDS: usize = 4;
+
+/// Where things are on this node.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that is ours in the host's file system, at the same path here: private mounts and what is remembered.
+    pub state_dir: PathBuf,
+    /// Where the host's root is mounted here; nothing when this program runs on the host itself. Pools' files are
+    /// reached through it.
+    pub host_root: Option<PathBuf>,
+}
+
+/// The pool that this node knows as its own, imported.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownPool {
+    pub(crate) layout: Layout,
+    pub(crate) guid: Guid,
+    /// Bytes that all Dots together can use.
+    pub(crate) quota: u64,
+}
+
+/// The functions and what they share.
+#[derive(Debug)]
+pub struct Ops<Z, M> {
+    zfs: Z,
+    mount: M,
+    config: Config,
+    pool: Mutex<Option<KnownPool>>,
+    /// One at a time makes or imports the pool.
+    pool_lock: tokio::sync::Mutex<()>,
+    dots: KeyedLocks<DotId>,
+    heads: KeyedLocks<HeadId>,
+    cache: Cache,
+    batches: batch::Batches,
+    holds: Semaphore,
+    /// Dots with tombstones.
+    tombstoned: Mutex<BTreeSet<DotId>>,
+    collect_now: Notify,
+    usage_changed: Notify,
+    states: channel::Sender<Option<Vec<PoolState>>>,
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// Nothing is done yet, and no pool is known: [`Ops::import_known`] or [`Ops::ensure_pool`] come first.
+    #[must_use]
+    pub fn new(zfs: Z, mount: M, config: Config) -> Arc<Self> {
+        Arc::new(Self {
+            zfs,
+            mount,
+            config,
+            pool: Mutex::default(),
+            pool_lock: tokio::sync::Mutex::default(),
+            dots: KeyedLocks::default(),
+            heads: KeyedLocks::default(),
+            cache: Cache::default(),
+            batches: batch::Batches::default(),
+            holds: Semaphore::new(HOLDS),
+            tombstoned: Mutex::default(),
+            collect_now: Notify::new(),
+            usage_changed: Notify::new(),
+            states: channel::Sender::new(None),
+        })
+    }
+
+    /// Commands run so far.
+    pub fn counts(&self) -> Arc<dotmesh_zfs::CommandCounts> {
+        self.zfs.counts()
+    }
+
+    /// The known pool, if it is imported.
+    pub(crate) fn known_pool(&self) -> Result<KnownPool, Error> {
+        self.pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or_else(|| Error::PoolMissing("this node's pool is not imported".into()))
+    }
+
+    fn set_known_pool(&self, pool: Option<KnownPool>) {
+        self.cache.clear();
+        *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = pool;
+    }
+
+    /// The error for something that a command said does not exist: [`Error::NotFound`] only when the pool that is
+    /// imported is the known one, and usable.
+    pub(crate) async fn absent(&self, pool: &KnownPool, what: &str) -> Error {
+        match self.verify_pool(pool).await {
+            Ok(()) => Error::NotFound(format!("{what} is not in pool {}", pool.layout.pool())),
+            Err(error) => error,
+        }
+    }
+
+    /// The error of a failed command, where absence of the object is possible.
+    pub(crate) async fn failed(&self, pool: &KnownPool, doing: &str, what: &str, error: &ZfsError) -> Error {
+        if error.is_not_found() {
+            self.absent(pool, what).await
+        } else {
+            Error::zfs(doing, error)
+        }
+    }
+
+    /// Whether the pool that is imported under the name is the known one.
+    pub(crate) async fn verify_pool(&self, pool: &KnownPool) -> Result<(), Error> {
+        let name = pool.layout.pool();
+        let status = self
+            .zfs
+            .pool_get(name)
+            .await
+            .map_err(|error| Error::zfs(&format!("looking at pool {name}"), &error))?;
+        if status.guid != pool.guid {
+            return Err(pool::foreign(name, pool.guid, status.guid));
+        }
+        if !status.health.is_usable() {
+            let text = format!("pool {name} is {}", status.health);
+            return Err(match status.health {
+                dotmesh_zfs::Health::Suspended => Error::PoolSuspended(text),
+                _ => Error::PoolMissing(text),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Runs an operation to its end or its deadline, also when the caller goes away meanwhile: a command that was begun is
+/// not killed because a connection was closed.
+///
+/// # Errors
+/// Those of the operation, and [`Error::Deadline`].
+pub async fn run<T, F>(name: &'static str, operation: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    let limited = async move {
+        match tokio::time::timeout(DEADLINE, operation).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Deadline(format!("{name}: not done within {DEADLINE:?}; repeat"))),
+        }
+    };
+    let task = tokio::spawn(tracing::Instrument::in_current_span(limited));
+    task.await
+        .unwrap_or_else(|error| Err(Error::Internal(format!("{name}: {error}"))))
+}

@@ -1,0 +1,396 @@
+//! Commits: one atomic snapshot of all volumes of a head, with the record of the commit on it.
+//!
+//! The head's lock is held from finding the parent to the answer, the Dot's lock is shared: heads of one Dot commit
+//! together. What the answer says is read from the snapshots; a repeated call gives the same answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
+use dotmesh_mount::Mount;
+use dotmesh_zfs::{
+    ErrorKind, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, SnapshotName, Source, Txg, Zfs,
+};
+
+use super::batch::{self, CREATETXG, CREATION, GUID, Item, REFERENCED, Rows, WRITTEN};
+use super::cache::HeadState;
+use super::{Error, KnownPool, Ops};
+use crate::layout::{
+    BranchRecord, DotState, HOLD, MAX_RECORD_LEN, StoredCommit, decode_commits, is_commit_property, snapshot,
+};
+
+/// A commit to take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitRequest {
+    /// The Dot.
+    pub dot: DotId,
+    /// Its branch.
+    pub branch: BranchId,
+    /// The head that the branch points at.
+    pub head: HeadId,
+    /// The commit.
+    pub commit: CommitId,
+    /// All volumes of the head.
+    pub volumes: BTreeSet<VolumeId>,
+    /// What is stored beside the snapshots.
+    pub record: CommitRecord,
+}
+
+/// What people say of a commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitRecord {
+    /// Of its object.
+    pub namespace: String,
+    /// Of its object.
+    pub name: String,
+    /// As git would call the branch.
+    pub branch_name: String,
+    /// Why.
+    pub message: String,
+    /// Who.
+    pub author: String,
+    /// What else.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A commit as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitState {
+    /// Its snapshots, one per volume, in the order of the volumes' ids.
+    pub snapshots: Vec<SnapshotState>,
+    /// Orders the commits of a head.
+    pub createtxg: Txg,
+    /// Seconds since the epoch.
+    pub created: i64,
+    /// The commit before it on the head, else the one the head was cloned from.
+    pub parent: Option<CommitId>,
+}
+
+/// One volume's snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotState {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The snapshot's identity.
+    pub guid: Guid,
+    /// Bytes reachable through it.
+    pub referenced: u64,
+    /// Bytes written since the snapshot before.
+    pub written: u64,
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// Takes the commit, or finds that it was taken. Durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] without volumes; [`Error::NotFound`], [`Error::Deleted`]; [`Error::Conflict`] when the branch
+    /// points elsewhere, the head has other volumes, or the commit exists with others; [`Error::OutOfSpace`].
+    pub async fn commit(self: &Arc<Self>, request: &CommitRequest) -> Result<CommitState, Error> {
+        let pool = self.known_pool()?;
+        if request.volumes.is_empty() {
+            return Err(Error::Invalid(format!(
+                "Dot {} has no volumes, so there is nothing to commit",
+                request.dot
+            )));
+        }
+        let _dot = self.dots.shared(request.dot).await;
+        let _head = self.heads.exclusive(request.head).await;
+        let state = self.living_dot_cached(&pool, request.dot).await?;
+        check_branch(&state, request)?;
+        let head = self.head_state(&pool, &state, request.dot, request.head).await?;
+        check_volumes(&head, request)?;
+        let done = if head.parent == Some(request.commit) {
+            self.existing_commit(&pool, request).await?
+        } else {
+            self.new_commit(&pool, request, head.parent).await?
+        };
+        self.hold_in_background(
+            pool.layout.head_snapshot(request.dot, request.head, request.commit),
+            request,
+        );
+        Ok(done)
+    }
+
+    async fn new_commit(
+        &self,
+        pool: &KnownPool,
+        request: &CommitRequest,
+        parent: Option<CommitId>,
+    ) -> Result<CommitState, Error> {
+        let record = stored(request, parent);
+        let len = record.encoded_len();
+        if len > MAX_RECORD_LEN {
+            return Err(Error::Invalid(format!(
+                "message and metadata of commit {} take {len} bytes; at most {MAX_RECORD_LEN} can be kept",
+                request.commit
+            )));
+        }
+        let item = Item {
+            commit: request.commit,
+            snapshots: names(pool, request),
+            record,
+        };
+        // Whatever happens from here on, the copy may be wrong.
+        let head = self.cache.head(request.head);
+        self.cache.drop_head(request.head);
+        let rows = match self.batches.take_snapshots(&self.zfs, item).await {
+            Ok(rows) => rows,
+            Err(error) if error.kind == ErrorKind::SnapshotExists => return self.existing_commit(pool, request).await,
+            Err(error) => {
+                let (what, doing) = (
+                    format!("head {}", request.head),
+                    format!("taking commit {}", request.commit),
+                );
+                return Err(self.failed(pool, &doing, &what, &error).await);
+            }
+        };
+        if let Some(head) = head {
+            let volumes = head.volumes.clone();
+            let parent = Some(request.commit);
+            self.cache.put_head(request.head, HeadState { volumes, parent });
+        }
+        self.note_usage();
+        answer(pool, request, &rows, parent)
+    }
+
+    /// A commit that was taken before: the same answer again.
+    async fn existing_commit(&self, pool: &KnownPool, request: &CommitRequest) -> Result<CommitState, Error> {
+        let CommitRequest { dot, head, commit, .. } = request;
+        let other = |what: &str| Error::Conflict(format!("commit {commit} of head {head} exists already, {what}"));
+        let on_head = pool.layout.head_snapshot(*dot, *head, *commit);
+        let stored = self
+            .read_record(pool, &on_head)
+            .await?
+            .ok_or_else(|| other("but it was not taken by this program"))?;
+        let parse = |id: &String| id.parse().map_err(|_| other("with a damaged record"));
+        let volumes: BTreeSet<VolumeId> = stored.volumes.iter().map(parse).collect::<Result<_, _>>()?;
+        if volumes != request.volumes {
+            return Err(other("but with other volumes"));
+        }
+        let parent = match &stored.parent {
+            None => None,
+            Some(parent) => Some(parent.parse().map_err(|_| other("with a damaged record"))?),
+        };
+        match batch::list(&self.zfs, names(pool, request)).await {
+            Ok(rows) => answer(pool, request, &rows, parent),
+            Err(error) => match self.failed(pool, &format!("reading commit {commit}"), "", &error).await {
+                Error::NotFound(_) => Err(other("but not on all of its volumes")),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// The record of the commit that a snapshot is of; nothing when it is no commit of ours.
+    pub(super) async fn read_record(
+        &self,
+        pool: &KnownPool,
+        snapshot: &SnapshotName,
+    ) -> Result<Option<StoredCommit>, Error> {
+        let request = GetRequest::local(vec![ObjectName::from(snapshot.clone())], Vec::new());
+        let rows = match self.zfs.get(&request).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return match self.failed(pool, &format!("reading {snapshot}"), "", &error).await {
+                    Error::NotFound(_) => Ok(None),
+                    other => Err(other),
+                };
+            }
+        };
+        let local = rows.into_iter().filter(|row| row.source == Source::Local);
+        let properties: BTreeMap<PropName, String> = local
+            .filter(|row| is_commit_property(&row.property))
+            .map(|row| (row.property, row.value))
+            .collect();
+        let commits = decode_commits(&properties)?;
+        Ok(commits.and_then(|mut commits| commits.remove(snapshot.snap().as_str())))
+    }
+
+    /// What a commit needs to know of its head, from memory or disk. The caller has the head's lock.
+    async fn head_state(
+        &self,
+        pool: &KnownPool,
+        state: &DotState,
+        dot: DotId,
+        head: HeadId,
+    ) -> Result<Arc<HeadState>, Error> {
+        if let Some(known) = self.cache.head(head) {
+            return Ok(known);
+        }
+        let (volumes, origin) = self.head_volumes(pool, dot, head).await?;
+        let parent = match self.newest_commit(pool, state, dot, head).await? {
+            Some(commit) => Some(commit),
+            None => origin,
+        };
+        self.cache.put_head(head, HeadState { volumes, parent });
+        self.cache
+            .head(head)
+            .ok_or_else(|| Error::Internal("a copy vanished; repeat".into()))
+    }
+
+    /// The newest commit of a head that is not deleted.
+    async fn newest_commit(
+        &self,
+        pool: &KnownPool,
+        state: &DotState,
+        dot: DotId,
+        head: HeadId,
+    ) -> Result<Option<CommitId>, Error> {
+        let dataset = pool.layout.head(dot, head);
+        let list = ListRequest {
+            roots: vec![ObjectName::from(dataset.clone())],
+            depth: Some(1),
+            kinds: vec![Kind::Snapshot],
+            columns: vec![CREATETXG],
+        };
+        let what = format!("head {head} of Dot {dot}");
+        let rows = match self.zfs.list(&list).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return Err(self
+                    .failed(pool, &format!("listing commits of {what}"), &what, &error)
+                    .await);
+            }
+        };
+        let mut commits: Vec<(u64, CommitId)> = rows
+            .iter()
+            .filter(|row| *row.name.dataset() == dataset)
+            .filter_map(|row| {
+                let commit = row.name.snapshot()?.snap().as_str().parse().ok()?;
+                Some((row.number(&CREATETXG).ok()?, commit))
+            })
+            .filter(|(_, commit)| !state.dead_commits.contains_key(commit))
+            .collect();
+        commits.sort_unstable();
+        for (_, commit) in commits.into_iter().rev() {
+            // Another tool may name snapshots like we do.
+            if self
+                .read_record(pool, &snapshot(dataset.clone(), commit))
+                .await?
+                .is_some()
+            {
+                return Ok(Some(commit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One hold per commit, in one transaction, after the answer. The Dot's lock keeps the collector away meanwhile.
+    fn hold_in_background(self: &Arc<Self>, on_head: SnapshotName, request: &CommitRequest) {
+        let ops = Arc::clone(self);
+        let (dot, commit) = (request.dot, request.commit);
+        tokio::spawn(async move {
+            let Ok(_permit) = ops.holds.acquire().await else { return };
+            let _dot = ops.dots.shared(dot).await;
+            let Ok(pool) = ops.known_pool() else { return };
+            match ops.living_dot_cached(&pool, dot).await {
+                Ok(state) if !state.dead_commits.contains_key(&commit) => {}
+                _ => return,
+            }
+            match ops.zfs.hold_recursive(&HOLD, &on_head).await {
+                Ok(()) => {}
+                Err(error) if error.kind == ErrorKind::HoldExists => {}
+                Err(error) => tracing::warn!(%commit, %error, "the commit is not held"),
+            }
+        });
+    }
+}
+
+/// The commit's snapshots, the head's first.
+fn names(pool: &KnownPool, request: &CommitRequest) -> Vec<SnapshotName> {
+    let CommitRequest { dot, head, commit, .. } = *request;
+    let volumes = request.volumes.iter();
+    std::iter::once(pool.layout.head_snapshot(dot, head, commit))
+        .chain(volumes.map(|volume| pool.layout.volume_snapshot(dot, head, *volume, commit)))
+        .collect()
+}
+
+fn stored(request: &CommitRequest, parent: Option<CommitId>) -> StoredCommit {
+    let CommitRecord {
+        namespace,
+        name,
+        branch_name,
+        message,
+        author,
+        metadata,
+    } = request.record.clone();
+    StoredCommit {
+        namespace,
+        name,
+        branch: request.branch.to_string(),
+        branch_name,
+        message,
+        author,
+        metadata,
+        volumes: request.volumes.iter().map(ToString::to_string).collect(),
+        parent: parent.map(|parent| parent.to_string()),
+    }
+}
+
+fn answer(
+    pool: &KnownPool,
+    request: &CommitRequest,
+    rows: &Rows,
+    parent: Option<CommitId>,
+) -> Result<CommitState, Error> {
+    let CommitRequest { dot, head, commit, .. } = *request;
+    let number = |name: &SnapshotName, column: &PropName| {
+        let row = rows.get(name).and_then(|row| row.number(column).ok());
+        row.ok_or_else(|| Error::Internal(format!("{column} of {name} is unknown; repeat")))
+    };
+    let on_head = pool.layout.head_snapshot(dot, head, commit);
+    let volume = |volume: &VolumeId| {
+        let name = pool.layout.volume_snapshot(dot, head, *volume, commit);
+        Ok(SnapshotState {
+            volume: *volume,
+            guid: Guid(number(&name, &GUID)?),
+            referenced: number(&name, &REFERENCED)?,
+            written: number(&name, &WRITTEN)?,
+        })
+    };
+    Ok(CommitState {
+        snapshots: request.volumes.iter().map(volume).collect::<Result<_, Error>>()?,
+        createtxg: Txg(number(&on_head, &CREATETXG)?),
+        created: i64::try_from(number(&on_head, &CREATION)?).unwrap_or(i64::MAX),
+        parent,
+    })
+}
+
+fn check_branch(state: &DotState, request: &CommitRequest) -> Result<(), Error> {
+    let CommitRequest {
+        dot,
+        branch,
+        head,
+        commit,
+        ..
+    } = request;
+    if state.dead_commits.contains_key(commit) {
+        return Err(Error::Deleted(format!("commit {commit} of Dot {dot} is being deleted")));
+    }
+    match state.branches.get(branch) {
+        Some(BranchRecord::Live { head: current, .. }) if current == head => Ok(()),
+        Some(BranchRecord::Live { head: current, .. }) => Err(Error::Conflict(format!(
+            "branch {branch} of Dot {dot} is at head {current}, not {head}"
+        ))),
+        Some(BranchRecord::Dead { .. }) => {
+            Err(Error::Deleted(format!("branch {branch} of Dot {dot} is being deleted")))
+        }
+        None => Err(Error::NotFound(format!("branch {branch} is not in Dot {dot}"))),
+    }
+}
+
+fn check_volumes(head: &HeadState, request: &CommitRequest) -> Result<(), Error> {
+    if head.volumes == request.volumes {
+        return Ok(());
+    }
+    let list = |volumes: &BTreeSet<VolumeId>| {
+        let texts: Vec<String> = volumes.iter().map(ToString::to_string).collect();
+        texts.join(", ")
+    };
+    Err(Error::Conflict(format!(
+        "head {} has volumes {}, but commit {} names {}: it covers all of them or none",
+        request.head,
+        list(&head.volumes),
+        request.commit,
+        list(&request.volumes)
+    )))
+}

@@ -1,0 +1,122 @@
+//! The Dot's dataset: reading it, making it, and writing its properties.
+
+use std::sync::Arc;
+
+use dotmesh_model::id::DotId;
+use dotmesh_mount::Mount;
+use dotmesh_zfs::{
+    CreateKind, CreateRequest, ErrorKind, GetRequest, ObjectName, PropName, PropValue, Properties, Source, Zfs,
+};
+
+use super::{Error, KnownPool, Ops};
+use crate::layout::{DotIdentity, DotState, encode_identity};
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// Reads a Dot's properties, from disk, by one `zfs get`. Nothing when the Dot is certainly not there.
+    pub(crate) async fn read_dot(&self, pool: &KnownPool, dot: DotId) -> Result<Option<Arc<DotState>>, Error> {
+        let request = GetRequest::local(vec![ObjectName::from(pool.layout.dot(dot))], Vec::new());
+        let rows = match self.zfs.get(&request).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return match self.failed(pool, &format!("reading Dot {dot}"), "", &error).await {
+                    Error::NotFound(_) => Ok(None),
+                    other => Err(other),
+                };
+            }
+        };
+        let local = rows.iter().filter(|row| row.source == Source::Local);
+        let state = Arc::new(DotState::decode(local.map(|row| (&row.property, row.value.as_str())))?);
+        self.cache.put_dot(dot, Arc::clone(&state));
+        Ok(Some(state))
+    }
+
+    /// A Dot that is there and not deleted, from disk.
+    pub(crate) async fn living_dot(&self, pool: &KnownPool, dot: DotId) -> Result<Arc<DotState>, Error> {
+        living(dot, self.read_dot(pool, dot).await?)
+    }
+
+    /// The same, from the copy in memory when there is one.
+    pub(crate) async fn living_dot_cached(&self, pool: &KnownPool, dot: DotId) -> Result<Arc<DotState>, Error> {
+        match self.cache.dot(dot) {
+            Some(state) => living(dot, Some(state)),
+            None => self.living_dot(pool, dot).await,
+        }
+    }
+
+    /// Writes properties of a Dot in one transaction. The caller has the Dot's lock exclusively.
+    pub(crate) async fn set_dot(
+        &self,
+        pool: &KnownPool,
+        dot: DotId,
+        properties: impl IntoIterator<Item = (PropName, PropValue)>,
+    ) -> Result<(), Error> {
+        self.cache.drop_dot(dot);
+        let properties: Properties = properties.into_iter().collect();
+        match self.zfs.set(&pool.layout.dot(dot), &properties).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self
+                .failed(pool, &format!("writing Dot {dot}"), &format!("Dot {dot}"), &error)
+                .await),
+        }
+    }
+
+    /// Removes a property of a Dot. The caller has the Dot's lock exclusively.
+    pub(crate) async fn unset_dot(&self, pool: &KnownPool, dot: DotId, property: &PropName) -> Result<(), Error> {
+        self.cache.drop_dot(dot);
+        match self.zfs.inherit(&pool.layout.dot(dot), property).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self
+                .failed(pool, &format!("writing Dot {dot}"), &format!("Dot {dot}"), &error)
+                .await),
+        }
+    }
+
+    /// The Dot's dataset is there and says who it is.
+    ///
+    /// # Errors
+    /// [`Error::Deleted`]; [`Error::Conflict`] when it says that it is another.
+    pub async fn ensure_dot(&self, dot: DotId, identity: &DotIdentity) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let _guard = self.dots.exclusive(dot).await;
+        let (name, value) = encode_identity(identity);
+        let Some(state) = self.read_dot(&pool, dot).await? else {
+            let create = CreateRequest {
+                dataset: pool.layout.dot(dot),
+                kind: CreateKind::Filesystem,
+                properties: Properties::new().with(name, value),
+                parents: false,
+            };
+            self.note_usage();
+            return match self.zfs.create(&create).await {
+                Ok(()) => Ok(()),
+                Err(error) if error.kind == ErrorKind::ParentNotFound => {
+                    Err(self.absent(&pool, &format!("{}", pool.layout.root())).await)
+                }
+                Err(error) => Err(Error::zfs(&format!("creating Dot {dot}"), &error)),
+            };
+        };
+        if state.deleted {
+            return Err(deleted(dot));
+        }
+        match &state.identity {
+            Some(current) if current == identity => Ok(()),
+            Some(current) => Err(Error::Conflict(format!(
+                "Dot {dot} is {}/{} in the pool, not {}/{}",
+                current.namespace, current.name, identity.namespace, identity.name
+            ))),
+            None => self.set_dot(&pool, dot, [(name, value)]).await,
+        }
+    }
+}
+
+fn living(dot: DotId, state: Option<Arc<DotState>>) -> Result<Arc<DotState>, Error> {
+    match state {
+        None => Err(Error::NotFound(format!("Dot {dot} is not in the pool"))),
+        Some(state) if state.deleted => Err(deleted(dot)),
+        Some(state) => Ok(state),
+    }
+}
+
+fn deleted(dot: DotId) -> Error {
+    Error::Deleted(format!("Dot {dot} is being deleted"))
+}

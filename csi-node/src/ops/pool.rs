@@ -1,0 +1,446 @@
+//! The node's pool: made once, imported ever after, never made anew where one was before.
+//!
+//! A pool is known by its GUID: the one the caller knows, else the one this node remembers ([`super::known`]). Before a
+//! pool is made or taken over, the intent is written down there without a GUID; so an attempt that was interrupted at
+//! any point is told from a pool or file that belongs to somebody else.
+
+use std::path::{Path, PathBuf};
+
+use dotmesh_mount::Mount;
+use dotmesh_zfs::{
+    CreateKind, CreateRequest, ErrorKind, GetRequest, Guid, ImportRequest, ImportablePool, ObjectName, PoolName,
+    PoolSelector, PoolSpec, PropName, PropValue, Properties, Source, Versions, Zfs,
+};
+
+use super::known::Remembered;
+use super::pool_file::{self, Found};
+use super::{Error, KnownPool, Ops, PoolState};
+use crate::layout::Layout;
+
+/// The oldest OpenZFS that is safe: earlier ones have data-corrupting bugs in encrypted send and in clones.
+pub const FLOOR: (u32, u32, u32) = (2, 3, 3);
+
+/// Smallest pool: what is kept back, as much again for ZFS itself, and room for data.
+const MIN_POOL_BYTES: u64 = 1 << 30;
+/// What is kept back at least, so that commits, deletes and resets still work when pods have filled everything.
+const MIN_RESERVE: u64 = 256 << 20;
+
+const MOUNTPOINT: PropName = PropName::from_static("mountpoint");
+const SNAPDIR: PropName = PropName::from_static("snapdir");
+const ATIME: PropName = PropName::from_static("atime");
+const QUOTA: PropName = PropName::from_static("quota");
+const USED: PropName = PropName::from_static("used");
+const AVAILABLE: PropName = PropName::from_static("available");
+const ASHIFT: PropName = PropName::from_static("ashift");
+
+/// A pool that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolRequest {
+    /// The zpool's name.
+    pub name: PoolName,
+    /// The GUID it is known by; nothing when it was never seen.
+    pub known: Option<Guid>,
+    /// Where its file lies, in the host's file system.
+    pub path: PathBuf,
+    /// Bytes of the file.
+    pub size: u64,
+}
+
+/// The error for another pool under the known one's name.
+pub(super) fn foreign(name: &PoolName, known: Guid, found: Guid) -> Error {
+    Error::PoolForeign(format!(
+        "the pool called {name} here has GUID {found}, but this node's pool has GUID {known}; nothing was touched"
+    ))
+}
+
+/// Refuses releases below [`FLOOR`], of the programs or of the kernel module.
+fn check_versions(versions: &Versions) -> Result<(), Error> {
+    for (what, release) in [("programs", &versions.userland), ("kernel module", &versions.kernel)] {
+        if release.number < FLOOR {
+            let (major, minor, patch) = FLOOR;
+            return Err(Error::ZfsUnsupported(format!(
+                "the OpenZFS {what} of this node are release {release}; {major}.{minor}.{patch} is the oldest that \
+                 does not damage data"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Bytes that Dots may use of `usable` bytes.
+fn quota_of(usable: u64) -> u64 {
+    usable.saturating_sub(MIN_RESERVE.max(usable / 50))
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    fn memory(&self) -> PathBuf {
+        self.config.state_dir.join("pool.json")
+    }
+
+    fn remembered(&self) -> Result<Option<Remembered>, Error> {
+        Remembered::read(&self.memory())
+            .map_err(|error| Error::Internal(format!("reading what is remembered: {error}")))
+    }
+
+    fn remember(&self, name: &PoolName, path: &Path, guid: Option<Guid>) -> Result<(), Error> {
+        Remembered::new(name.as_str(), path, guid)
+            .write(&self.memory())
+            .map_err(|error| Error::Internal(format!("remembering the pool: {error}")))
+    }
+
+    async fn supported_versions(&self) -> Result<Versions, Error> {
+        let versions = self
+            .zfs
+            .version()
+            .await
+            .map_err(|error| Error::zfs("asking for the release of OpenZFS", &error))?;
+        check_versions(&versions)?;
+        Ok(versions)
+    }
+
+    /// The pool is imported and has our root dataset. Makes it only where none was ever known.
+    ///
+    /// # Errors
+    /// [`Error::PoolForeign`], [`Error::PoolMissing`], [`Error::OutOfSpace`], [`Error::ZfsUnsupported`],
+    /// [`Error::Invalid`], [`Error::Conflict`] when the path holds a file that is no pool.
+    pub async fn ensure_pool(&self, request: &PoolRequest) -> Result<(PoolState, bool), Error> {
+        let _guard = self.pool_lock.lock().await;
+        let layout = Layout::new(request.name.clone()).map_err(|error| Error::Invalid(error.to_string()))?;
+        let file = pool_file::here(self.config.host_root.as_deref(), &request.path)?;
+        if request.size < MIN_POOL_BYTES {
+            return Err(Error::Invalid(format!(
+                "a pool of {} bytes is too small; the least is {MIN_POOL_BYTES}",
+                request.size
+            )));
+        }
+        self.supported_versions().await?;
+        let memory = self.remembered()?;
+        let known = expected(request, memory.as_ref())?;
+        let intended = memory.is_some_and(|memory| memory.guid().is_none() && memory.path == request.path);
+        let (guid, created) = match self.imported(&request.name).await? {
+            Some(found) => (accept_imported(request, known, intended, found)?, false),
+            None => self.import_or_create(request, &file, known, intended).await?,
+        };
+        self.remember_once(request, guid)?;
+        self.adopt(layout, guid).await?;
+        let states = self.refresh_states().await;
+        let state = states
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::PoolMissing(format!("pool {} went away", request.name)))?;
+        Ok((state, created))
+    }
+
+    /// Imports the pool that is remembered, without anybody asking: after a reboot. Returns whether there is one.
+    ///
+    /// # Errors
+    /// Like [`Ops::ensure_pool`]; the pool then stays unknown and the call is to be repeated.
+    pub async fn import_known(&self) -> Result<bool, Error> {
+        let _guard = self.pool_lock.lock().await;
+        if self.known_pool().is_ok() {
+            return Ok(true);
+        }
+        let Some(memory) = self.remembered()? else {
+            return Ok(false);
+        };
+        let Some(guid) = memory.guid() else {
+            return Ok(false);
+        };
+        let invalid = |error: &dyn std::fmt::Display| Error::Internal(format!("what is remembered is wrong: {error}"));
+        let name: PoolName = memory.name.parse().map_err(|error| invalid(&error))?;
+        let layout = Layout::new(name.clone()).map_err(|error| invalid(&error))?;
+        self.supported_versions().await?;
+        match self.imported(&name).await? {
+            Some(found) if found == guid => {}
+            Some(found) => return Err(foreign(&name, guid, found)),
+            None => {
+                let found = self.importable(&memory.path).await?;
+                let request = PoolRequest {
+                    name: name.clone(),
+                    known: Some(guid),
+                    path: memory.path.clone(),
+                    size: 0,
+                };
+                accept_importable(&request, guid, &found)?;
+                self.import(&request, guid).await?;
+            }
+        }
+        self.adopt(layout, guid).await?;
+        Ok(true)
+    }
+
+    /// The GUID of the imported pool of this name.
+    async fn imported(&self, name: &PoolName) -> Result<Option<Guid>, Error> {
+        match self.zfs.pool_get(name).await {
+            Ok(status) => Ok(Some(status.guid)),
+            Err(error) if error.kind == ErrorKind::PoolMissing => Ok(None),
+            Err(error) => Err(Error::zfs(&format!("looking for pool {name}"), &error)),
+        }
+    }
+
+    /// What could be imported from exactly this file.
+    async fn importable(&self, path: &Path) -> Result<Vec<ImportablePool>, Error> {
+        let file = pool_file::here(self.config.host_root.as_deref(), path)?;
+        if pool_file::look(&file)? != Found::File {
+            return Ok(Vec::new());
+        }
+        self.zfs
+            .pools_importable(&[path.to_owned()])
+            .await
+            .map_err(|error| Error::zfs(&format!("looking for a pool in {}", path.display()), &error))
+    }
+
+    async fn import(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
+        let import = ImportRequest {
+            pool: PoolSelector::Guid(guid),
+            search: vec![request.path.clone()],
+        };
+        let name = &request.name;
+        let doing = format!("importing pool {name}");
+        self.zfs
+            .pool_import(&import)
+            .await
+            .map_err(|error| Error::zfs(&doing, &error))?;
+        match self.imported(name).await? {
+            Some(found) if found == guid => Ok(()),
+            Some(found) => Err(foreign(name, guid, found)),
+            None => Err(Error::PoolMissing(format!("{doing}: it is not there afterwards"))),
+        }
+    }
+
+    async fn import_or_create(
+        &self,
+        request: &PoolRequest,
+        file: &Path,
+        known: Option<Guid>,
+        intended: bool,
+    ) -> Result<(Guid, bool), Error> {
+        let found = self.importable(&request.path).await?;
+        if let Some(guid) = known {
+            accept_importable(request, guid, &found)?;
+            self.import(request, guid).await?;
+            return Ok((guid, false));
+        }
+        if let Some(pool) = found.first() {
+            // Never seen by us, but it is the very file that was named: data from before is taken over.
+            accept_importable(request, pool.guid, &found)?;
+            self.remember(&request.name, &request.path, None)?;
+            self.import(request, pool.guid).await?;
+            return Ok((pool.guid, false));
+        }
+        if pool_file::look(file)? == Found::File && !intended {
+            return Err(Error::Conflict(format!(
+                "{} exists and holds no pool; nothing was touched: remove it or choose another path",
+                request.path.display()
+            )));
+        }
+        self.create_pool(request, file).await.map(|guid| (guid, true))
+    }
+
+    async fn create_pool(&self, request: &PoolRequest, file: &Path) -> Result<Guid, Error> {
+        self.remember(&request.name, &request.path, None)?;
+        let (path, size) = (file.to_owned(), request.size);
+        let allocated = tokio::task::spawn_blocking(move || pool_file::allocate(&path, size))
+            .await
+            .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))));
+        if let Err(error) = allocated {
+            Remembered::forget(&self.memory()).map_err(|error| Error::Internal(format!("forgetting: {error}")))?;
+            return Err(error);
+        }
+        let name = &request.name;
+        let spec = PoolSpec {
+            name: name.clone(),
+            vdevs: vec![request.path.clone()],
+            properties: Properties::new().with(ASHIFT, 12),
+            root_properties: Properties::new().with(ATIME, PropValue::from_static("off")),
+        };
+        let doing = format!("creating pool {name}");
+        self.zfs
+            .pool_create(&spec)
+            .await
+            .map_err(|error| Error::zfs(&doing, &error))?;
+        self.imported(name)
+            .await?
+            .ok_or_else(|| Error::PoolMissing(format!("{doing}: it is not there afterwards")))
+    }
+
+    fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
+        let wanted = Remembered::new(request.name.as_str(), &request.path, Some(guid));
+        if self.remembered()?.as_ref() == Some(&wanted) {
+            return Ok(());
+        }
+        self.remember(&request.name, &request.path, Some(guid))
+    }
+
+    /// Completes the root dataset, and from now on this is the known pool.
+    async fn adopt(&self, layout: Layout, guid: Guid) -> Result<(), Error> {
+        let quota = self.ensure_root(&layout).await?;
+        let unchanged = self
+            .known_pool()
+            .is_ok_and(|pool| pool.guid == guid && pool.layout == layout && pool.quota == quota);
+        if !unchanged {
+            tracing::info!(pool = %layout.pool(), %guid, quota, "the pool is ready");
+            self.set_known_pool(Some(KnownPool { layout, guid, quota }));
+            self.collect_now.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The dataset that everything lies below, with what all of it inherits. Returns its quota in bytes.
+    async fn ensure_root(&self, layout: &Layout) -> Result<u64, Error> {
+        let root = layout.root();
+        let doing = format!("preparing {root}");
+        let failed = |error| Error::zfs(&doing, &error);
+        let fixed = Properties::new()
+            .with(MOUNTPOINT, PropValue::from_static("legacy"))
+            .with(SNAPDIR, PropValue::from_static("disabled"))
+            .with(ATIME, PropValue::from_static("off"));
+        let usable = self.usable(layout.pool()).await?;
+        let local = GetRequest::local(
+            vec![ObjectName::from(root.clone())],
+            vec![MOUNTPOINT, SNAPDIR, ATIME, QUOTA],
+        );
+        let rows = match self.zfs.get(&local).await {
+            Ok(rows) => rows,
+            Err(error) if error.is_not_found() => {
+                let create = CreateRequest {
+                    dataset: root.clone(),
+                    kind: CreateKind::Filesystem,
+                    properties: fixed.clone().with(QUOTA, quota_of(usable)),
+                    parents: false,
+                };
+                self.zfs.create(&create).await.map_err(failed)?;
+                return Ok(quota_of(usable));
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        let current = |name: &PropName| {
+            let row = rows
+                .iter()
+                .find(|row| row.property == *name && row.source == Source::Local);
+            row.map(|row| row.value.as_str())
+        };
+        let quota = current(&QUOTA)
+            .and_then(|text| text.parse::<u64>().ok())
+            .filter(|quota| *quota > 0);
+        let mut missing: Properties = fixed
+            .iter()
+            .filter(|(name, value)| current(name) != Some(value.to_string().as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        if quota.is_none() {
+            missing.insert(QUOTA, quota_of(usable));
+        }
+        if !missing.is_empty() {
+            self.zfs.set(root, &missing).await.map_err(failed)?;
+        }
+        Ok(quota.unwrap_or_else(|| quota_of(usable)))
+    }
+
+    /// Bytes that datasets of the pool have and could get, without what ZFS keeps for itself.
+    async fn usable(&self, pool: &PoolName) -> Result<u64, Error> {
+        let request = GetRequest {
+            targets: vec![ObjectName::from(pool.root())],
+            properties: vec![USED, AVAILABLE],
+            sources: Vec::new(),
+            depth: Some(0),
+            kinds: Vec::new(),
+        };
+        let rows = self
+            .zfs
+            .get(&request)
+            .await
+            .map_err(|error| Error::zfs(&format!("asking how large pool {pool} is"), &error))?;
+        Ok(rows.iter().filter_map(|row| row.value.parse::<u64>().ok()).sum())
+    }
+}
+
+/// The GUID the pool must have; nothing when there was never one.
+fn expected(request: &PoolRequest, memory: Option<&Remembered>) -> Result<Option<Guid>, Error> {
+    let Some(memory) = memory else {
+        return Ok(request.known);
+    };
+    let Some(remembered) = memory.guid() else {
+        return Ok(request.known);
+    };
+    if memory.name != request.name.as_str() || memory.path != request.path {
+        return Err(Error::Conflict(format!(
+            "this node has pool {} in {} already; a second one is not possible",
+            memory.name,
+            memory.path.display()
+        )));
+    }
+    match request.known {
+        Some(known) if known != remembered => Err(foreign(&request.name, known, remembered)),
+        _ => Ok(Some(remembered)),
+    }
+}
+
+/// Whether an imported pool is the one that is wanted.
+fn accept_imported(request: &PoolRequest, known: Option<Guid>, intended: bool, found: Guid) -> Result<Guid, Error> {
+    match known {
+        Some(known) if known == found => Ok(found),
+        Some(known) => Err(foreign(&request.name, known, found)),
+        None if intended => Ok(found),
+        None => Err(Error::PoolForeign(format!(
+            "a pool called {} with GUID {found} is imported, which this node did not make; nothing was touched",
+            request.name
+        ))),
+    }
+}
+
+/// Whether what the file holds is the pool that is wanted.
+fn accept_importable(request: &PoolRequest, wanted: Guid, found: &[ImportablePool]) -> Result<(), Error> {
+    let path = request.path.display();
+    match found {
+        [] => Err(Error::PoolMissing(format!(
+            "pool {} with GUID {wanted} is not in {path}; it is never made anew: bring its file back",
+            request.name
+        ))),
+        [pool] if pool.guid != wanted => Err(foreign(&request.name, wanted, pool.guid)),
+        [pool] if pool.name != request.name => Err(Error::PoolForeign(format!(
+            "{path} holds a pool called {}, not {}; nothing was touched",
+            pool.name, request.name
+        ))),
+        [pool] if !pool.health.is_usable() => Err(Error::PoolMissing(format!(
+            "pool {} in {path} cannot be imported: it is {}",
+            pool.name, pool.health
+        ))),
+        [_] => Ok(()),
+        _ => Err(Error::PoolForeign(format!("{path} holds parts of several pools"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(userland: &str, kernel: &str) -> Versions {
+        Versions {
+            userland: userland.parse().unwrap(),
+            kernel: kernel.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn both_programs_and_module_must_be_new_enough() {
+        for (userland, kernel, fine) in [
+            ("zfs-2.3.3-1", "zfs-kmod-2.3.3-1", true),
+            ("zfs-2.4.0-1", "zfs-kmod-2.4.0-1", true),
+            ("zfs-2.3.9-1", "zfs-kmod-2.3.2-1", false),
+            ("zfs-2.3.2-1", "zfs-kmod-2.3.9-1", false),
+            ("zfs-2.2.8-1", "zfs-kmod-2.2.8-1", false),
+        ] {
+            let result = check_versions(&versions(userland, kernel));
+            assert_eq!(result.is_ok(), fine, "{userland} {kernel}");
+            assert!(fine || matches!(result, Err(Error::ZfsUnsupported(_))));
+        }
+    }
+
+    #[test]
+    fn something_is_always_kept_back() {
+        assert_eq!(quota_of(1 << 30), (1 << 30) - (256 << 20));
+        assert_eq!(quota_of(100 << 30), (100 << 30) - (100 << 30) / 50);
+        assert_eq!(quota_of(1), 0);
+    }
+}

@@ -1,0 +1,330 @@
+//! Pods' mounts: one private mount per head and volume, bound into each pod.
+//!
+//! Truth is the kernel's mount table, read each time. A target is unmounted without ever touching its filesystem, which
+//! may be dead; only its empty folder is removed, never what is in it.
+
+use std::path::{Path, PathBuf};
+
+use dotmesh_model::handle::Handle;
+use dotmesh_model::id::{HeadId, VolumeId};
+use dotmesh_mount::{FsUsage, Mount, MountErrorKind, MountTable, ZfsMount};
+use dotmesh_zfs::{DatasetName, Zfs};
+
+use super::{Error, KnownPool, Ops};
+use crate::layout::{DotState, Follows, parse_volume_dataset};
+
+/// A volume that shall be seen at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// Which.
+    pub handle: Handle,
+    /// Where.
+    pub target: PathBuf,
+    /// The pod cannot write.
+    pub readonly: bool,
+}
+
+/// A path at which a volume shall not be seen any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnpublishRequest {
+    /// Which was there.
+    pub handle: Handle,
+    /// Where.
+    pub target: PathBuf,
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// Where a head's volume is mounted for this program alone.
+    pub(super) fn private_dir(&self, head: HeadId, volume: VolumeId) -> PathBuf {
+        self.config
+            .state_dir
+            .join("mounts")
+            .join(head.to_string())
+            .join(volume.to_string())
+    }
+
+    async fn mount_table(&self) -> Result<MountTable, Error> {
+        self.mount
+            .list()
+            .await
+            .map_err(|error| Error::mount("reading the mount table", &error))
+    }
+
+    /// Resolves the handle and binds the volume to the target.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the handle resolves to nothing, as after a deletion; [`Error::Conflict`] when something
+    /// else is mounted at the target; [`Error::Invalid`] when the target is a link or has something in it.
+    pub async fn publish(&self, request: &PublishRequest) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let handle = request.handle;
+        let _guard = self.dots.exclusive(handle.dot).await;
+        let head = match self.living_dot(&pool, handle.dot).await {
+            Ok(state) => resolve(&state, handle)?,
+            Err(Error::Deleted(text)) => return Err(Error::NotFound(text)),
+            Err(error) => return Err(error),
+        };
+        let dataset = pool.layout.volume(handle.dot, head, handle.volume);
+        let table = self.mount_table().await?;
+        if let Some(entry) = table.at(&request.target) {
+            if entry.fs_type != "zfs" || entry.source != dataset.as_str() {
+                return Err(other_source(&request.target, &entry.source, dataset.as_str()));
+            }
+            if entry.readonly == request.readonly {
+                return Ok(());
+            }
+            return self
+                .mount
+                .remount_bind(&request.target, request.readonly)
+                .await
+                .map_err(|error| Error::mount("changing the pod's mount", &error));
+        }
+        let private = self.private_dir(head, handle.volume);
+        self.ensure_private(&pool, &table, &dataset, &private).await?;
+        self.mount
+            .make_dir(&request.target)
+            .await
+            .map_err(|error| Error::mount("making the target", &error))?;
+        self.mount
+            .bind(&private, &request.target, request.readonly)
+            .await
+            .map_err(|error| Error::mount("mounting for the pod", &error))?;
+        self.verify_target(&request.target, &dataset, request.readonly).await
+    }
+
+    async fn ensure_private(
+        &self,
+        pool: &KnownPool,
+        table: &MountTable,
+        dataset: &DatasetName,
+        private: &Path,
+    ) -> Result<(), Error> {
+        if let Some(entry) = table.at(private) {
+            if entry.fs_type == "zfs" && entry.source == dataset.as_str() {
+                return Ok(());
+            }
+            return Err(other_source(private, &entry.source, dataset.as_str()));
+        }
+        self.mount
+            .make_dir(private)
+            .await
+            .map_err(|error| Error::mount("making the folder of a mount", &error))?;
+        let mount = ZfsMount {
+            source: dataset.to_string(),
+            target: private.to_owned(),
+            readonly: false,
+            options: String::new(),
+        };
+        match self.mount.mount_zfs(&mount).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind == MountErrorKind::NotFound => {
+                Err(self.absent_dataset(pool, dataset, &error).await)
+            }
+            Err(error) => Err(Error::mount(&format!("mounting {dataset}"), &error)),
+        }
+    }
+
+    /// The kernel says "not found" also when a pool is away: only ZFS knows.
+    async fn absent_dataset(
+        &self,
+        pool: &KnownPool,
+        dataset: &DatasetName,
+        error: &dotmesh_mount::MountError,
+    ) -> Error {
+        match self.zfs.written(dataset, None).await {
+            Ok(_) => Error::mount(&format!("mounting {dataset}"), error),
+            Err(error) => {
+                self.failed(pool, &format!("looking at {dataset}"), dataset.as_str(), &error)
+                    .await
+            }
+        }
+    }
+
+    async fn verify_target(&self, target: &Path, dataset: &DatasetName, readonly: bool) -> Result<(), Error> {
+        let table = self.mount_table().await?;
+        match table.at(target) {
+            Some(entry) if entry.source == dataset.as_str() && entry.readonly == readonly => Ok(()),
+            Some(entry) => Err(other_source(target, &entry.source, dataset.as_str())),
+            None => Err(Error::Internal(format!(
+                "nothing is mounted at {} after mounting",
+                target.display()
+            ))),
+        }
+    }
+
+    /// Takes the volume away from the target and removes its folder; the private mount goes with the last target.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when something else is mounted there, [`Error::InUse`] when a process holds it.
+    pub async fn unpublish(&self, request: &UnpublishRequest) -> Result<(), Error> {
+        let UnpublishRequest { handle, target } = request;
+        let _guard = self.dots.exclusive(handle.dot).await;
+        let mut source = None;
+        loop {
+            let table = self.mount_table().await?;
+            let Some(entry) = table.at(target) else { break };
+            let parsed = parse_volume_dataset(&entry.source).filter(|_| entry.fs_type == "zfs");
+            let Some((_, head, volume)) =
+                parsed.filter(|(dot, _, volume)| (*dot, *volume) == (handle.dot, handle.volume))
+            else {
+                return Err(other_source(
+                    target,
+                    &entry.source,
+                    &format!("volume {}", handle.volume),
+                ));
+            };
+            source = Some((entry.source.clone(), head, volume));
+            self.unmount(target).await?;
+        }
+        self.mount
+            .remove_dir(target)
+            .await
+            .map_err(|error| Error::mount("removing the target", &error))?;
+        match source {
+            Some((source, head, volume)) => self.drop_unused_private(&source, head, volume).await,
+            None => self.drop_unused_privates(handle).await,
+        }
+    }
+
+    /// An unmount that does not answer is made lazy: it is out of sight at once.
+    async fn unmount(&self, target: &Path) -> Result<(), Error> {
+        let result = match self.mount.unmount(target, false).await {
+            Err(error) if error.kind == MountErrorKind::Timeout => self.mount.unmount(target, true).await,
+            result => result,
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind == MountErrorKind::NotMounted => Ok(()),
+            Err(error) => Err(Error::mount("unmounting", &error)),
+        }
+    }
+
+    /// After an unpublish that was interrupted between target and private mount: all private mounts of the volume that
+    /// no pod uses.
+    async fn drop_unused_privates(&self, handle: &Handle) -> Result<(), Error> {
+        let table = self.mount_table().await?;
+        let folder = self.config.state_dir.join("mounts");
+        let mut found = Vec::new();
+        for entry in table.below(&folder).filter(|entry| entry.fs_type == "zfs") {
+            if let Some((dot, head, volume)) = parse_volume_dataset(&entry.source)
+                && (dot, volume) == (handle.dot, handle.volume)
+            {
+                found.push((entry.source.clone(), head, volume));
+            }
+        }
+        for (source, head, volume) in found {
+            self.drop_unused_private(&source, head, volume).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_unused_private(&self, source: &str, head: HeadId, volume: VolumeId) -> Result<(), Error> {
+        let private = self.private_dir(head, volume);
+        let table = self.mount_table().await?;
+        if table.of_zfs(source).any(|entry| entry.target != private) {
+            return Ok(());
+        }
+        if table.at(&private).is_some() {
+            match self.drop_private(&private).await {
+                // The pod's mount is gone, which is what was asked for; the collector or the next unpublish tries again.
+                Err(Error::InUse(text)) => tracing::info!(text, "a private mount stays"),
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Unmounts a private mount and removes its folders.
+    pub(super) async fn drop_private(&self, private: &Path) -> Result<(), Error> {
+        self.unmount(private).await?;
+        let doing = "removing the folder of a mount";
+        self.mount
+            .remove_dir(private)
+            .await
+            .map_err(|error| Error::mount(doing, &error))?;
+        let Some(of_head) = private.parent() else { return Ok(()) };
+        match self.mount.remove_dir(of_head).await {
+            Ok(()) => Ok(()),
+            // Other volumes of the head are still mounted below it.
+            Err(error) if matches!(error.kind, MountErrorKind::NotEmpty | MountErrorKind::Busy) => Ok(()),
+            Err(error) => Err(Error::mount(doing, &error)),
+        }
+    }
+
+    /// How full the volume at this path is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when that volume is not mounted there.
+    pub async fn volume_usage(&self, handle: Handle, path: &Path) -> Result<FsUsage, Error> {
+        let table = self.mount_table().await?;
+        let source = table.at(path).map(|entry| entry.source.as_str());
+        let shown = source.and_then(parse_volume_dataset);
+        if shown.is_none_or(|(dot, _, volume)| (dot, volume) != (handle.dot, handle.volume)) {
+            return Err(Error::NotFound(format!(
+                "volume {} is not mounted at {}",
+                handle.volume,
+                path.display()
+            )));
+        }
+        self.mount
+            .statfs(path)
+            .await
+            .map_err(|error| Error::mount("asking how full the volume is", &error))
+    }
+
+    /// Where pods see anything of the Dot.
+    pub(crate) async fn users_of(&self, dot: dotmesh_model::id::DotId) -> Result<Vec<PathBuf>, Error> {
+        let table = self.mount_table().await?;
+        let own = self.config.state_dir.join("mounts");
+        let of_dot = |source: &str| parse_volume_dataset(source).is_some_and(|(found, ..)| found == dot);
+        Ok(table
+            .iter()
+            .filter(|entry| entry.fs_type == "zfs" && of_dot(&entry.source) && !entry.target.starts_with(&own))
+            .map(|entry| entry.target.clone())
+            .collect())
+    }
+
+    /// Whether the handle resolves to a volume of a living Dot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when not; those of the pool.
+    pub async fn check_handle(&self, handle: Handle) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        match self.living_dot(&pool, handle.dot).await {
+            Ok(state) => resolve(&state, handle).map(drop),
+            Err(Error::Deleted(text)) => Err(Error::NotFound(text)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The head whose volume the handle stands for now.
+fn resolve(state: &DotState, handle: Handle) -> Result<HeadId, Error> {
+    let Handle { dot, volume, claim } = handle;
+    let not_found = |text: String| Err(Error::NotFound(text));
+    let Some(attachment) = state
+        .claims
+        .get(&claim)
+        .filter(|attachment| attachment.volume == volume)
+    else {
+        return not_found(format!("claim {claim} is not attached to volume {volume} of Dot {dot}"));
+    };
+    let branch = match attachment.follows {
+        Follows::Branch(branch) => branch,
+        Follows::Checkout => match state.checkout {
+            Some(branch) => branch,
+            None => return not_found(format!("Dot {dot} has no branch checked out")),
+        },
+    };
+    match state.live_head(branch) {
+        Some(head) => Ok(head),
+        None => not_found(format!("branch {branch} of Dot {dot} has no head")),
+    }
+}
+
+fn other_source(target: &Path, found: &str, wanted: &str) -> Error {
+    Error::Conflict(format!(
+        "{} shows {found}, not {wanted}; nothing was changed there",
+        target.display()
+    ))
+}

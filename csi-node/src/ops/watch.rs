@@ -1,0 +1,137 @@
+//! The state of the node's pool as the operator watches it: asked for every 10 seconds and after writes of ours.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dotmesh_mount::Mount;
+use dotmesh_zfs::{Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
+use tokio::sync::watch::Receiver;
+
+use super::known::Remembered;
+use super::{Error, Ops};
+
+/// How often the pool is looked at when nothing is done to it.
+const PERIOD: Duration = Duration::from_secs(10);
+/// How long writes are gathered before the pool is looked at.
+const COALESCE: Duration = Duration::from_millis(500);
+
+const AVAILABLE: PropName = PropName::from_static("available");
+
+/// A pool as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolState {
+    /// The zpool's name.
+    pub name: String,
+    /// Its identity.
+    pub guid: Guid,
+    /// Its health; unavailable when it is known but not imported.
+    pub health: Health,
+    /// Bytes of the pool.
+    pub size: u64,
+    /// Bytes in use.
+    pub allocated: u64,
+    /// Bytes that new data can use.
+    pub available: u64,
+    /// Percent.
+    pub fragmentation: u32,
+    /// Release of the programs; empty when they do not run.
+    pub zfs_userland: String,
+    /// Release of the kernel module; empty when it is not loaded.
+    pub zfs_kernel: String,
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// The pool's state now and whenever it changes; nothing until it was looked at first.
+    pub fn watch(&self) -> Receiver<Option<Vec<PoolState>>> {
+        self.states.subscribe()
+    }
+
+    /// Looks at the pool and tells those who watch, when something changed.
+    pub async fn refresh_states(&self) -> Vec<PoolState> {
+        let states = self.look_at_pools().await;
+        self.states.send_if_modified(|shown| {
+            let changed = shown.as_ref() != Some(&states);
+            if changed {
+                *shown = Some(states.clone());
+            }
+            changed
+        });
+        states
+    }
+
+    async fn look_at_pools(&self) -> Vec<PoolState> {
+        let remembered = Remembered::read(&self.config.state_dir.join("pool.json")).unwrap_or_default();
+        let Some((memory, guid)) = remembered.and_then(|memory| memory.guid().map(|guid| (memory, guid))) else {
+            return Vec::new();
+        };
+        let versions = self.zfs.version().await;
+        let (zfs_userland, zfs_kernel) = versions.map_or_else(
+            |_| (String::new(), String::new()),
+            |versions| (versions.userland.to_string(), versions.kernel.to_string()),
+        );
+        let mut state = PoolState {
+            name: memory.name,
+            guid,
+            health: Health::Unavailable,
+            size: 0,
+            allocated: 0,
+            available: 0,
+            fragmentation: 0,
+            zfs_userland,
+            zfs_kernel,
+        };
+        if let Err(error) = self.fill_state(&mut state).await {
+            tracing::debug!(%error, "the pool's state cannot be read");
+        }
+        vec![state]
+    }
+
+    async fn fill_state(&self, state: &mut PoolState) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let doing = "looking at the pool";
+        let status = self
+            .zfs
+            .pool_get(pool.layout.pool())
+            .await
+            .map_err(|error| Error::zfs(doing, &error))?;
+        if status.guid != pool.guid {
+            return Ok(());
+        }
+        state.health = status.health;
+        state.size = status.size;
+        state.allocated = status.allocated;
+        state.fragmentation = status.fragmentation.map_or(0, u32::from);
+        let request = ListRequest {
+            roots: vec![ObjectName::from(pool.layout.root().clone())],
+            depth: Some(0),
+            kinds: vec![Kind::Filesystem],
+            columns: vec![AVAILABLE],
+        };
+        let rows = self
+            .zfs
+            .list(&request)
+            .await
+            .map_err(|error| Error::zfs(doing, &error))?;
+        state.available = rows.first().and_then(|row| row.number(&AVAILABLE).ok()).unwrap_or(0);
+        Ok(())
+    }
+
+    /// Usage has changed: look soon.
+    pub(crate) fn note_usage(&self) {
+        self.usage_changed.notify_one();
+    }
+
+    /// Looks at the pool for ever, and imports it when it is known and away.
+    pub async fn watch_pools(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.import_known().await {
+                tracing::warn!(%error, "the pool cannot be imported yet");
+            }
+            self.refresh_states().await;
+            tokio::select! {
+                () = tokio::time::sleep(PERIOD) => {}
+                () = self.usage_changed.notified() => tokio::time::sleep(COALESCE).await,
+            }
+        }
+    }
+}
