@@ -45,6 +45,8 @@ reasons! {
     VolumeNotFound,
     /// Another claim holds this volume of this branch.
     VolumeHeld,
+    /// A volume is younger than the commit that a branch came from, and so began empty on it.
+    VolumeEmpty,
     /// The Dot, branch or volume exists but is not ready.
     NotReady,
     /// The reference names no commit.

@@ -70,6 +70,9 @@ pub struct DotStatus {
     /// The node whose pool holds the data; the one of the first pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// The Pool that holds the data, once the Dot's dataset is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// The branch that claims on the Dot mount.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkout: Option<String>,

@@ -30,6 +30,9 @@ pub const LABEL_AUTOMATIC: &str = "dotmesh.io/automatic";
 /// Label on our objects: the Dot they belong to.
 pub const LABEL_DOT: &str = "dotmesh.io/dot";
 
+/// Annotation on a Commit: the head whose snapshots are being made, recorded before they are.
+pub const ANNOTATION_HEAD: &str = "dotmesh.io/head";
+
 /// Kubernetes' own: the node the scheduler chose for a claim's first pod.
 pub const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Kubernetes' own: who provisioned a PersistentVolume.
