@@ -12,6 +12,7 @@
 //!
 //! A missing variable is a failure, never a skipped test.
 
+pub mod bench;
 pub mod chart;
 pub mod cluster;
 pub mod demo;

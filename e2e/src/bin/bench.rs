@@ -1,0 +1,43 @@
+//! The benchmarks as a program: Markdown on standard output, progress on standard error.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use dotmesh_e2e::bench::{self, Options};
+use dotmesh_e2e::scenario::Scenario;
+
+/// Counts per operation, and times beside the bare commands.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Samples of each time.
+    #[arg(long, default_value_t = 15)]
+    samples: usize,
+    /// Commits that exist when memory is read the second time.
+    #[arg(long, default_value_t = 1000)]
+    commits: usize,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match measure(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(Args { samples, commits }: Args) -> Result<()> {
+    let scenario = Scenario::new("bench").await?;
+    let options = Options {
+        samples,
+        commits,
+        large: "1Ti",
+    };
+    let report = bench::run(&scenario, options).await;
+    let ended = scenario.end().await;
+    println!("{}", report?);
+    ended
+}
