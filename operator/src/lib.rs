@@ -5,8 +5,12 @@
 
 pub mod api;
 pub mod args;
+pub mod claim;
 pub mod context;
+pub mod enroll;
+pub mod facade;
 pub mod metrics;
 pub mod nodes;
+pub mod pki;
 pub mod run;
 pub mod status;

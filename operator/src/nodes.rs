@@ -2,6 +2,9 @@
 //!
 //! Every call is safe to repeat. "Absent" is [`NodeErrorKind::NotFound`] and nothing else.
 
+pub mod grpc;
+pub mod pods;
+
 use std::future::Future;
 
 use dotmesh_csi_proto::node::{

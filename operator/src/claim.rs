@@ -1,0 +1,81 @@
+//! Claims with a `dataSourceRef` to a Dot or Branch: the controller that gives them their PersistentVolume.
+
+pub mod apply;
+pub mod entries;
+pub mod error;
+pub mod observe;
+pub mod plan;
+pub mod release;
+pub mod report;
+pub mod validate;
+pub mod volume;
+
+use std::sync::Arc;
+
+use dotmesh_crds::Branch;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::StorageClass;
+
+use crate::api::{Api, Key};
+use crate::context::{Context, ReconcileError};
+use crate::nodes::Nodes;
+use observe::{ObserveError, observe_class, observe_world};
+use report::Said;
+
+/// Brings one claim a step further. A claim that cannot be served is no failure: it waits, with an event, for the
+/// Dot, Branch or annotation that would help.
+pub async fn reconcile<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    said: &Said,
+    claim: Arc<PersistentVolumeClaim>,
+) -> Result<(), ReconcileError> {
+    let api = &context.api;
+    let uid = claim.metadata.uid.clone().unwrap_or_default();
+    let class = observe_class(api, &claim).await?;
+    let Some(class) = class.filter(|class| validate::is_served(&claim, class)) else {
+        said.forget(&uid);
+        return Ok(());
+    };
+    match serve(context, &claim, &class).await {
+        Ok(()) => said.forget(&uid),
+        Err(ObserveError::Claim(error)) => said.tell(api, &claim, &error).await?,
+        Err(ObserveError::Api(error)) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+async fn serve<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    claim: &PersistentVolumeClaim,
+    class: &StorageClass,
+) -> Result<(), ObserveError> {
+    let request = validate::validate(claim, class)?;
+    let world = observe_world(&context.api, &context.memory, &request).await?;
+    let step = plan::plan(&request, &world)?;
+    apply::apply(&context.api, &world.dot, step).await?;
+    Ok(())
+}
+
+/// Claims that a Dot, or a Branch of it, may help: those that wait for it by name.
+pub fn waiting_for<A: Api>(api: &A, namespace: &str, dot: &str) -> Vec<Key> {
+    let branches = api.cached_where::<Branch>(|branch| {
+        branch.spec.dot == dot && branch.metadata.namespace.as_deref() == Some(namespace)
+    });
+    let names = |kind: &str, name: &str| match kind {
+        "Branch" => branches
+            .iter()
+            .any(|branch| branch.metadata.name.as_deref() == Some(name)),
+        _ => name == dot,
+    };
+    api.cached_where::<PersistentVolumeClaim>(|claim| {
+        claim.metadata.namespace.as_deref() == Some(namespace)
+            && validate::is_unbound(claim)
+            && validate::our_source(claim).is_some_and(|source| names(&source.kind, &source.name))
+    })
+    .iter()
+    .map(|claim| Key::of(&**claim))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! The entries of claims in a Dot's status: who holds which volume, and their one guarded write.
+//!
+//! Field manager `dotmesh-claims` owns all of `status.claims` and writes it whole, guarded by the resourceVersion it
+//! was computed from: of two writers at once one fails and looks again, so no volume is ever given out twice.
+
+use std::collections::BTreeMap;
+
+use dotmesh_crds::Dot;
+use dotmesh_crds::dot::DotClaim;
+use dotmesh_crds::names::MANAGER_CLAIMS;
+use dotmesh_model::name::BranchName;
+use serde_json::json;
+
+use crate::api::{Api, ApiError, Guard, Key};
+
+/// Names of Branch objects to the names of branches within their Dot.
+pub type BranchNames = BTreeMap<String, String>;
+
+/// All entries of a Dot.
+pub fn entries(dot: &Dot) -> &[DotClaim] {
+    dot.status.as_ref().map_or(&[], |status| status.claims.as_slice())
+}
+
+/// The entry of this claim.
+pub fn entry_of<'a>(dot: &'a Dot, uid: &str) -> Option<&'a DotClaim> {
+    entries(dot).iter().find(|entry| entry.uid == uid)
+}
+
+/// Whether the claim's volume can be mounted on the Dot's node.
+pub fn is_attached(dot: &Dot, uid: &str) -> bool {
+    dot.status
+        .as_ref()
+        .is_some_and(|status| status.attachments.iter().any(|attached| attached == uid))
+}
+
+/// The branch that is checked out.
+pub fn checkout(dot: &Dot) -> &str {
+    dot.status
+        .as_ref()
+        .and_then(|status| status.checkout.as_deref())
+        .unwrap_or(BranchName::DEFAULT)
+}
+
+/// The branch, by its name within the Dot, whose volume the entry's claim mounts.
+///
+/// Two ways lead to one branch: following a checkout of `main`, and being pinned to the Branch object of `main`.
+pub fn branch_of<'a>(entry: &'a DotClaim, dot: &'a Dot, names: &'a BranchNames) -> &'a str {
+    match &entry.branch {
+        None => checkout(dot),
+        Some(object) => names.get(object).unwrap_or(object),
+    }
+}
+
+/// Another claim that holds the same volume of the same branch.
+pub fn holder<'a>(dot: &'a Dot, names: &'a BranchNames, wanted: &DotClaim) -> Option<&'a DotClaim> {
+    entries(dot).iter().find(|entry| {
+        entry.uid != wanted.uid
+            && entry.volume == wanted.volume
+            && branch_of(entry, dot, names) == branch_of(wanted, dot, names)
+    })
+}
+
+/// The Dot's entries with this one added, or put in the place of the claim's earlier one.
+pub fn with(dot: &Dot, entry: DotClaim) -> Vec<DotClaim> {
+    let mut all: Vec<DotClaim> = without(dot, &entry.uid);
+    all.push(entry);
+    all
+}
+
+/// The Dot's entries without that of this claim.
+pub fn without(dot: &Dot, uid: &str) -> Vec<DotClaim> {
+    entries(dot).iter().filter(|entry| entry.uid != uid).cloned().collect()
+}
+
+/// Makes `entries` all that the Dot has, if the Dot is still as it was read.
+pub async fn write<A: Api>(api: &A, dot: &Dot, entries: &[DotClaim]) -> Result<Dot, ApiError> {
+    let status = json!({ "claims": entries });
+    api.apply_status(&Key::of(dot), &Guard::unchanged(dot), MANAGER_CLAIMS, status)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dot(claims: &str) -> Dot {
+        serde_yaml::from_str(&format!(
+            "{{apiVersion: dotmesh.io/v1alpha1, kind: Dot, metadata: {{name: shop, namespace: dev}}, spec: {{}}, \
+             status: {{checkout: main, claims: {claims}}}}}"
+        ))
+        .unwrap()
+    }
+
+    fn entry(uid: &str, volume: &str, branch: Option<&str>) -> DotClaim {
+        DotClaim {
+            uid: uid.to_owned(),
+            volume: volume.to_owned(),
+            branch: branch.map(str::to_owned),
+            ..DotClaim::default()
+        }
+    }
+
+    #[test]
+    fn a_volume_of_a_branch_has_one_holder_whichever_way_it_is_named() {
+        let names = BranchNames::from([
+            ("shop-main".to_owned(), "main".to_owned()),
+            ("try".to_owned(), "feature/x".to_owned()),
+        ]);
+        let shop = dot("[{uid: a, namespace: dev, name: one, volume: db, size: 1Gi}, \
+                        {uid: b, namespace: dev, name: two, volume: db, size: 1Gi, branch: try}]");
+        for (wanted, held_by) in [
+            (entry("c", "db", None), Some("one")),
+            (entry("c", "db", Some("shop-main")), Some("one")),
+            (entry("c", "db", Some("try")), Some("two")),
+            (entry("c", "db", Some("other")), None),
+            (entry("c", "cache", None), None),
+            (entry("a", "db", None), None),
+        ] {
+            let holder = holder(&shop, &names, &wanted).map(|entry| entry.name.as_str());
+            assert_eq!(holder, held_by, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_replaces_its_own_and_leaves_the_others() {
+        let shop = dot("[{uid: a, namespace: dev, name: one, volume: db, size: 1Gi}, \
+                        {uid: b, namespace: dev, name: two, volume: cache, size: 1Gi}]");
+        let uids = |entries: Vec<DotClaim>| -> Vec<(String, String)> {
+            entries.into_iter().map(|entry| (entry.uid, entry.volume)).collect()
+        };
+        let pair = |uid: &str, volume: &str| (uid.to_owned(), volume.to_owned());
+        assert_eq!(
+            uids(with(&shop, entry("a", "x", None))),
+            [pair("b", "cache"), pair("a", "x")]
+        );
+        assert_eq!(uids(without(&shop, "b")), [pair("a", "db")]);
+        assert_eq!(uids(without(&shop, "c")), [pair("a", "db"), pair("b", "cache")]);
+    }
+}

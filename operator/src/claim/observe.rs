@@ -1,0 +1,107 @@
+//! Everything a claim's plan is made from, in one struct: consistent reads, because "there is no such Dot" is told to
+//! people and the Dot's version guards what is written next.
+
+use dotmesh_crds::names::volume_object;
+use dotmesh_crds::{Branch, Dot, Pool};
+use dotmesh_model::size::parse_quantity;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
+
+use super::entries::{self, BranchNames};
+use super::error::ClaimError;
+use super::plan::World;
+use super::validate::{Request, Source, is_unbound, our_source};
+use crate::api::{Api, ApiError, Key};
+use crate::context::Memory;
+
+/// The class of a claim that refers to our group.
+pub async fn observe_class<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Result<Option<StorageClass>, ApiError> {
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    match class.filter(|name| !name.is_empty() && our_source(claim).is_some() && is_unbound(claim)) {
+        Some(name) => api.get(&Key::cluster(name)).await,
+        None => Ok(None),
+    }
+}
+
+/// Why the world of a claim could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// What the claim names is not there.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The API did not answer.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// The Dot, Branch, PersistentVolume and pool that matter for the request.
+pub async fn observe_world<A: Api>(api: &A, memory: &Memory, request: &Request) -> Result<World, ObserveError> {
+    let namespace = &request.namespace;
+    let (branch, dot_name) = match &request.source {
+        Source::Dot(dot) => (None, dot.clone()),
+        Source::Branch(name) => {
+            let branch: Branch =
+                api.get(&Key::namespaced(namespace, name))
+                    .await?
+                    .ok_or_else(|| ClaimError::BranchNotFound {
+                        branch: name.clone(),
+                        namespace: namespace.clone(),
+                    })?;
+            let dot = branch.spec.dot.clone();
+            (Some(branch), dot)
+        }
+    };
+    let dot: Dot = api
+        .get(&Key::namespaced(namespace, &dot_name))
+        .await?
+        .ok_or_else(|| ClaimError::DotNotFound {
+            dot: dot_name,
+            namespace: namespace.clone(),
+        })?;
+    let branch_names = observe_branch_names(api, &dot, branch.as_ref()).await?;
+    let node = dot.status.as_ref().and_then(|status| status.node.as_deref());
+    let pool_bytes = node
+        .or(request.selected_node.as_deref())
+        .and_then(|node| pool_size(api, node));
+    Ok(World {
+        volume: api
+            .get::<PersistentVolume>(&Key::cluster(volume_object(&request.uid.to_string())))
+            .await?,
+        retiring: dot.metadata.uid.as_deref().is_some_and(|uid| memory.is_retiring(uid)),
+        dot,
+        branch,
+        branch_names,
+        pool_bytes,
+    })
+}
+
+/// Names of the branches that the Dot's entries, and the claim itself, are pinned to. A Branch's spec never changes,
+/// so the cache is good enough where it has the object.
+async fn observe_branch_names<A: Api>(api: &A, dot: &Dot, own: Option<&Branch>) -> Result<BranchNames, ApiError> {
+    let mut names = BranchNames::new();
+    if let Some(own) = own {
+        names.insert(own.metadata.name.clone().unwrap_or_default(), own.spec.name.clone());
+    }
+    for object in entries::entries(dot).iter().filter_map(|entry| entry.branch.as_ref()) {
+        if names.contains_key(object) {
+            continue;
+        }
+        let key = Key {
+            namespace: dot.metadata.namespace.clone(),
+            name: object.clone(),
+        };
+        let name = match api.cached::<Branch>(&key) {
+            Some(branch) => Some(branch.spec.name.clone()),
+            None => api.get::<Branch>(&key).await?.map(|branch| branch.spec.name),
+        };
+        names.extend(name.map(|name| (object.clone(), name)));
+    }
+    Ok(names)
+}
+
+/// Size of the node's pool in bytes, if it has one and says.
+pub fn pool_size<A: Api>(api: &A, node: &str) -> Option<u64> {
+    let pools = api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
+    let status = pools.first()?.status.as_ref()?;
+    parse_quantity(status.size.as_deref()?).ok()
+}

@@ -1,0 +1,103 @@
+//! Entries whose claim is gone: level-triggered, from what is there now and never from an event that may be missed.
+//!
+//! An entry goes when consistent reads find neither the claim (by uid) nor its PersistentVolume. What goes with it is
+//! another matter: the live data of a claim's own Dot is deleted by csi-provisioner asking for it (reclaim policy
+//! Delete). A volume that was handed out and vanished without that was kept on purpose (Retain, removed by hand), so
+//! its Dot first becomes one that people own.
+
+use dotmesh_crds::Dot;
+use dotmesh_crds::dot::DotClaim;
+use dotmesh_crds::names::{LABEL_CLAIM_UID, volume_object};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use serde_json::json;
+
+use super::entries;
+use crate::api::{Api, ApiError, Guard, Key};
+
+/// The Dot's entries that look abandoned in the caches.
+pub fn abandoned<A: Api>(api: &A, dot: &Dot) -> Vec<DotClaim> {
+    entries::entries(dot)
+        .iter()
+        .filter(|entry| {
+            let claim = api.cached::<PersistentVolumeClaim>(&claim_key(entry));
+            let volume = api.cached::<PersistentVolume>(&volume_key(entry));
+            !is_claim(claim.as_deref(), entry) && !is_volume(volume.as_deref(), entry)
+        })
+        .cloned()
+        .collect()
+}
+
+/// Removes the entries of a Dot whose claims are gone.
+pub async fn release<A: Api>(api: &A, key: &Key) -> Result<(), ApiError> {
+    let suspects = match api.cached::<Dot>(key) {
+        Some(dot) => abandoned(api, &dot),
+        None => return Ok(()),
+    };
+    let mut gone = Vec::new();
+    for entry in suspects {
+        // The claim first: once it is gone by uid, nobody makes a volume for it that could be missed here.
+        if !is_claim(api.get(&claim_key(&entry)).await?.as_ref(), &entry)
+            && !is_volume(api.get(&volume_key(&entry)).await?.as_ref(), &entry)
+        {
+            gone.push(entry);
+        }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let Some(mut dot) = api.get::<Dot>(key).await? else {
+        return Ok(());
+    };
+    // From the version that is read now, or a volume could be handed out in between.
+    let handed_out = |entry: &DotClaim| {
+        gone.iter().any(|gone| gone.uid == entry.uid) && entry.provisioned && is_own_dot(&dot, &entry.uid)
+    };
+    if entries::entries(&dot).iter().any(handed_out) {
+        dot = keep_data(api, &dot).await?;
+    }
+    let remaining: Vec<DotClaim> = entries::entries(&dot)
+        .iter()
+        .filter(|entry| !gone.iter().any(|gone| gone.uid == entry.uid))
+        .cloned()
+        .collect();
+    if remaining.len() < entries::entries(&dot).len() {
+        entries::write(api, &dot, &remaining).await?;
+        tracing::info!(dot = %key, entries = gone.len(), "claims are gone, their entries go too");
+    }
+    Ok(())
+}
+
+/// Whether the Dot was made for this claim and goes with it.
+pub fn is_own_dot(dot: &Dot, uid: &str) -> bool {
+    let labels = dot.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(LABEL_CLAIM_UID))
+        .map(String::as_str)
+        == Some(uid)
+}
+
+/// Makes a claim's own Dot one that only people delete.
+async fn keep_data<A: Api>(api: &A, dot: &Dot) -> Result<Dot, ApiError> {
+    tracing::warn!(dot = %Key::of(dot), "volume went without being deleted: its Dot stays until somebody deletes it");
+    let patch = json!({ "metadata": { "labels": { LABEL_CLAIM_UID: null } } });
+    api.patch(&Key::of(dot), &Guard::unchanged(dot), patch).await
+}
+
+fn claim_key(entry: &DotClaim) -> Key {
+    Key::namespaced(&entry.namespace, &entry.name)
+}
+
+fn volume_key(entry: &DotClaim) -> Key {
+    Key::cluster(volume_object(&entry.uid))
+}
+
+fn is_claim(claim: Option<&PersistentVolumeClaim>, entry: &DotClaim) -> bool {
+    claim.is_some_and(|claim| claim.metadata.uid.as_deref() == Some(&entry.uid))
+}
+
+fn is_volume(volume: Option<&PersistentVolume>, entry: &DotClaim) -> bool {
+    let reference = volume
+        .and_then(|volume| volume.spec.as_ref())
+        .and_then(|spec| spec.claim_ref.as_ref());
+    reference.and_then(|reference| reference.uid.as_deref()) == Some(&entry.uid)
+}

@@ -1,0 +1,79 @@
+//! DeleteVolume: takes the claim's entry out of its Dot and waits until the node has forgotten the attachment. What
+//! else goes with it is decided by the Dot's controller.
+
+use std::time::Duration;
+
+use dotmesh_crds::Dot;
+use dotmesh_model::handle::Handle;
+use kube::ResourceExt;
+use tokio::time::timeout;
+
+use super::watch::{WatchDot, changed};
+use crate::api::{Api, ApiError, ApiErrorKind, Key};
+use crate::claim::entries;
+
+/// Why DeleteVolume did not end.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteError {
+    /// The node has not answered yet; a repeated call finds where it is.
+    #[error("the volume is not detached within {0:?}")]
+    Deadline(Duration),
+    /// The API did not do what was needed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// Takes the claim off its Dot; a handle that nothing belongs to is a success.
+pub async fn delete_volume<A: Api, W: WatchDot>(
+    api: &A,
+    dots: &W,
+    handle: Handle,
+    budget: Duration,
+) -> Result<(), DeleteError> {
+    timeout(budget, work(api, dots, handle))
+        .await
+        .unwrap_or(Err(DeleteError::Deadline(budget)))
+}
+
+async fn work<A: Api, W: WatchDot>(api: &A, dots: &W, handle: Handle) -> Result<(), DeleteError> {
+    let uid = handle.claim.to_string();
+    let Some(key) = find_dot(api, &handle).await?.map(|dot| Key::of(&dot)) else {
+        return Ok(());
+    };
+    let mut changes = dots.watch_dot(&key);
+    loop {
+        let Some(dot) = api.get::<Dot>(&key).await?.filter(|dot| is_dot(dot, &handle)) else {
+            return Ok(());
+        };
+        if entries::entry_of(&dot, &uid).is_some() {
+            match entries::write(api, &dot, &entries::without(&dot, &uid)).await {
+                Err(error) if !matches!(error.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound) => {
+                    return Err(error.into());
+                }
+                Ok(_) | Err(_) => {}
+            }
+        } else if entries::is_attached(&dot, &uid) {
+            changed(&mut changes, Some(&dot)).await;
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+/// The handle's Dot; absent is concluded from a consistent read of all Dots.
+pub async fn find_dot<A: Api>(api: &A, handle: &Handle) -> Result<Option<Dot>, ApiError> {
+    for cached in api.cached_where::<Dot>(|dot| is_dot(dot, handle)) {
+        let current: Option<Dot> = api.get(&Key::of(&*cached)).await?;
+        if let Some(dot) = current.filter(|dot| is_dot(dot, handle)) {
+            return Ok(Some(dot));
+        }
+    }
+    let all: Vec<Dot> = api.list(None, None).await?;
+    Ok(all.into_iter().find(|dot| is_dot(dot, handle)))
+}
+
+fn is_dot(dot: &Dot, handle: &Handle) -> bool {
+    let id = handle.dot.to_string();
+    let recorded = dot.status.as_ref().and_then(|status| status.id.as_ref());
+    recorded.map_or_else(|| dot.uid().as_ref() == Some(&id), |recorded| *recorded == id)
+}

@@ -1,0 +1,254 @@
+//! What a plain claim's volume needs next, from what was read. Pure.
+
+use std::collections::BTreeMap;
+
+use dotmesh_crds::dot::{DotClaim, DotVolume};
+use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::{Dot, DotSpec, Reason};
+use dotmesh_model::handle::Handle;
+use dotmesh_model::size::{format_quantity, parse_quantity};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::ObjectMeta;
+
+use super::request::CreateVolume;
+use crate::claim::entries;
+use crate::claim::release::is_own_dot;
+use crate::status::ready_condition;
+
+/// Name of the one volume of a plain claim's Dot.
+pub const VOLUME: &str = "data";
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Whether the claim of the request still exists, by uid.
+    pub claim_exists: bool,
+    /// The Dot of the claim's own.
+    pub dot: Option<Dot>,
+    /// The pool of the node that was asked for.
+    pub pool: PoolState,
+}
+
+/// A node's pool, as its object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PoolState {
+    /// Usable; its size in bytes.
+    Ready(u64),
+    /// None, or not usable, and why.
+    Unavailable(String),
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Record the intent.
+    CreateDot,
+    /// Make these all entries of the Dot.
+    Write(Vec<DotClaim>),
+    /// Until the Dot changes.
+    Wait,
+    /// Take the intent back, then refuse.
+    Withdraw(Refusal),
+    /// Done.
+    Answer(Created),
+}
+
+/// A volume that can be mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its handle.
+    pub handle: Handle,
+    /// Its size.
+    pub size_bytes: u64,
+    /// The node it can be mounted on.
+    pub node: String,
+}
+
+/// Why there will be no volume for this request. Final: nothing is under way any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The claim went meanwhile.
+    #[error("the claim does not exist any more")]
+    ClaimGone,
+    /// The Dot that has this name was not made for this claim.
+    #[error("Dot {0:?} exists and does not belong to this claim")]
+    ForeignDot(String),
+    /// Made before with a size that does not fit this request.
+    #[error("the volume exists with {0} bytes, which this request does not allow")]
+    OtherSize(u64),
+    /// Made before on a node that does not fit this request.
+    #[error("the volume was begun on node {0}; it is taken back and can then be made elsewhere")]
+    OtherNode(String),
+    /// The node has no usable pool.
+    #[error("the pool of node {node} cannot be used: {why}")]
+    PoolUnavailable {
+        /// The node.
+        node: String,
+        /// For people.
+        why: String,
+    },
+    /// More than the pool holds.
+    #[error("the claim asks for {asked}, the pool of node {node} has {size} in all")]
+    LargerThanPool {
+        /// What is asked for, as a quantity.
+        asked: String,
+        /// The node.
+        node: String,
+        /// The pool's size, as a quantity.
+        size: String,
+    },
+    /// The pool is full.
+    #[error("no space on node {node}: {message}")]
+    OutOfSpace {
+        /// The node.
+        node: String,
+        /// For people.
+        message: String,
+    },
+}
+
+/// The next step for the request.
+pub fn plan(request: &CreateVolume, world: &World) -> Result<Step, Refusal> {
+    let uid = request.claim.to_string();
+    let Some(dot) = &world.dot else {
+        return plan_dot(request, world);
+    };
+    if !is_own_dot(dot, &uid) {
+        return Err(Refusal::ForeignDot(dot.metadata.name.clone().unwrap_or_default()));
+    }
+    let entry = entries::entry_of(dot, &uid);
+    if dot.metadata.deletion_timestamp.is_some() {
+        // Its deletion waits for the claim: what nobody has seen gives way, and can then be made anew.
+        return Ok(match entry {
+            Some(entry) if !entry.provisioned => Step::Write(entries::without(dot, &uid)),
+            Some(_) | None => Step::Wait,
+        });
+    }
+    let Some(entry) = entry else {
+        return Ok(if world.claim_exists {
+            Step::Write(entries::with(dot, new_entry(request)))
+        } else {
+            Step::Withdraw(Refusal::ClaimGone)
+        });
+    };
+    let size = parse_quantity(&entry.size).unwrap_or_default();
+    if size < request.size_bytes || request.limit_bytes.is_some_and(|limit| size > limit) {
+        return Err(Refusal::OtherSize(size));
+    }
+    let created = attached_volume(dot, entry, request);
+    // Once the handle was given out, the volume is answered with for ever: the answer may have been lost.
+    if entry.provisioned {
+        return Ok(created.map_or(Step::Wait, Step::Answer));
+    }
+    if let Some(refusal) = obstacle(request, world, dot) {
+        return Ok(Step::Withdraw(refusal));
+    }
+    let placed = dot.status.as_ref().is_some_and(|status| status.node.is_some());
+    if created.is_some() {
+        let given_out = DotClaim {
+            provisioned: true,
+            ..entry.clone()
+        };
+        return Ok(Step::Write(entries::with(dot, given_out)));
+    }
+    if !placed && entry.selected_node.as_ref() != Some(&request.node) {
+        return Ok(Step::Write(entries::with(dot, new_entry(request))));
+    }
+    Ok(Step::Wait)
+}
+
+fn plan_dot(request: &CreateVolume, world: &World) -> Result<Step, Refusal> {
+    if !world.claim_exists {
+        return Err(Refusal::ClaimGone);
+    }
+    match &world.pool {
+        PoolState::Unavailable(why) => Err(Refusal::PoolUnavailable {
+            node: request.node.clone(),
+            why: why.clone(),
+        }),
+        PoolState::Ready(bytes) if request.size_bytes > *bytes => Err(Refusal::LargerThanPool {
+            asked: format_quantity(request.size_bytes),
+            node: request.node.clone(),
+            size: format_quantity(*bytes),
+        }),
+        PoolState::Ready(_) => Ok(Step::CreateDot),
+    }
+}
+
+/// What speaks against going on with a volume that nobody has seen yet.
+fn obstacle(request: &CreateVolume, world: &World, dot: &Dot) -> Option<Refusal> {
+    if !world.claim_exists {
+        return Some(Refusal::ClaimGone);
+    }
+    let status = dot.status.as_ref()?;
+    let node = status.node.as_ref()?;
+    if *node != request.node {
+        return Some(Refusal::OtherNode(node.clone()));
+    }
+    let full = ready_condition(&status.conditions)
+        .filter(|condition| condition.status != "True" && condition.reason == Reason::OutOfSpace.as_str())?;
+    Some(Refusal::OutOfSpace {
+        node: node.clone(),
+        message: full.message.clone(),
+    })
+}
+
+/// The volume behind an entry, once it can be mounted.
+pub fn attached_volume(dot: &Dot, entry: &DotClaim, request: &CreateVolume) -> Option<Created> {
+    let status = dot.status.as_ref()?;
+    if !entries::is_attached(dot, &entry.uid) {
+        return None;
+    }
+    let volume = status.volumes.iter().find(|volume| volume.name == entry.volume)?;
+    Some(Created {
+        handle: Handle {
+            dot: status.id.as_deref()?.parse().ok()?,
+            volume: volume.id.parse().ok()?,
+            claim: request.claim,
+        },
+        size_bytes: parse_quantity(&volume.size).ok()?,
+        node: status.node.clone()?,
+    })
+}
+
+fn new_entry(request: &CreateVolume) -> DotClaim {
+    DotClaim {
+        uid: request.claim.to_string(),
+        namespace: request.namespace.clone(),
+        name: request.name.clone(),
+        volume: VOLUME.to_owned(),
+        size: format_quantity(request.size_bytes),
+        branch: None,
+        selected_node: Some(request.node.clone()),
+        provisioned: false,
+    }
+}
+
+/// The Dot of a plain claim. No owner reference to the claim: commits that people make of it outlive the claim.
+pub fn build_dot(request: &CreateVolume) -> Dot {
+    let uid = request.claim.to_string();
+    Dot {
+        metadata: ObjectMeta {
+            name: Some(volume_object(&uid)),
+            namespace: Some(request.namespace.clone()),
+            labels: Some(BTreeMap::from([(LABEL_CLAIM_UID.to_owned(), uid)])),
+            annotations: Some(BTreeMap::from([(ANNOTATION_CLAIM.to_owned(), request.name.clone())])),
+            ..ObjectMeta::default()
+        },
+        spec: DotSpec {
+            volumes: Some(vec![DotVolume {
+                name: VOLUME.to_owned(),
+                size: format_quantity(request.size_bytes),
+            }]),
+        },
+        status: None,
+    }
+}
+
+/// Whether the claim that was read is the one of the request.
+pub fn is_claim(claim: Option<&PersistentVolumeClaim>, request: &CreateVolume) -> bool {
+    claim.is_some_and(|claim| claim.metadata.uid == Some(request.claim.to_string()))
+}
+
+#[cfg(test)]
+mod tests;

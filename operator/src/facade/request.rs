@@ -1,0 +1,189 @@
+//! CreateVolume, read once: after this nobody looks at the wire's maps and optional fields. Pure.
+//!
+//! What external-provisioner sends: `name` = `pvc-<claim uid>` (its default prefix), the claim's name and namespace
+//! in parameters (`--extra-create-metadata`), the chosen node first in `accessibility_requirements`
+//! (`--strict-topology`: the only one).
+
+use std::collections::HashMap;
+
+use dotmesh_crds::names::TOPOLOGY_NODE;
+use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
+use dotmesh_csi_proto::csi::{CreateVolumeRequest, TopologyRequirement, VolumeCapability};
+use dotmesh_model::id::ClaimUid;
+use dotmesh_model::size::MIN_VOLUME_BYTES;
+
+/// Capacity when the caller does not ask for any (CSI: the plugin's choice).
+const DEFAULT_BYTES: u64 = 1 << 30;
+/// What external-provisioner adds to the class's parameters begins so.
+const PROVISIONER_PREFIX: &str = "csi.storage.k8s.io/";
+const PARAMETER_CLAIM: &str = "csi.storage.k8s.io/pvc/name";
+const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/pvc/namespace";
+
+/// A volume for a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateVolume {
+    /// Identity of the claim: the key of idempotence.
+    pub claim: ClaimUid,
+    /// The claim's namespace.
+    pub namespace: String,
+    /// The claim's name.
+    pub name: String,
+    /// How large the volume is made.
+    pub size_bytes: u64,
+    /// The largest size that is acceptable; absent: any.
+    pub limit_bytes: Option<u64>,
+    /// The node that its first pod will run on.
+    pub node: String,
+}
+
+/// What is wrong with a request. Each names the field.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The name is not what external-provisioner makes of a claim's uid.
+    #[error("name {0:?} is not of the form pvc-<uid of the claim>")]
+    Name(String),
+    /// A parameter is missing.
+    #[error("parameter {0} is missing; run csi-provisioner with --extra-create-metadata")]
+    MissingParameter(&'static str),
+    /// The class has a parameter that nobody reads: perhaps a misspelling.
+    #[error("the StorageClass has an unknown parameter {0:?}")]
+    UnknownParameter(String),
+    /// No capability, or one without an access type.
+    #[error("volume_capabilities is empty or has no access type")]
+    NoCapability,
+    /// A raw block volume.
+    #[error("volumeMode Block is not served; use volumeMode Filesystem")]
+    Block,
+    /// A filesystem of somebody else's choice.
+    #[error("the filesystem is ZFS; remove fstype {0:?} from the StorageClass")]
+    FsType(String),
+    /// Several nodes at a time.
+    #[error("a volume is used on one node at a time; use access mode ReadWriteOnce or ReadWriteOncePod")]
+    MultiNode,
+    /// A source that volumes are not made from here.
+    #[error("volume_content_source is not served; name a Dot or Branch in the claim's dataSourceRef")]
+    ContentSource,
+    /// Bytes below zero, or a limit below the request.
+    #[error("capacity_range is contradictory or negative")]
+    Capacity,
+    /// Smaller than any volume.
+    #[error("limit_bytes is below the smallest volume, 1Mi")]
+    LimitTooSmall,
+    /// Nobody says where.
+    #[error("accessibility_requirements names no {TOPOLOGY_NODE}")]
+    NoTopology,
+}
+
+impl TryFrom<CreateVolumeRequest> for CreateVolume {
+    type Error = RequestError;
+
+    fn try_from(request: CreateVolumeRequest) -> Result<Self, RequestError> {
+        let CreateVolumeRequest {
+            name,
+            capacity_range,
+            volume_capabilities,
+            parameters,
+            secrets: _,
+            volume_content_source,
+            accessibility_requirements,
+            mutable_parameters,
+        } = request;
+        let claim = name
+            .strip_prefix("pvc-")
+            .and_then(|uid| uid.parse().ok())
+            .ok_or_else(|| RequestError::Name(name.chars().take(128).collect()))?;
+        check_parameters(&parameters)?;
+        if let Some(key) = mutable_parameters.into_keys().next() {
+            return Err(RequestError::UnknownParameter(key));
+        }
+        if volume_content_source.is_some() {
+            return Err(RequestError::ContentSource);
+        }
+        if volume_capabilities.is_empty() {
+            return Err(RequestError::NoCapability);
+        }
+        volume_capabilities.iter().try_for_each(check_capability)?;
+        let range = capacity_range.unwrap_or_default();
+        let (size_bytes, limit_bytes) = parse_range(range.required_bytes, range.limit_bytes)?;
+        Ok(Self {
+            claim,
+            namespace: parameter(&parameters, PARAMETER_NAMESPACE)?,
+            name: parameter(&parameters, PARAMETER_CLAIM)?,
+            size_bytes,
+            limit_bytes,
+            node: accessibility_requirements
+                .as_ref()
+                .and_then(first_node)
+                .ok_or(RequestError::NoTopology)?,
+        })
+    }
+}
+
+fn parameter(parameters: &HashMap<String, String>, key: &'static str) -> Result<String, RequestError> {
+    parameters
+        .get(key)
+        .filter(|value| !value.is_empty())
+        .cloned()
+        .ok_or(RequestError::MissingParameter(key))
+}
+
+fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), RequestError> {
+    let unknown = parameters
+        .keys()
+        .filter(|key| !key.starts_with(PROVISIONER_PREFIX))
+        .min();
+    unknown.map_or(Ok(()), |key| Err(RequestError::UnknownParameter(key.clone())))
+}
+
+/// Whether a capability is one that volumes have.
+pub fn check_capability(capability: &VolumeCapability) -> Result<(), RequestError> {
+    match &capability.access_type {
+        None => return Err(RequestError::NoCapability),
+        Some(AccessType::Block(_)) => return Err(RequestError::Block),
+        Some(AccessType::Mount(mount)) if !matches!(mount.fs_type.as_str(), "" | "zfs") => {
+            return Err(RequestError::FsType(mount.fs_type.chars().take(64).collect()));
+        }
+        Some(AccessType::Mount(_)) => {}
+    }
+    let mode = capability
+        .access_mode
+        .as_ref()
+        .and_then(|mode| Mode::try_from(mode.mode).ok());
+    match mode.unwrap_or(Mode::Unknown) {
+        Mode::SingleNodeWriter
+        | Mode::SingleNodeReaderOnly
+        | Mode::SingleNodeSingleWriter
+        | Mode::SingleNodeMultiWriter => Ok(()),
+        Mode::MultiNodeReaderOnly | Mode::MultiNodeSingleWriter | Mode::MultiNodeMultiWriter => {
+            Err(RequestError::MultiNode)
+        }
+        Mode::Unknown => Err(RequestError::NoCapability),
+    }
+}
+
+fn parse_range(required: i64, limit: i64) -> Result<(u64, Option<u64>), RequestError> {
+    let bytes = |value: i64| u64::try_from(value).map_err(|_| RequestError::Capacity);
+    let (required, limit) = (bytes(required)?, bytes(limit)?);
+    let limit = (limit > 0).then_some(limit);
+    if limit.is_some_and(|limit| limit < required) {
+        return Err(RequestError::Capacity);
+    }
+    if limit.is_some_and(|limit| limit < MIN_VOLUME_BYTES) {
+        return Err(RequestError::LimitTooSmall);
+    }
+    let wanted = match required {
+        0 => DEFAULT_BYTES.min(limit.unwrap_or(DEFAULT_BYTES)),
+        required => required.max(MIN_VOLUME_BYTES),
+    };
+    Ok((wanted, limit))
+}
+
+fn first_node(requirement: &TopologyRequirement) -> Option<String> {
+    let mut topologies = requirement.preferred.iter().chain(&requirement.requisite);
+    topologies
+        .find_map(|topology| topology.segments.get(TOPOLOGY_NODE))
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests;
