@@ -11,7 +11,7 @@ pub enum CreateKind {
     Filesystem,
     /// A block device.
     Volume {
-        /// Bytes; ZFS wants a multiple of the block size.
+        /// Bytes, not 0; ZFS rounds up to the next multiple of the block size.
         size: u64,
         /// Without a reservation: acknowledged writes are lost when the pool is full.
         sparse: bool,

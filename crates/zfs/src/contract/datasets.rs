@@ -260,11 +260,12 @@ async fn volumes<Z: Zfs>(findings: &mut Findings, zfs: &Z, root: &DatasetName) {
         kind: kind(size),
         ..filesystem(&volume)
     };
-    for size in [0, 1000] {
-        let result = zfs.create(&request(size)).await;
-        findings.fails(format!("a volume of {size} bytes"), result, &ErrorKind::InvalidProperty);
-    }
-    findings.works("create a volume", zfs.create(&request(16 << 20)).await);
+    findings.fails(
+        "a volume of no bytes",
+        zfs.create(&request(0)).await,
+        &ErrorKind::InvalidProperty,
+    );
+    findings.works("create a volume", zfs.create(&request((16 << 20) - 1)).await);
     let volsize = PropName::from_static("volsize");
     let kind = PropName::from_static("type");
     let row = findings.works(
@@ -273,7 +274,7 @@ async fn volumes<Z: Zfs>(findings: &mut Findings, zfs: &Z, root: &DatasetName) {
     );
     let row = row.map(|row| (row.number(&volsize), row.value(&kind).map(str::to_owned)));
     findings.equal(
-        "its size and kind",
+        "its size is rounded up",
         row,
         Some((Ok(16 << 20), Some("volume".to_owned()))),
     );
@@ -315,7 +316,7 @@ async fn longest<Z: Zfs>(findings: &mut Findings, zfs: &Z, root: &DatasetName) {
     findings.works("destroy it", zfs.destroy_dataset(&long).await);
     let mut deep = root.clone();
     let mut made = Vec::new();
-    while deep.depth() < crate::MAX_DEPTH {
+    for _ in 0..5 {
         deep = child(&deep, "d");
         made.push(deep.clone());
     }
@@ -324,7 +325,7 @@ async fn longest<Z: Zfs>(findings: &mut Findings, zfs: &Z, root: &DatasetName) {
         properties: Properties::new().with(MOUNTPOINT, LEGACY),
         ..filesystem(&deep)
     };
-    findings.works("the deepest name", zfs.create(&request).await);
+    findings.works("many levels at once", zfs.create(&request).await);
     for dataset in made.iter().rev() {
         findings.works("destroy it", zfs.destroy_dataset(dataset).await);
     }

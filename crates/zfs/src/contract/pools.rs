@@ -33,7 +33,7 @@ pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, setup: &Setup)
         root_properties: Properties::new().with(PropName::from_static("atime"), PropValue::from_static("off")),
     };
     findings.works("create a pool", zfs.pool_create(&spec).await);
-    findings.fails("create it again", zfs.pool_create(&spec).await, &ErrorKind::PoolExists);
+    findings.fails("create it again", zfs.pool_create(&spec).await, &ErrorKind::DeviceInUse);
     let other = PoolSpec {
         name: "contract-other".parse().expect("a legal name"),
         ..spec

@@ -93,9 +93,10 @@ impl State {
         check_names(&request.properties)?;
         let mut local = with_exact_sizes(texts(&request.properties))?;
         if let CreateKind::Volume { size, block_size, .. } = request.kind {
-            if size == 0 || size % block_size.unwrap_or(16 << 10) != 0 {
+            if size == 0 {
                 return Err(ErrorKind::InvalidProperty);
             }
+            let size = size.next_multiple_of(block_size.unwrap_or(16 << 10));
             local.insert(VOLSIZE, size.to_string());
         }
         self.check_writable(&request.dataset, true)?;

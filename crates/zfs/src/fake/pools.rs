@@ -24,15 +24,15 @@ impl State {
     }
 
     pub(super) fn pool_create(&mut self, spec: &PoolSpec) -> Result<(), ErrorKind> {
-        if self.pool(&spec.name).is_ok() {
-            return Err(ErrorKind::PoolExists);
-        }
         if self
             .pools
             .iter()
             .any(|pool| pool.vdevs.iter().any(|vdev| spec.vdevs.contains(vdev)))
         {
             return Err(ErrorKind::DeviceInUse);
+        }
+        if self.pool(&spec.name).is_ok() {
+            return Err(ErrorKind::PoolExists);
         }
         let (guid, load_guid) = (self.next_guid(), self.next_guid());
         self.pools.push(Pool {
