@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::story::Story;
+use crate::story::{Bench, Story};
 use crate::test::Part;
 use crate::testbed::cluster::{self, Options};
 use crate::testbed::gotools::Tool;
@@ -109,6 +109,8 @@ pub(crate) enum Command {
     },
     /// Show the whole story on a cluster of its own, from nothing to the end.
     Demo(Story),
+    /// Measure against the floor, on a cluster of its own.
+    Bench(Bench),
     /// Longer runs of what `test` does.
     Campaign {
         #[command(subcommand)]
@@ -188,6 +190,7 @@ impl Args {
             }
             Command::Test { only, accel } => test::run(only, accel),
             Command::Demo(story) => story::tell(&story),
+            Command::Bench(bench) => story::measure(&bench),
             Command::Campaign {
                 which: Campaign::Demo(story),
             } => story::tell(&story.longer()),
