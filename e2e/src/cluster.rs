@@ -45,7 +45,10 @@ conditions!(Dot, Branch, Commit, Pool);
 
 /// Status, reason and message of the condition `Ready`, for people.
 pub fn readiness(object: &impl Conditions) -> String {
-    let ready = object.conditions().iter().find(|c| c.type_ == dotmesh_crds::condition::READY);
+    let ready = object
+        .conditions()
+        .iter()
+        .find(|c| c.type_ == dotmesh_crds::condition::READY);
     ready.map_or_else(
         || "no condition Ready yet".to_owned(),
         |c| format!("Ready={} {}: {}", c.status, c.reason, c.message),
@@ -66,7 +69,9 @@ impl Cluster {
     pub async fn connect(namespace: &str) -> Result<Self> {
         variable("KUBECONFIG")?;
         Ok(Self {
-            client: Client::try_default().await.context("connect to the cluster of KUBECONFIG")?,
+            client: Client::try_default()
+                .await
+                .context("connect to the cluster of KUBECONFIG")?,
             namespace: namespace.to_owned(),
         })
     }
@@ -90,7 +95,10 @@ impl Cluster {
         K::DynamicType: Default,
     {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
-        self.api::<K>().get(name).await.with_context(|| format!("get {kind} {name}"))
+        self.api::<K>()
+            .get(name)
+            .await
+            .with_context(|| format!("get {kind} {name}"))
     }
 
     /// All objects of a kind in the namespace.
@@ -122,7 +130,11 @@ impl Cluster {
     pub async fn apply(&self, objects: impl IntoIterator<Item = Value>) -> Result<()> {
         let items: Vec<Value> = objects.into_iter().collect();
         let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items});
-        self.kubectl(&["apply", "-f", "-"])?.input(list.to_string()).output().await.map(drop)
+        self.kubectl(&["apply", "-f", "-"])?
+            .input(list.to_string())
+            .output()
+            .await
+            .map(drop)
     }
 
     /// Asks for the deletion of an object; that it is gone already is fine.
@@ -168,7 +180,9 @@ impl Cluster {
     {
         until(&format!("{name} Ready"), PATIENCE, async || {
             let object: Option<K> = self.api().get_opt(name).await?;
-            let state = object.as_ref().map_or_else(|| "it does not exist".to_owned(), readiness);
+            let state = object
+                .as_ref()
+                .map_or_else(|| "it does not exist".to_owned(), readiness);
             Ok(Look::some(object.filter(is_ready), state))
         })
         .await
@@ -201,10 +215,17 @@ impl Cluster {
             let pod: Pod = self.get(name).await?;
             let status = pod.status.clone().unwrap_or_default();
             if status.phase.as_deref() == Some("Failed") {
-                let log = self.kubectl(&["logs", name, "--all-containers", "--tail=20"])?.ended().await?;
+                let log = self
+                    .kubectl(&["logs", name, "--all-containers", "--tail=20"])?
+                    .ended()
+                    .await?;
                 bail!("pod {name} failed: {}{}", log.stdout, log.stderr);
             }
-            let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+            let ready = status
+                .conditions
+                .iter()
+                .flatten()
+                .any(|c| c.type_ == "Ready" && c.status == "True");
             let state = serde_json::to_string(&status.conditions)?;
             Ok(Look::some(ready.then_some(pod), state))
         })
@@ -250,7 +271,10 @@ impl Cluster {
 
     async fn events_of(&self, object: &str) -> Result<Vec<Event>> {
         let all = self.list::<Event>().await?;
-        Ok(all.into_iter().filter(|e| e.involved_object.name.as_deref() == Some(object)).collect())
+        Ok(all
+            .into_iter()
+            .filter(|e| e.involved_object.name.as_deref() == Some(object))
+            .collect())
     }
 
     /// Runs a bash script in a pod's first container and returns what it printed.
@@ -258,7 +282,10 @@ impl Cluster {
     /// # Errors
     /// When it fails.
     pub async fn bash(&self, pod: &str, script: &str) -> Result<String> {
-        self.kubectl(&["exec", pod, "--", "bash", "-c", script])?.within(PATIENCE).output().await
+        self.kubectl(&["exec", pod, "--", "bash", "-c", script])?
+            .within(PATIENCE)
+            .output()
+            .await
     }
 
     /// The uid of an object.

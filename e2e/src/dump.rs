@@ -27,7 +27,10 @@ pub async fn dump(cluster: &Cluster) -> String {
     if let Ok(nodes) = Nodes::from_env() {
         for node in nodes.names() {
             let list = ["zfs", "list", "-r", "-t", "all", "-o", "name,used,refer,origin", ROOT];
-            let printed = nodes.run(node, &list).await.unwrap_or_else(|error| format!("{error:#}\n"));
+            let printed = nodes
+                .run(node, &list)
+                .await
+                .unwrap_or_else(|error| format!("{error:#}\n"));
             text += &format!("---- zfs list {node}\n{printed}");
         }
     }
@@ -39,5 +42,8 @@ async fn section(title: &str, program: anyhow::Result<Program>) -> String {
         Ok(program) => program.ended().await.map(|ended| ended.stdout + &ended.stderr),
         Err(error) => Err(error),
     };
-    format!("---- {title}\n{}", printed.unwrap_or_else(|error| format!("{error:#}\n")))
+    format!(
+        "---- {title}\n{}",
+        printed.unwrap_or_else(|error| format!("{error:#}\n"))
+    )
 }

@@ -43,9 +43,13 @@ impl Nodes {
 
 fn parse_prefixes(text: &str) -> Result<Nodes> {
     let words = |value: &Value| -> Result<Vec<String>> {
-        let Value::Array(items) = value else { bail!("{value} is not an array") };
+        let Value::Array(items) = value else {
+            bail!("{value} is not an array")
+        };
         let words = items.iter().map(|item| item.as_str().map(str::to_owned));
-        words.collect::<Option<_>>().context("an array has something else than strings")
+        words
+            .collect::<Option<_>>()
+            .context("an array has something else than strings")
     };
     let prefixes = match serde_json::from_str(text)? {
         Value::Object(nodes) => nodes

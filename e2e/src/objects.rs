@@ -12,8 +12,15 @@ pub fn image() -> String {
 
 /// A Dot with volumes (name, size); none: an open list.
 pub fn dot(name: &str, volumes: &[(&str, &str)]) -> Value {
-    let volumes: Vec<Value> = volumes.iter().map(|(name, size)| json!({"name": name, "size": size})).collect();
-    let spec = if volumes.is_empty() { json!({}) } else { json!({"volumes": volumes}) };
+    let volumes: Vec<Value> = volumes
+        .iter()
+        .map(|(name, size)| json!({"name": name, "size": size}))
+        .collect();
+    let spec = if volumes.is_empty() {
+        json!({})
+    } else {
+        json!({"volumes": volumes})
+    };
     json!({"apiVersion": "dotmesh.io/v1alpha1", "kind": "Dot", "metadata": {"name": name}, "spec": spec})
 }
 
@@ -55,10 +62,14 @@ pub fn claim(name: &str, size: &str, kind: &str, source: &str, volume: &str) -> 
 
 /// A pod that runs a bash script with claims mounted at `/NAME-OF-THE-CLAIM`.
 pub fn pod(name: &str, claims: &[&str], script: &str) -> Value {
-    let mounts: Vec<Value> =
-        claims.iter().map(|claim| json!({"name": claim, "mountPath": format!("/{claim}")})).collect();
-    let volumes: Vec<Value> =
-        claims.iter().map(|claim| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}})).collect();
+    let mounts: Vec<Value> = claims
+        .iter()
+        .map(|claim| json!({"name": claim, "mountPath": format!("/{claim}")}))
+        .collect();
+    let volumes: Vec<Value> = claims
+        .iter()
+        .map(|claim| json!({"name": claim, "persistentVolumeClaim": {"claimName": claim}}))
+        .collect();
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
         "spec": {

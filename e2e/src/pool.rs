@@ -38,7 +38,17 @@ pub async fn entries(nodes: &Nodes) -> Result<Vec<Entry>> {
     let columns = format!("name,guid,origin,{DOT_PROPERTY}");
     let mut all = Vec::new();
     for node in nodes.names() {
-        let command = ["zfs", "list", "-Hp", "-r", "-t", "filesystem,volume,snapshot", "-o", &columns, ROOT];
+        let command = [
+            "zfs",
+            "list",
+            "-Hp",
+            "-r",
+            "-t",
+            "filesystem,volume,snapshot",
+            "-o",
+            &columns,
+            ROOT,
+        ];
         let text = nodes.run(node, &command).await?;
         all.extend(text.lines().filter_map(parse_entry));
     }
@@ -63,10 +73,14 @@ pub async fn of_namespace(nodes: &Nodes, namespace: &str) -> Result<Vec<Entry>> 
 pub async fn used(nodes: &Nodes) -> Result<(u64, u64)> {
     let (mut used, mut freeing) = (0, 0);
     for node in nodes.names() {
-        let text = nodes.run(node, &["zfs", "get", "-Hp", "-o", "value", "used", ROOT]).await?;
+        let text = nodes
+            .run(node, &["zfs", "get", "-Hp", "-o", "value", "used", ROOT])
+            .await?;
         used += text.trim().parse::<u64>().context("used is a number")?;
         let pool = ROOT.split('/').next().unwrap_or_default();
-        let text = nodes.run(node, &["zpool", "get", "-Hp", "-o", "value", "freeing", pool]).await?;
+        let text = nodes
+            .run(node, &["zpool", "get", "-Hp", "-o", "value", "freeing", pool])
+            .await?;
         freeing += text.trim().parse::<u64>().unwrap_or(0);
     }
     Ok((used, freeing))
@@ -76,7 +90,10 @@ fn parse_entry(line: &str) -> Option<Entry> {
     let mut fields = line.split('\t');
     let name = fields.next()?.strip_prefix(ROOT)?.strip_prefix('/')?;
     let guid = fields.next()?;
-    let origin = fields.next()?.strip_prefix(ROOT).and_then(|rest| rest.strip_prefix('/'));
+    let origin = fields
+        .next()?
+        .strip_prefix(ROOT)
+        .and_then(|rest| rest.strip_prefix('/'));
     Some(Entry {
         name: name.to_owned(),
         guid: guid.to_owned(),
@@ -124,7 +141,9 @@ fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit]) -> Expected {
         .collect();
     expected.datasets.extend(ids.values().map(|id| (*id).to_owned()));
     for branch in branches.iter().filter(|branch| is_ready(*branch)) {
-        let (Some(status), Some(dot)) = (&branch.status, ids.get(branch.spec.dot.as_str())) else { continue };
+        let (Some(status), Some(dot)) = (&branch.status, ids.get(branch.spec.dot.as_str())) else {
+            continue;
+        };
         let Some(head) = &status.head else { continue };
         expected.datasets.insert(format!("{dot}/{head}"));
         for volume in &status.volumes {
@@ -132,8 +151,12 @@ fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit]) -> Expected {
         }
     }
     for commit in commits.iter().filter(|commit| is_ready(*commit)) {
-        let (Some(status), Some(dot)) = (&commit.status, ids.get(commit.spec.dot.as_str())) else { continue };
-        let (Some(head), Some(id)) = (&status.head, &status.id) else { continue };
+        let (Some(status), Some(dot)) = (&commit.status, ids.get(commit.spec.dot.as_str())) else {
+            continue;
+        };
+        let (Some(head), Some(id)) = (&status.head, &status.id) else {
+            continue;
+        };
         expected.heads.insert(format!("{dot}/{head}"));
         expected.snapshots.insert(format!("{dot}/{head}@{id}"), None);
         for volume in &status.volumes {

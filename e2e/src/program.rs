@@ -90,7 +90,11 @@ impl Program {
         let (program, args) = self.argv.split_first().context("no program")?;
         let mut command = Command::new(program);
         command.args(args).kill_on_drop(true);
-        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdin(if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let run = async {
             let mut child = command.spawn().with_context(|| format!("start {program}"))?;
@@ -98,7 +102,10 @@ impl Program {
                 // A program that ends early closes the pipe; its own words say why.
                 let _ = pipe.write_all(text.as_bytes()).await;
             }
-            let output = child.wait_with_output().await.with_context(|| format!("wait for {program}"))?;
+            let output = child
+                .wait_with_output()
+                .await
+                .with_context(|| format!("wait for {program}"))?;
             anyhow::Ok(Ended {
                 success: output.status.success(),
                 stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -126,7 +133,11 @@ impl Program {
     fn shown(&self) -> String {
         let words = self.argv.join(" ");
         let cut: String = words.chars().take(300).collect();
-        if cut.len() < words.len() { format!("{cut}…") } else { cut }
+        if cut.len() < words.len() {
+            format!("{cut}…")
+        } else {
+            cut
+        }
     }
 }
 

@@ -80,12 +80,23 @@ impl Scenario {
     /// # Errors
     /// When something of the environment is missing.
     pub async fn new(name: &str) -> Result<Self> {
-        let prefix: String = name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let prefix: String = name
+            .to_lowercase()
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         let prefix: String = prefix.chars().take(40).collect();
-        let namespace = format!("{}-{:x}", prefix.trim_matches('-'), jiff::Timestamp::now().as_millisecond() & 0xff_ffff);
+        let namespace = format!(
+            "{}-{:x}",
+            prefix.trim_matches('-'),
+            jiff::Timestamp::now().as_millisecond() & 0xff_ffff
+        );
         let cluster = Cluster::connect(&namespace).await?;
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-        Program::kubectl(["create", "-f", "-"])?.input(object.to_string()).output().await?;
+        Program::kubectl(["create", "-f", "-"])?
+            .input(object.to_string())
+            .output()
+            .await?;
         // Pods cannot be made before the controller made this.
         until("the namespace's default service account", PATIENCE, async || {
             let api: Api<k8s_openapi::api::core::v1::ServiceAccount> = cluster.api();
@@ -119,7 +130,9 @@ impl Scenario {
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
         until("the namespace gone", PATIENCE, async || {
             let left = namespaces.get_opt(&self.cluster.namespace).await?;
-            let state = left.and_then(|namespace| namespace.status).map(|status| format!("{:?}", status.conditions));
+            let state = left
+                .and_then(|namespace| namespace.status)
+                .map(|status| format!("{:?}", status.conditions));
             Ok(Look::when(state.is_none(), state.unwrap_or_default()))
         })
         .await?;
@@ -127,8 +140,9 @@ impl Scenario {
         until("its volumes gone", PATIENCE, async || {
             let all = volumes.list(&ListParams::default()).await?.items;
             let claims = all.into_iter().filter_map(|pv| pv.spec?.claim_ref);
-            let left: Vec<_> =
-                claims.filter(|claim| claim.namespace.as_deref() == Some(&self.cluster.namespace)).collect();
+            let left: Vec<_> = claims
+                .filter(|claim| claim.namespace.as_deref() == Some(&self.cluster.namespace))
+                .collect();
             Ok(Look::when(left.is_empty(), format!("{left:?}")))
         })
         .await?;
@@ -149,9 +163,13 @@ impl Scenario {
     async fn delete_namespace(&self) -> Result<()> {
         let pods: Api<Pod> = self.cluster.api();
         let quick = DeleteParams::default().grace_period(1);
-        pods.delete_collection(&quick, &ListParams::default()).await.context("delete the pods")?;
+        pods.delete_collection(&quick, &ListParams::default())
+            .await
+            .context("delete the pods")?;
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
-        let deleted = namespaces.delete(&self.cluster.namespace, &DeleteParams::default()).await;
+        let deleted = namespaces
+            .delete(&self.cluster.namespace, &DeleteParams::default())
+            .await;
         deleted.map(drop).context("delete the namespace")
     }
 }

@@ -85,7 +85,11 @@ impl<'a> App<'a> {
         prepare["name"] = json!("prepare");
         prepare["command"] = json!(["bash", "-c", PREPARE]);
         pgbench["name"] = json!("pgbench");
-        pgbench["command"] = json!(["bash", "-c", format!("exec pgbench -n -c 2 -T 1000000 -R {PGBENCH_RATE} -P 5 2>&1")]);
+        pgbench["command"] = json!([
+            "bash",
+            "-c",
+            format!("exec pgbench -n -c 2 -T 1000000 -R {PGBENCH_RATE} -P 5 2>&1")
+        ]);
         pod["spec"]["initContainers"] = json!([prepare]);
         pod["spec"]["containers"] = json!([writer, pgbench]);
         cluster.apply([pod]).await?;
@@ -101,7 +105,11 @@ impl<'a> App<'a> {
 
     /// The last thing the writer said.
     pub(super) async fn last(&self) -> Result<Tick> {
-        self.ticks().await?.last().copied().context("the writer said nothing yet")
+        self.ticks()
+            .await?
+            .last()
+            .copied()
+            .context("the writer said nothing yet")
     }
 
     /// Waits until the counter is past a value.
@@ -126,8 +134,15 @@ impl<'a> App<'a> {
 
     /// The last thing pgbench said.
     pub(super) async fn pgbench(&self) -> Result<String> {
-        let log = self.cluster.kubectl(&["logs", POD, "-c", "pgbench", "--tail=1"])?.output().await?;
-        ensure!(!log.contains("ABORT") && !log.to_lowercase().contains("error"), "pgbench: {log}");
+        let log = self
+            .cluster
+            .kubectl(&["logs", POD, "-c", "pgbench", "--tail=1"])?
+            .output()
+            .await?;
+        ensure!(
+            !log.contains("ABORT") && !log.to_lowercase().contains("error"),
+            "pgbench: {log}"
+        );
         Ok(log.trim().to_owned())
     }
 }

@@ -47,7 +47,10 @@ pub(super) struct Findings {
 pub(super) async fn examine(cluster: &Cluster, names: &Names) -> Result<Findings> {
     let mut findings = parse_findings(&cluster.bash(&names.db, POSTGRES).await?)?;
     let redis = cluster.bash(&names.cache, REDIS).await?;
-    findings.redis = redis.trim().parse().with_context(|| format!("Redis' counter: {redis}"))?;
+    findings.redis = redis
+        .trim()
+        .parse()
+        .with_context(|| format!("Redis' counter: {redis}"))?;
     Ok(findings)
 }
 
@@ -78,7 +81,11 @@ impl Findings {
         );
         ensure!(range.contains(&postgres), "the counter is {postgres}, not in {range:?}");
         let agree = self.sums.len() == 4 && self.sums.iter().all(|sum| *sum == self.sums[0]);
-        ensure!(agree, "pgbench's sums (accounts, tellers, branches, history) differ: {:?}", self.sums);
+        ensure!(
+            agree,
+            "pgbench's sums (accounts, tellers, branches, history) differ: {:?}",
+            self.sums
+        );
         ensure!(self.damage.is_empty(), "amcheck: {}", self.damage.join("; "));
         ensure!(self.tables > 0 && self.indexes > 0, "amcheck looked at nothing");
         Ok(())
@@ -118,8 +125,14 @@ mod tests {
         assert!(findings(GOOD, 8).judge(5..=9).is_err(), "Redis is younger");
         assert!(findings(GOOD, 5).judge(5..=9).is_err(), "Redis is older");
         assert!(findings(GOOD, 7).judge(8..=9).is_err(), "older than the commit");
-        assert!(findings(&GOOD.replace("sum|5\nh", "sum|4\nh"), 7).judge(5..=9).is_err(), "sums");
-        assert!(findings(&format!("{GOOD}damage|t|bad\n"), 7).judge(5..=9).is_err(), "amcheck");
+        assert!(
+            findings(&GOOD.replace("sum|5\nh", "sum|4\nh"), 7).judge(5..=9).is_err(),
+            "sums"
+        );
+        assert!(
+            findings(&format!("{GOOD}damage|t|bad\n"), 7).judge(5..=9).is_err(),
+            "amcheck"
+        );
         assert!(findings("counter|7\n", 7).judge(5..=9).is_err(), "nothing checked");
     }
 }

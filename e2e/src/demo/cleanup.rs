@@ -26,7 +26,8 @@ pub(super) enum Victim {
 /// Deletes all pods and waits until they are gone.
 pub(super) async fn delete_pods(cluster: &Cluster) -> Result<()> {
     let pods = cluster.api::<Pod>();
-    pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+    pods.delete_collection(&DeleteParams::default(), &ListParams::default())
+        .await?;
     until("the pods gone", PATIENCE, async || {
         let left: Vec<_> = cluster.list::<Pod>().await?.iter().map(ResourceExt::name_any).collect();
         Ok(Look::when(left.is_empty(), left.join(", ")))
@@ -37,9 +38,27 @@ pub(super) async fn delete_pods(cluster: &Cluster) -> Result<()> {
 /// All commits, branches, claims and Dots of the namespace, in an order that the seed decides.
 pub(super) async fn shuffled(cluster: &Cluster, seed: u64) -> Result<Vec<Victim>> {
     let mut all = Vec::new();
-    all.extend(cluster.list::<Commit>().await?.iter().map(|c| Victim::Commit(c.name_any())));
-    all.extend(cluster.list::<Branch>().await?.iter().map(|b| Victim::Branch(b.name_any())));
-    all.extend(cluster.list::<PersistentVolumeClaim>().await?.iter().map(|c| Victim::Claim(c.name_any())));
+    all.extend(
+        cluster
+            .list::<Commit>()
+            .await?
+            .iter()
+            .map(|c| Victim::Commit(c.name_any())),
+    );
+    all.extend(
+        cluster
+            .list::<Branch>()
+            .await?
+            .iter()
+            .map(|b| Victim::Branch(b.name_any())),
+    );
+    all.extend(
+        cluster
+            .list::<PersistentVolumeClaim>()
+            .await?
+            .iter()
+            .map(|c| Victim::Claim(c.name_any())),
+    );
     all.extend(cluster.list::<Dot>().await?.iter().map(|d| Victim::Dot(d.name_any())));
     fastrand::Rng::with_seed(seed).shuffle(&mut all);
     Ok(all)
@@ -89,7 +108,10 @@ pub(super) async fn wait_empty(nodes: &Nodes, before: &[Entry], used_before: u64
         let empty = more.is_empty() && now.len() == before.len() && used <= used_before + SLACK && freeing == 0;
         Ok(Look::when(
             empty,
-            format!("{} entries more; {used} bytes used, {used_before} at the start, {freeing} being freed", more.len()),
+            format!(
+                "{} entries more; {used} bytes used, {used_before} at the start, {freeing} being freed",
+                more.len()
+            ),
         ))
     })
     .await

@@ -33,7 +33,8 @@ fi
 exec postgres -c listen_addresses='*' -c unix_socket_directories=/tmp -c shared_buffers=64MB
 "#;
 
-const REDIS_SCRIPT: &str = "exec redis-server --dir /data --bind 0.0.0.0 --protected-mode no --appendonly yes --appendfsync always --save ''";
+const REDIS_SCRIPT: &str =
+    "exec redis-server --dir /data --bind 0.0.0.0 --protected-mode no --appendonly yes --appendfsync always --save ''";
 
 /// Names of a pair of databases: of the pods, and of the claims they mount.
 pub(super) struct Names {
@@ -89,5 +90,7 @@ pub(super) async fn wait(cluster: &Cluster, names: &Names) -> Result<()> {
 /// A ready pod's address.
 pub(super) async fn address(cluster: &Cluster, pod: &str) -> Result<String> {
     let pod: Pod = cluster.get(pod).await?;
-    pod.status.and_then(|status| status.pod_ip).context("a ready pod has an address")
+    pod.status
+        .and_then(|status| status.pod_ip)
+        .context("a ready pod has an address")
 }

@@ -1,0 +1,118 @@
+//! What cannot be changed once it is there.
+
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_e2e::cluster::Cluster;
+use dotmesh_e2e::objects::{branch, commit, dot};
+use serde_json::{Value, json};
+
+use super::cluster;
+
+/// What the server says to a merge patch, without keeping it.
+async fn refusal(cluster: &Cluster, object: &str, patch: &Value) -> Option<String> {
+    let args = [
+        "patch",
+        object,
+        "--type=merge",
+        "--dry-run=server",
+        "-p",
+        &patch.to_string(),
+    ];
+    let ended = cluster.kubectl(&args).unwrap().ended().await.unwrap();
+    (!ended.success).then_some(ended.stderr)
+}
+
+async fn assert_refused(cluster: &Cluster, object: &str, patch: Value, because: &str) {
+    let words = refusal(cluster, object, &patch).await;
+    let words = words.unwrap_or_else(|| panic!("{object} took {patch}"));
+    assert!(words.contains(because), "{object} {patch}: {words}");
+}
+
+#[tokio::test]
+async fn commits_and_branches_never_change() {
+    let cluster = cluster().await;
+    cluster
+        .apply([commit("fixed-commit", "d"), branch("fixed-branch", "d", "HEAD")])
+        .await
+        .unwrap();
+    for patch in [
+        json!({"spec": {"dot": "other"}}),
+        json!({"spec": {"message": "other"}}),
+        json!({"spec": {"branch": "x"}}),
+    ] {
+        assert_refused(&cluster, "commit/fixed-commit", patch, "a Commit cannot be changed").await;
+    }
+    for patch in [
+        json!({"spec": {"dot": "other"}}),
+        json!({"spec": {"name": "x"}}),
+        json!({"spec": {"from": "HEAD~1"}}),
+    ] {
+        assert_refused(
+            &cluster,
+            "branch/fixed-branch",
+            patch,
+            "a Branch's spec cannot be changed",
+        )
+        .await;
+    }
+    // Labels are people's, and applying the same again is no change.
+    let label = json!({"metadata": {"labels": {"team": "a"}}});
+    assert_eq!(refusal(&cluster, "commit/fixed-commit", &label).await, None);
+    cluster
+        .apply([commit("fixed-commit", "d"), branch("fixed-branch", "d", "HEAD")])
+        .await
+        .unwrap();
+    cluster.delete::<Commit>("fixed-commit").await.unwrap();
+    cluster.delete::<Branch>("fixed-branch").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_branch_starts_at_head_unless_it_says_otherwise() {
+    let cluster = cluster().await;
+    let mut object = branch("default-from", "d", "");
+    object["spec"].as_object_mut().unwrap().remove("from");
+    cluster.apply([object]).await.unwrap();
+    assert_eq!(cluster.get::<Branch>("default-from").await.unwrap().spec.from, "HEAD");
+    cluster.delete::<Branch>("default-from").await.unwrap();
+}
+
+#[tokio::test]
+async fn volumes_grow_and_never_shrink() {
+    let cluster = cluster().await;
+    cluster
+        .apply([dot("growing", &[("a", "2Gi"), ("b", "1Gi")])])
+        .await
+        .unwrap();
+    let volumes = |a: &str, b: &str| json!({"spec": {"volumes": [{"name": "a", "size": a}, {"name": "b", "size": b}]}});
+    assert_refused(&cluster, "dot/growing", volumes("1Gi", "1Gi"), "a volume cannot shrink").await;
+    assert_refused(
+        &cluster,
+        "dot/growing",
+        volumes("2Gi", "1023Mi"),
+        "a volume cannot shrink",
+    )
+    .await;
+    assert_eq!(refusal(&cluster, "dot/growing", &volumes("2048Mi", "3Gi")).await, None);
+    cluster.delete::<Dot>("growing").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pools_place_is_for_ever() {
+    let cluster = cluster().await;
+    let pool = json!({
+        "apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "fixed"},
+        "spec": {"nodeName": "nowhere", "file": {"path": "/var/lib/dotmesh/pool.img", "size": "2Gi"}},
+    });
+    cluster.apply([pool]).await.unwrap();
+    for patch in [
+        json!({"spec": {"nodeName": "n2"}}),
+        json!({"spec": {"file": {"size": "3Gi"}}}),
+    ] {
+        assert_refused(&cluster, "pool/fixed", patch, "a Pool's spec cannot be changed").await;
+    }
+    cluster
+        .kubectl(&["delete", "pool", "fixed"])
+        .unwrap()
+        .output()
+        .await
+        .unwrap();
+}
