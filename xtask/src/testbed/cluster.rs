@@ -19,6 +19,9 @@ use crate::report;
 /// Memory of a node in MiB.
 const NODE_MEMORY: u32 = 4096;
 
+/// Logs of what failed longer ago are removed.
+const LOGS_KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
+
 /// Node addresses are one byte, and a laptop has so much memory.
 const MOST_NODES: u8 = 9;
 
@@ -86,9 +89,14 @@ pub(crate) fn down(instance: &Instance) -> Result<()> {
     })
 }
 
-/// Takes down what belonged to runs that are no more.
+/// Takes down what belonged to runs that are no more, and removes old logs.
 pub(crate) fn sweep() -> Result<()> {
     for instance in Instance::all()? {
+        if instance.record().is_none() && instance.idle_for().is_some_and(|time| time > LOGS_KEPT) {
+            let _lock = instance.lock()?;
+            cache::remove_tree(instance.folder())?;
+            continue;
+        }
         let abandoned = |i: &Instance| i.record().is_some_and(|r| r.owner.is_some_and(|owner| !owner.alive()));
         if abandoned(&instance) {
             let _lock = instance.lock()?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,11 @@ impl Instance {
             namespace: self.namespace(),
             sockets: self.sockets(),
         }
+    }
+
+    /// How long ago its folder changed last.
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
+        fs::metadata(&self.folder).ok()?.modified().ok()?.elapsed().ok()
     }
 
     /// What is recorded; none when it is not up.

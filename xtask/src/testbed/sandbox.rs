@@ -10,6 +10,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 
 use crate::process::Cmd;
 
@@ -50,6 +52,8 @@ fn ourselves() -> Cmd {
 
 /// The other side: mounts, changes root, becomes the program. Returns only on failure.
 pub(crate) fn enter(args: &SandboxArgs) -> Result<()> {
+    // Nothing of it outlives the run that wanted it, however that ended.
+    set_pdeathsig(Signal::SIGKILL).context("tie our life to our parent's")?;
     unshare(CloneFlags::CLONE_NEWNS).context("leave the mount namespace")?;
     mount_at(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
     if let Some(root) = &args.root {
