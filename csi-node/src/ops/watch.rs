@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dotmesh_mount::Mount;
-use dotmesh_zfs::{Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
+use dotmesh_zfs::{ErrorKind, Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
 use tokio::sync::watch::Receiver;
 
 use super::known::Remembered;
+use super::pool::foreign;
 use super::{Error, Ops};
 
 /// How often the pool is looked at when nothing is done to it.
@@ -89,14 +90,20 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn fill_state(&self, state: &mut PoolState) -> Result<(), Error> {
         let pool = self.known_pool()?;
         let doing = "looking at the pool";
-        let status = self
-            .zfs
-            .pool_get(pool.layout.pool())
-            .await
-            .map_err(|error| Error::zfs(doing, &error))?;
-        if status.guid != pool.guid {
-            return Ok(());
-        }
+        let status = match self.zfs.pool_get(pool.layout.pool()).await {
+            Ok(status) if status.guid == pool.guid => status,
+            Ok(status) => {
+                self.set_known_pool(None);
+                return Err(foreign(pool.layout.pool(), pool.guid, status.guid));
+            }
+            Err(error) => {
+                if error.kind == ErrorKind::PoolMissing {
+                    // Somebody took it away: it is to be imported again.
+                    self.set_known_pool(None);
+                }
+                return Err(Error::zfs(doing, &error));
+            }
+        };
         state.health = status.health;
         state.size = status.size;
         state.allocated = status.allocated;

@@ -1,0 +1,82 @@
+//! The Container Storage Interface 1.12: Identity, Controller and Node, on one unix socket.
+//!
+//! The Node service is what the kubelet calls. The Controller stands alone: it makes and deletes Dots of its own on this
+//! node's pool without Kubernetes, for conformance tests and for other orchestrators; in Kubernetes the operator serves
+//! that service.
+
+mod capability;
+mod controller;
+mod identity;
+mod node;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dotmesh_csi_proto::csi::Topology;
+use dotmesh_csi_proto::csi::controller_server::ControllerServer;
+use dotmesh_csi_proto::csi::identity_server::IdentityServer;
+use dotmesh_csi_proto::csi::node_server::NodeServer;
+use dotmesh_mount::Mount;
+use dotmesh_zfs::Zfs;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::Calls;
+use crate::ops::Ops;
+
+/// The driver's name.
+pub const DRIVER: &str = "csi.dotmesh.io";
+/// The topology key whose value is a node's name.
+pub const TOPOLOGY_KEY: &str = "topology.dotmesh.io/node";
+
+/// Where the CSI socket is below the kubelet's folder.
+#[must_use]
+pub fn socket_path(kubelet_dir: &Path) -> std::path::PathBuf {
+    kubelet_dir.join("plugins").join(DRIVER).join("csi.sock")
+}
+
+/// The three services.
+#[derive(Debug)]
+pub struct Csi<Z, M> {
+    ops: Arc<Ops<Z, M>>,
+    calls: Calls,
+    node: String,
+}
+
+impl<Z, M> Clone for Csi<Z, M> {
+    fn clone(&self) -> Self {
+        Self {
+            ops: Arc::clone(&self.ops),
+            calls: self.calls.clone(),
+            node: self.node.clone(),
+        }
+    }
+}
+
+impl<Z: Zfs, M: Mount> Csi<Z, M> {
+    /// The services over these operations, on the node of this name.
+    #[must_use]
+    pub fn new(ops: Arc<Ops<Z, M>>, calls: Calls, node: String) -> Self {
+        Self { ops, calls, node }
+    }
+
+    /// Serves for ever.
+    ///
+    /// # Errors
+    /// When the socket fails.
+    pub async fn serve(self, listener: UnixListener) -> Result<(), tonic::transport::Error> {
+        Server::builder()
+            .add_service(IdentityServer::new(self.clone()))
+            .add_service(ControllerServer::new(self.clone()))
+            .add_service(NodeServer::new(self))
+            .serve_with_incoming(UnixListenerStream::new(listener))
+            .await
+    }
+
+    fn topology(&self) -> Topology {
+        Topology {
+            segments: [(TOPOLOGY_KEY.to_owned(), self.node.clone())].into(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `VolumeCapability`: how a volume is to be used.
+
+use dotmesh_csi_proto::csi::VolumeCapability;
+use dotmesh_csi_proto::csi::volume_capability::AccessType;
+use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
+
+/// A capability that this driver gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Capability {
+    /// The mode lets nobody write.
+    pub readonly: bool,
+}
+
+/// What is asked for, if it is possible.
+///
+/// # Errors
+/// A sentence that says what is not.
+pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<Capability, String> {
+    let capability = capability.ok_or("the volume capability is missing")?;
+    match &capability.access_type {
+        None => return Err("the access type is missing".into()),
+        Some(AccessType::Block(_)) => {
+            return Err("raw block volumes are not supported: use volumeMode Filesystem".into());
+        }
+        Some(AccessType::Mount(mount)) => {
+            if !matches!(mount.fs_type.as_str(), "" | "zfs") {
+                return Err(format!(
+                    "filesystem {:?} is not supported: leave fsType empty",
+                    mount.fs_type
+                ));
+            }
+            if let Some(flag) = mount
+                .mount_flags
+                .iter()
+                .find(|flag| !matches!(flag.as_str(), "rw" | "ro"))
+            {
+                return Err(format!("mount option {flag:?} is not supported"));
+            }
+        }
+    }
+    let readonly_flag = match &capability.access_type {
+        Some(AccessType::Mount(mount)) => mount.mount_flags.iter().any(|flag| flag == "ro"),
+        _ => false,
+    };
+    let mode = capability
+        .access_mode
+        .as_ref()
+        .map_or(Mode::Unknown, |mode| mode.mode());
+    let readonly_mode = match mode {
+        Mode::Unknown => return Err("the access mode is missing".into()),
+        // A Dot lies on one node, so all its users are there.
+        Mode::SingleNodeReaderOnly | Mode::MultiNodeReaderOnly => true,
+        Mode::SingleNodeWriter
+        | Mode::SingleNodeSingleWriter
+        | Mode::SingleNodeMultiWriter
+        | Mode::MultiNodeSingleWriter
+        | Mode::MultiNodeMultiWriter => false,
+    };
+    Ok(Capability {
+        readonly: readonly_flag || readonly_mode,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dotmesh_csi_proto::csi::volume_capability::{AccessMode, BlockVolume, MountVolume};
+
+    fn capability(access_type: Option<AccessType>, mode: Mode) -> VolumeCapability {
+        VolumeCapability {
+            access_type,
+            access_mode: Some(AccessMode { mode: mode.into() }),
+        }
+    }
+
+    fn mount(fs_type: &str, flags: &[&str]) -> Option<AccessType> {
+        Some(AccessType::Mount(MountVolume {
+            fs_type: fs_type.into(),
+            mount_flags: flags.iter().map(ToString::to_string).collect(),
+            volume_mount_group: String::new(),
+        }))
+    }
+
+    #[test]
+    fn what_is_not_possible_is_said() {
+        for (asked, part) in [
+            (capability(None, Mode::SingleNodeWriter), "access type"),
+            (
+                capability(Some(AccessType::Block(BlockVolume {})), Mode::SingleNodeWriter),
+                "raw block",
+            ),
+            (capability(mount("ext4", &[]), Mode::SingleNodeWriter), "ext4"),
+            (capability(mount("", &["discard"]), Mode::SingleNodeWriter), "discard"),
+            (capability(mount("", &[]), Mode::Unknown), "access mode"),
+        ] {
+            let error = parse_capability(Some(&asked)).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(parse_capability(None).is_err());
+    }
+
+    #[test]
+    fn modes_and_options_say_who_may_write() {
+        for (asked, readonly) in [
+            (capability(mount("", &[]), Mode::SingleNodeWriter), false),
+            (capability(mount("zfs", &["rw"]), Mode::MultiNodeMultiWriter), false),
+            (capability(mount("", &[]), Mode::SingleNodeReaderOnly), true),
+            (capability(mount("", &["ro"]), Mode::SingleNodeWriter), true),
+        ] {
+            assert_eq!(parse_capability(Some(&asked)), Ok(Capability { readonly }));
+        }
+    }
+}

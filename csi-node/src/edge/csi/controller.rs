@@ -1,0 +1,272 @@
+//! CSI Controller standing alone: a volume is a Dot of its own with one volume and one branch, named by the request.
+//!
+//! Ids are UUIDv5 of the request's name, so a repeated request finds what the first made. In Kubernetes nobody calls
+//! this; a handle that the operator gave out is only detached here, never deleted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dotmesh_csi_proto::csi as proto;
+use dotmesh_csi_proto::csi::controller_server::Controller;
+use dotmesh_csi_proto::csi::controller_service_capability::rpc::Type as Rpc;
+use dotmesh_csi_proto::csi::controller_service_capability::{self, Type};
+use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
+use dotmesh_model::handle::Handle;
+use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
+use dotmesh_model::name::{BranchName, VolumeName};
+use dotmesh_model::size::MIN_VOLUME_BYTES;
+use dotmesh_mount::Mount;
+use dotmesh_zfs::Zfs;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::capability::parse_capability;
+use super::node::parse_handle;
+use super::{Csi, TOPOLOGY_KEY};
+use crate::edge::invalid;
+use crate::layout::DotIdentity;
+use crate::ops::{AttachRequest, BranchRequest, Error, Ops, VolumeRequest};
+
+/// The namespace (RFC 9562) of ids that are made from names here.
+const NAMES: Uuid = Uuid::from_u128(0x6d1c_3e0a_52c6_4c0f_9e57_0f6b_2a61_7d34);
+/// The volume of a Dot that is made here.
+const VOLUME: &str = "data";
+/// Its size when none is asked for, in bytes.
+const DEFAULT_SIZE: u64 = 1 << 30;
+
+/// A volume to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Create {
+    name: String,
+    /// Bytes it shall have when it is made.
+    size: u64,
+    /// Bytes it may have at most, when it is there.
+    limit: u64,
+}
+
+impl Create {
+    fn handle(&self) -> Handle {
+        let dot = DotId::new(Uuid::new_v5(&NAMES, self.name.as_bytes()));
+        Handle {
+            dot,
+            volume: VolumeId::derive(dot, VOLUME),
+            claim: own_claim(dot),
+        }
+    }
+}
+
+/// The claim of a Dot that was made here.
+fn own_claim(dot: DotId) -> ClaimUid {
+    ClaimUid::new(Uuid::new_v5(&dot.uuid(), b"claim"))
+}
+
+fn own_branch(dot: DotId) -> BranchId {
+    BranchId::new(Uuid::new_v5(&dot.uuid(), b"branch"))
+}
+
+fn parse_create(request: proto::CreateVolumeRequest, node: &str) -> Result<Create, Status> {
+    if request.name.is_empty() {
+        return Err(invalid("name is missing"));
+    }
+    if request.name.len() > 128 {
+        return Err(invalid("name is longer than 128 bytes"));
+    }
+    check_capabilities(&request.volume_capabilities)?;
+    if request.volume_content_source.is_some() {
+        return Err(invalid("volumes cannot be made from snapshots or volumes here"));
+    }
+    if !request.mutable_parameters.is_empty() {
+        return Err(invalid("there are no mutable parameters"));
+    }
+    let here = |topology: &proto::Topology| topology.segments.get(TOPOLOGY_KEY).is_none_or(|name| name == node);
+    if let Some(wanted) = &request.accessibility_requirements
+        && !wanted.requisite.is_empty()
+        && !wanted.requisite.iter().any(here)
+    {
+        return Err(Status::resource_exhausted(format!(
+            "volumes can be made on node {node} only"
+        )));
+    }
+    let (size, limit) = parse_range(request.capacity_range)?;
+    Ok(Create {
+        name: request.name,
+        size,
+        limit,
+    })
+}
+
+/// Bytes to make it with, and the most it may have.
+fn parse_range(range: Option<proto::CapacityRange>) -> Result<(u64, u64), Status> {
+    let range = range.unwrap_or_default();
+    let bytes = |number: i64| u64::try_from(number).map_err(|_| invalid("the capacity is negative"));
+    let (required, limit) = (bytes(range.required_bytes)?, bytes(range.limit_bytes)?);
+    let limit = if limit == 0 { u64::MAX } else { limit };
+    let size = if required == 0 {
+        DEFAULT_SIZE.min(limit)
+    } else {
+        required
+    };
+    if size > limit {
+        return Err(invalid("the required capacity is above the limit"));
+    }
+    if limit < MIN_VOLUME_BYTES {
+        return Err(Status::out_of_range(format!(
+            "a volume has at least {MIN_VOLUME_BYTES} bytes"
+        )));
+    }
+    Ok((size.max(MIN_VOLUME_BYTES), limit))
+}
+
+fn check_capabilities(capabilities: &[proto::VolumeCapability]) -> Result<(), Status> {
+    if capabilities.is_empty() {
+        return Err(invalid("volume_capabilities are missing"));
+    }
+    for capability in capabilities {
+        parse_capability(Some(capability)).map_err(invalid)?;
+    }
+    Ok(())
+}
+
+/// The volume's size, as it is now.
+async fn create<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Result<u64, Error> {
+    let Handle { dot, volume, claim } = create.handle();
+    let identity = DotIdentity {
+        namespace: String::new(),
+        name: create.name.clone(),
+    };
+    ops.ensure_dot(dot, &identity).await?;
+    let branch = own_branch(dot);
+    let head = HeadId::first_of(branch);
+    let sizes: BTreeMap<VolumeId, u64> = ops.volume_sizes(dot, head).await?;
+    let size = match sizes.get(&volume) {
+        // Not sized yet: an attempt was interrupted.
+        None | Some(0) => create.size,
+        Some(size) if (create.size..=create.limit).contains(size) => *size,
+        Some(size) => {
+            return Err(Error::Conflict(format!(
+                "volume {:?} has {size} bytes already, not what is asked for",
+                create.name
+            )));
+        }
+    };
+    let request = BranchRequest {
+        dot,
+        branch,
+        name: BranchName::default(),
+        head,
+        volumes: vec![VolumeRequest {
+            id: volume,
+            name: volume_name()?,
+            size,
+        }],
+        origin: None,
+        checkout: true,
+    };
+    ops.ensure_branch(&request).await?;
+    let attach = AttachRequest {
+        dot,
+        claim,
+        volume,
+        branch: None,
+    };
+    ops.attach(&attach).await?;
+    Ok(size)
+}
+
+fn volume_name() -> Result<VolumeName, Error> {
+    VOLUME.parse().map_err(|error| Error::Internal(format!("{error}")))
+}
+
+async fn delete<Z: Zfs, M: Mount>(ops: &Arc<Ops<Z, M>>, handle: Handle) -> Result<(), Error> {
+    if handle.claim != own_claim(handle.dot) {
+        return ops.detach(handle.dot, handle.claim).await;
+    }
+    let users = ops.users_of(handle.dot).await?;
+    if let Some(user) = users.first() {
+        return Err(Error::InUse(format!(
+            "the volume is still published at {}",
+            user.display()
+        )));
+    }
+    ops.delete_dot(handle.dot).await.map(drop)
+}
+
+#[tonic::async_trait]
+impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
+    async fn create_volume(
+        &self,
+        request: Request<proto::CreateVolumeRequest>,
+    ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
+        let wanted = parse_create(request.into_inner(), &self.node)?;
+        let handle = wanted.handle();
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { create(&ops, &wanted).await };
+        let size = self.calls.run("CreateVolume", operation).await?;
+        let volume = proto::Volume {
+            capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+            volume_id: handle.to_string(),
+            volume_context: Default::default(),
+            content_source: None,
+            accessible_topology: vec![self.topology()],
+        };
+        Ok(Response::new(proto::CreateVolumeResponse { volume: Some(volume) }))
+    }
+
+    async fn delete_volume(
+        &self,
+        request: Request<proto::DeleteVolumeRequest>,
+    ) -> Result<Response<proto::DeleteVolumeResponse>, Status> {
+        let id = request.into_inner().volume_id;
+        if id.is_empty() {
+            return Err(invalid("volume_id is missing"));
+        }
+        if let Ok(handle) = id.parse::<Handle>() {
+            let ops = Arc::clone(&self.ops);
+            let operation = async move { delete(&ops, handle).await };
+            self.calls.run("DeleteVolume", operation).await?;
+        }
+        Ok(Response::new(proto::DeleteVolumeResponse {}))
+    }
+
+    async fn validate_volume_capabilities(
+        &self,
+        request: Request<proto::ValidateVolumeCapabilitiesRequest>,
+    ) -> Result<Response<proto::ValidateVolumeCapabilitiesResponse>, Status> {
+        let request = request.into_inner();
+        if request.volume_capabilities.is_empty() {
+            return Err(invalid("volume_capabilities are missing"));
+        }
+        let handle = parse_handle(&request.volume_id)?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.check_handle(handle).await };
+        self.calls.run("ValidateVolumeCapabilities", operation).await?;
+        let refused = request
+            .volume_capabilities
+            .iter()
+            .find_map(|capability| parse_capability(Some(capability)).err());
+        let confirmed = refused.is_none().then_some(Confirmed {
+            volume_context: request.volume_context,
+            volume_capabilities: request.volume_capabilities,
+            parameters: request.parameters,
+            mutable_parameters: request.mutable_parameters,
+        });
+        Ok(Response::new(proto::ValidateVolumeCapabilitiesResponse {
+            confirmed,
+            message: refused.unwrap_or_default(),
+        }))
+    }
+
+    async fn controller_get_capabilities(
+        &self,
+        _: Request<proto::ControllerGetCapabilitiesRequest>,
+    ) -> Result<Response<proto::ControllerGetCapabilitiesResponse>, Status> {
+        let rpc = controller_service_capability::Rpc {
+            r#type: Rpc::CreateDeleteVolume.into(),
+        };
+        Ok(Response::new(proto::ControllerGetCapabilitiesResponse {
+            capabilities: vec![proto::ControllerServiceCapability {
+                r#type: Some(Type::Rpc(rpc)),
+            }],
+        }))
+    }
+}

@@ -1,0 +1,162 @@
+//! `dotmesh.node.v1`, for the operator.
+
+mod parse;
+
+use std::sync::Arc;
+
+use dotmesh_csi_proto::node as proto;
+use dotmesh_csi_proto::node::node_server::Node;
+use dotmesh_mount::Mount;
+use dotmesh_zfs::Zfs;
+use futures::StreamExt;
+use tokio_stream::wrappers::WatchStream;
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status};
+
+use super::{Calls, parse};
+use crate::ops::Ops;
+
+/// The service.
+#[derive(Debug)]
+pub struct NodeService<Z, M> {
+    ops: Arc<Ops<Z, M>>,
+    calls: Calls,
+}
+
+impl<Z, M> NodeService<Z, M> {
+    /// The service over these operations.
+    #[must_use]
+    pub fn new(ops: Arc<Ops<Z, M>>, calls: Calls) -> Self {
+        Self { ops, calls }
+    }
+}
+
+impl<Z, M> Clone for NodeService<Z, M> {
+    fn clone(&self) -> Self {
+        Self {
+            ops: Arc::clone(&self.ops),
+            calls: self.calls.clone(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
+    async fn watch(&self, _: Request<proto::WatchRequest>) -> Result<Response<BoxStream<proto::WatchEvent>>, Status> {
+        let states = WatchStream::new(self.ops.watch());
+        let events = states.filter_map(|states| async {
+            let pools = states?.into_iter().map(parse::pool_state).collect();
+            Some(Ok(proto::WatchEvent { pools }))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn ensure_pool(
+        &self,
+        request: Request<proto::EnsurePoolRequest>,
+    ) -> Result<Response<proto::EnsurePoolResponse>, Status> {
+        let request = parse::ensure_pool(request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.ensure_pool(&request).await };
+        let (state, created) = self.calls.run("EnsurePool", operation).await?;
+        Ok(Response::new(proto::EnsurePoolResponse {
+            pool: Some(parse::pool_state(state)),
+            created,
+        }))
+    }
+
+    async fn ensure_dot(
+        &self,
+        request: Request<proto::EnsureDotRequest>,
+    ) -> Result<Response<proto::EnsureDotResponse>, Status> {
+        let (dot, identity) = parse::ensure_dot(request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.ensure_dot(dot, &identity).await };
+        self.calls.run("EnsureDot", operation).await?;
+        Ok(Response::new(proto::EnsureDotResponse {}))
+    }
+
+    async fn ensure_branch(
+        &self,
+        request: Request<proto::EnsureBranchRequest>,
+    ) -> Result<Response<proto::EnsureBranchResponse>, Status> {
+        let request = parse::ensure_branch(request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.ensure_branch(&request).await };
+        let volumes = self.calls.run("EnsureBranch", operation).await?;
+        Ok(Response::new(proto::EnsureBranchResponse {
+            volumes: volumes.into_iter().map(parse::volume_state).collect(),
+        }))
+    }
+
+    async fn commit(&self, request: Request<proto::CommitRequest>) -> Result<Response<proto::CommitResponse>, Status> {
+        let request = parse::commit(request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.commit(&request).await };
+        let state = self.calls.run("Commit", operation).await?;
+        Ok(Response::new(parse::commit_state(state)))
+    }
+
+    async fn attach(&self, request: Request<proto::AttachRequest>) -> Result<Response<proto::AttachResponse>, Status> {
+        let request = parse::attach(&request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.attach(&request).await };
+        self.calls.run("Attach", operation).await?;
+        Ok(Response::new(proto::AttachResponse {}))
+    }
+
+    async fn detach(&self, request: Request<proto::DetachRequest>) -> Result<Response<proto::DetachResponse>, Status> {
+        let proto::DetachRequest { dot_id, claim_uid } = request.into_inner();
+        let (dot, claim) = (parse("dot_id", &dot_id)?, parse("claim_uid", &claim_uid)?);
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.detach(dot, claim).await };
+        self.calls.run("Detach", operation).await?;
+        Ok(Response::new(proto::DetachResponse {}))
+    }
+
+    async fn delete_commit(
+        &self,
+        request: Request<proto::DeleteCommitRequest>,
+    ) -> Result<Response<proto::DeleteResponse>, Status> {
+        let proto::DeleteCommitRequest {
+            dot_id,
+            commit_id,
+            head_id,
+        } = request.into_inner();
+        let (dot, commit) = (parse("dot_id", &dot_id)?, parse("commit_id", &commit_id)?);
+        let head = parse("head_id", &head_id)?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.delete_commit(dot, commit, head).await };
+        let collected = self.calls.run("DeleteCommit", operation).await?;
+        Ok(Response::new(proto::DeleteResponse { collected }))
+    }
+
+    async fn delete_branch(
+        &self,
+        request: Request<proto::DeleteBranchRequest>,
+    ) -> Result<Response<proto::DeleteResponse>, Status> {
+        let proto::DeleteBranchRequest {
+            dot_id,
+            branch_id,
+            head_ids,
+        } = request.into_inner();
+        let (dot, branch) = (parse("dot_id", &dot_id)?, parse("branch_id", &branch_id)?);
+        let heads: Result<Vec<_>, Status> = head_ids.iter().map(|head| parse("head_ids", head)).collect();
+        let heads = heads?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.delete_branch(dot, branch, &heads).await };
+        let collected = self.calls.run("DeleteBranch", operation).await?;
+        Ok(Response::new(proto::DeleteResponse { collected }))
+    }
+
+    async fn delete_dot(
+        &self,
+        request: Request<proto::DeleteDotRequest>,
+    ) -> Result<Response<proto::DeleteResponse>, Status> {
+        let dot = parse("dot_id", &request.into_inner().dot_id)?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.delete_dot(dot).await };
+        let collected = self.calls.run("DeleteDot", operation).await?;
+        Ok(Response::new(proto::DeleteResponse { collected }))
+    }
+}

@@ -1,0 +1,200 @@
+//! Messages of `dotmesh.node.v1` as requests of [`crate::ops`], and its answers as messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use dotmesh_csi_proto::node as proto;
+use dotmesh_model::id::{DotId, VolumeId};
+use dotmesh_zfs::Guid;
+use tonic::Status;
+
+use crate::edge::{invalid, parse};
+use crate::layout::DotIdentity;
+use crate::ops::{
+    AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, OriginRequest, PoolRequest, PoolState,
+    VolumeRequest, VolumeState,
+};
+
+pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolRequest, Status> {
+    let proto::EnsurePoolRequest {
+        name,
+        known_guid,
+        source,
+    } = request;
+    let Some(proto::ensure_pool_request::Source::File(file)) = source else {
+        return Err(invalid("source: where the pool lies is missing"));
+    };
+    let proto::PoolFile { path, size_bytes } = file;
+    Ok(PoolRequest {
+        name: parse("name", &name)?,
+        known: Some(Guid(known_guid)).filter(|guid| guid.0 != 0),
+        path: PathBuf::from(path),
+        size: size_bytes,
+    })
+}
+
+pub(super) fn ensure_dot(request: proto::EnsureDotRequest) -> Result<(DotId, DotIdentity), Status> {
+    let proto::EnsureDotRequest {
+        dot_id,
+        namespace,
+        name,
+    } = request;
+    // Both are DNS names in Kubernetes, and CSI allows 128 bytes; the property has room for more.
+    if namespace.len() > 253 || name.len() > 253 {
+        return Err(invalid("name, namespace: longer than 253 bytes"));
+    }
+    Ok((parse("dot_id", &dot_id)?, DotIdentity { namespace, name }))
+}
+
+pub(super) fn ensure_branch(request: proto::EnsureBranchRequest) -> Result<BranchRequest, Status> {
+    let proto::EnsureBranchRequest {
+        dot_id,
+        branch_id,
+        branch_name,
+        head_id,
+        volumes,
+        origin,
+        checkout,
+    } = request;
+    Ok(BranchRequest {
+        dot: parse("dot_id", &dot_id)?,
+        branch: parse("branch_id", &branch_id)?,
+        name: parse("branch_name", &branch_name)?,
+        head: parse("head_id", &head_id)?,
+        volumes: volumes.iter().map(volume).collect::<Result<_, _>>()?,
+        origin: origin.as_ref().map(origin_request).transpose()?,
+        checkout,
+    })
+}
+
+fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
+    let proto::Volume { id, name, size_bytes } = volume;
+    Ok(VolumeRequest {
+        id: parse("volumes.id", id)?,
+        name: parse("volumes.name", name)?,
+        size: *size_bytes,
+    })
+}
+
+fn origin_request(origin: &proto::Origin) -> Result<OriginRequest, Status> {
+    let proto::Origin {
+        commit_id,
+        head_id,
+        snapshot_guids,
+    } = origin;
+    let pairs = snapshot_guids
+        .iter()
+        .map(|(volume, guid)| Ok((parse("origin.snapshot_guids", volume)?, Guid(*guid))));
+    Ok(OriginRequest {
+        commit: parse("origin.commit_id", commit_id)?,
+        head: parse("origin.head_id", head_id)?,
+        guids: pairs.collect::<Result<BTreeMap<VolumeId, Guid>, Status>>()?,
+    })
+}
+
+pub(super) fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Status> {
+    let proto::CommitRequest {
+        dot_id,
+        branch_id,
+        head_id,
+        commit_id,
+        volume_ids,
+        record,
+    } = request;
+    let proto::CommitRecord {
+        namespace,
+        name,
+        branch_name,
+        message,
+        author,
+        metadata,
+    } = record.unwrap_or_default();
+    let volumes = volume_ids.iter().map(|id| parse("volume_ids", id));
+    Ok(CommitRequest {
+        dot: parse("dot_id", &dot_id)?,
+        branch: parse("branch_id", &branch_id)?,
+        head: parse("head_id", &head_id)?,
+        commit: parse("commit_id", &commit_id)?,
+        volumes: volumes.collect::<Result<BTreeSet<VolumeId>, Status>>()?,
+        record: CommitRecord {
+            namespace,
+            name,
+            branch_name,
+            message,
+            author,
+            metadata: metadata.into_iter().collect(),
+        },
+    })
+}
+
+pub(super) fn attach(request: &proto::AttachRequest) -> Result<AttachRequest, Status> {
+    let proto::AttachRequest {
+        dot_id,
+        claim_uid,
+        volume_id,
+        branch_id,
+    } = request;
+    let branch = Some(branch_id).filter(|id| !id.is_empty());
+    Ok(AttachRequest {
+        dot: parse("dot_id", dot_id)?,
+        claim: parse("claim_uid", claim_uid)?,
+        volume: parse("volume_id", volume_id)?,
+        branch: branch.map(|id| parse("branch_id", id)).transpose()?,
+    })
+}
+
+pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
+    let PoolState {
+        name,
+        guid,
+        health,
+        size,
+        allocated,
+        available,
+        fragmentation,
+        zfs_userland,
+        zfs_kernel,
+    } = state;
+    proto::PoolState {
+        name,
+        guid: guid.0,
+        health: health.to_string(),
+        size_bytes: size,
+        allocated_bytes: allocated,
+        available_bytes: available,
+        fragmentation_percent: fragmentation,
+        zfs_userland,
+        zfs_kernel,
+    }
+}
+
+pub(super) fn volume_state(state: VolumeState) -> proto::VolumeState {
+    let VolumeState { id, guid, size, cloned } = state;
+    proto::VolumeState {
+        id: id.to_string(),
+        guid: guid.0,
+        size_bytes: size,
+        cloned,
+    }
+}
+
+pub(super) fn commit_state(state: CommitState) -> proto::CommitResponse {
+    let CommitState {
+        snapshots,
+        createtxg,
+        created,
+        parent,
+    } = state;
+    let snapshots = snapshots.into_iter().map(|snapshot| proto::SnapshotState {
+        volume_id: snapshot.volume.to_string(),
+        guid: snapshot.guid.0,
+        referenced_bytes: snapshot.referenced,
+        written_bytes: snapshot.written,
+    });
+    proto::CommitResponse {
+        snapshots: snapshots.collect(),
+        createtxg: createtxg.0,
+        created_unix: created,
+        parent_commit_id: parent.map_or_else(String::new, |parent| parent.to_string()),
+    }
+}

@@ -1,0 +1,49 @@
+//! Failures of operations as gRPC status: a code for those who know only CSI, and a `Failure` of `dotmesh.node.v1` in
+//! the details (its prost bytes alone).
+
+use dotmesh_csi_proto::node::{Failure, Reason};
+use prost::Message;
+use tonic::{Code, Status};
+
+use crate::ops::Error;
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let (code, reason) = match &error {
+            Error::NotFound(_) => (Code::NotFound, Reason::NotFound),
+            Error::Conflict(_) => (Code::AlreadyExists, Reason::Conflict),
+            Error::Invalid(_) => (Code::InvalidArgument, Reason::Invalid),
+            Error::PoolMissing(_) => (Code::FailedPrecondition, Reason::PoolMissing),
+            Error::PoolForeign(_) => (Code::FailedPrecondition, Reason::PoolForeign),
+            Error::PoolSuspended(_) => (Code::FailedPrecondition, Reason::PoolSuspended),
+            Error::OutOfSpace(_) => (Code::ResourceExhausted, Reason::OutOfSpace),
+            Error::InUse(_) => (Code::FailedPrecondition, Reason::InUse),
+            Error::ZfsUnsupported(_) => (Code::FailedPrecondition, Reason::ZfsUnsupported),
+            Error::Deleted(_) => (Code::Aborted, Reason::Deleted),
+            Error::Deadline(_) => (Code::DeadlineExceeded, Reason::Deadline),
+            Error::Internal(_) => (Code::Internal, Reason::Internal),
+        };
+        let failure = Failure {
+            reason: reason.into(),
+            message: error.to_string(),
+        };
+        Self::with_details(code, error.to_string(), failure.encode_to_vec().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_details_are_a_failure() {
+        let status = Status::from(Error::PoolForeign("another pool".into()));
+        let failure = Failure::decode(status.details()).unwrap();
+        assert_eq!(failure.reason(), Reason::PoolForeign);
+        assert_eq!(
+            (failure.message.as_str(), status.message()),
+            ("another pool", "another pool")
+        );
+        assert_eq!(status.code(), Code::FailedPrecondition);
+    }
+}
