@@ -7,7 +7,7 @@ use std::time::Duration;
 use dotmesh_csi_proto::node::PoolState;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{Api, ApiError};
+use crate::api::{Api, ApiError, ApiErrorKind};
 use crate::metrics::Metrics;
 use crate::nodes::{NodeError, Nodes};
 
@@ -67,6 +67,8 @@ pub struct Memory {
     failures: Mutex<BTreeMap<String, u32>>,
     pools: Mutex<BTreeMap<String, PoolState>>,
     retiring: Mutex<BTreeSet<String>>,
+    followed: Mutex<BTreeSet<String>>,
+    follow_wanted: tokio::sync::Notify,
     /// Held while a branch gets its name, so that two of them never get the same one.
     pub naming: tokio::sync::Mutex<()>,
 }
@@ -108,6 +110,23 @@ impl Memory {
         };
     }
 
+    /// This node's pool is to be followed.
+    pub fn follow(&self, node: &str) {
+        lock(&self.followed).insert(node.to_owned());
+        self.follow_wanted.notify_one();
+    }
+
+    /// Waits for nodes that are to be followed.
+    pub async fn next_followed(&self) -> BTreeSet<String> {
+        loop {
+            let nodes = std::mem::take(&mut *lock(&self.followed));
+            if !nodes.is_empty() {
+                return nodes;
+            }
+            self.follow_wanted.notified().await;
+        }
+    }
+
     /// From now on nothing new is recorded in this Dot (by uid): it is about to be deleted by itself.
     pub fn retire(&self, dot: &str) {
         lock(&self.retiring).insert(dot.to_owned());
@@ -136,6 +155,18 @@ pub enum ReconcileError {
 }
 
 impl ReconcileError {
+    /// Whether a condition should show it. A guard that did not hold only means: look again; and what the API does
+    /// not answer, it does not record either.
+    pub fn is_for_people(&self) -> bool {
+        match self {
+            Self::Api(error) => match error.kind {
+                ApiErrorKind::Conflict | ApiErrorKind::NotFound | ApiErrorKind::Unavailable => false,
+                ApiErrorKind::AlreadyExists | ApiErrorKind::Invalid | ApiErrorKind::Forbidden => true,
+            },
+            Self::Node(_) => true,
+        }
+    }
+
     /// As in metric labels.
     pub fn category(&self) -> &'static str {
         match self {

@@ -5,12 +5,18 @@
 
 pub mod api;
 pub mod args;
+pub mod branch;
 pub mod claim;
+pub mod commit;
 pub mod context;
+pub mod dot;
 pub mod enroll;
 pub mod facade;
+pub mod meta;
 pub mod metrics;
 pub mod nodes;
 pub mod pki;
+pub mod pool;
 pub mod run;
 pub mod status;
+pub mod wake;

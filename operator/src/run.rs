@@ -1,26 +1,149 @@
-//! Wires everything: caches and their watches, the controllers, health and metrics.
+//! Wires everything: caches and their watches, the controllers, the façade, enrollment, health and metrics.
 
+pub mod controllers;
+pub mod watches;
+
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use dotmesh_telemetry::{Readiness, Registry};
+use dotmesh_telemetry::{Chain, Readiness, Registry};
+use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
+use crate::api::KubeApi;
 use crate::args::Args;
+use crate::context::{Config, Context};
+use crate::enroll::{self, EnrollmentService, authority};
+use crate::facade::{self, watch::KubeDots};
 use crate::metrics::Metrics;
+use crate::nodes::grpc::{Directory, GrpcNodes};
+use crate::nodes::pods;
+use crate::pki::Authority;
 
-/// Runs until SIGTERM or until a part ends.
+/// What the controllers run with.
+pub type Shared = Context<KubeApi, GrpcNodes>;
+
+/// Between two attempts at what must succeed before anything else can start.
+const START_RETRY: Duration = Duration::from_secs(2);
+
+/// Runs until SIGTERM, SIGINT, or until a part ends.
 ///
 /// # Errors
 /// What kept a part from starting, or ended it.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("connecting to Kubernetes")?;
+    let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
     let readiness = Readiness::new();
-    let listener = dotmesh_telemetry::bind(args.http_listen).await?;
-    let _ = client;
-    dotmesh_telemetry::serve(listener, Arc::new(registry), readiness).await?;
+    readiness.waiting("caches", "first list");
+    readiness.waiting("authority", "not read yet");
+    let listener = dotmesh_telemetry::bind(args.http_listen)
+        .await
+        .context("--http-listen")?;
+    parts.spawn(serve_http(listener, registry, readiness.clone()));
+    let stop = tokio_stop()?;
+    let started = start(&args, &mut parts, metrics, readiness);
+    tokio::select! {
+        () = stop => return Ok(()),
+        started = started => started?,
+    }
+    let stop = tokio_stop()?;
+    tokio::select! {
+        () = stop => Ok(()),
+        ended = parts.join_next() => match ended {
+            Some(ended) => ended?.and_then(|()| anyhow::bail!("a part ended")),
+            None => Ok(()),
+        },
+    }
+}
+
+async fn serve_http(listener: TcpListener, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
+    Ok(dotmesh_telemetry::serve(listener, Arc::new(registry), readiness).await?)
+}
+
+/// SIGTERM or SIGINT.
+fn tokio_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    })
+}
+
+/// Everything that waits for something else before it can run.
+async fn start(
+    args: &Args,
+    parts: &mut JoinSet<anyhow::Result<()>>,
+    metrics: Metrics,
+    readiness: Readiness,
+) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("connecting to Kubernetes")?;
+    let (queues, inboxes) = controllers::queues();
+    let (caches, writers) = watches::caches();
+    let api = KubeApi::new(client.clone(), caches.clone(), metrics.clone());
+    watches::spawn(parts, &client, &args.namespace, writers, api.clone(), queues.clone());
+    watches::wait_until_ready(&caches).await?;
+    readiness.ready("caches");
+
+    let authority = Arc::new(ensure_authority(&api, &args.namespace).await);
+    let operator = authority.issue_operator(&args.namespace, time::OffsetDateTime::now_utc())?;
+    readiness.ready("authority");
+
+    let directory: Directory = {
+        let store = caches.pods.clone();
+        Arc::new(move |node| pods::address(store.state().iter().map(AsRef::as_ref), node))
+    };
+    let nodes = GrpcNodes::new(
+        directory,
+        args.node_port,
+        &operator,
+        authority.certificate_pem(),
+        metrics.clone(),
+    );
+    let config = Config {
+        namespace: args.namespace.clone(),
+        pool_file_path: args.pool_file_path.clone(),
+        pool_file_size: args.pool_file_size.clone(),
+    };
+    let clock = Arc::new(Timestamp::now);
+    let context: Arc<Shared> = Arc::new(Context::new(api.clone(), nodes, config, clock, metrics));
+    controllers::spawn(parts, &context, &caches, inboxes, &queues);
+
+    let socket = facade::bind(&args.csi_socket).with_context(|| format!("{}", args.csi_socket.display()))?;
+    let dots = KubeDots::new(client);
+    let facade_api = api.clone();
+    parts.spawn(async move { Ok(facade::serve(socket, facade_api, dots, readiness, std::future::pending()).await?) });
+    let listener = listen(args.enroll_listen).await?;
+    let service = EnrollmentService::new(api, authority, args.namespace.clone());
+    parts.spawn(async move { Ok(enroll::serve(listener, service, &operator, std::future::pending()).await?) });
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("--enroll-listen {address}"))
+}
+
+/// Nothing can be done without it, and what keeps it away (an API that does not answer, roles that are missing) is
+/// mended from outside.
+async fn ensure_authority(api: &KubeApi, namespace: &str) -> Authority {
+    loop {
+        match authority::ensure(api, namespace, time::OffsetDateTime::now_utc()).await {
+            Ok(authority) => return authority,
+            Err(error) => tracing::error!(error = %Chain(&error), "no authority"),
+        }
+        tokio::time::sleep(START_RETRY).await;
+    }
 }

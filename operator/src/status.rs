@@ -1,10 +1,12 @@
 //! Conditions and events: what a reconcile found, told to people once.
 
 use dotmesh_crds::condition::{Condition, READY, Reason};
+use dotmesh_crds::names::MANAGER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
+use serde::Serialize;
 
-use crate::api::{ApiErrorKind, Event, EventType};
+use crate::api::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind};
 use crate::context::ReconcileError;
 use crate::nodes::NodeErrorKind;
 
@@ -69,6 +71,53 @@ impl Verdict {
 /// The `Ready` condition among conditions.
 pub fn ready_condition(conditions: &[Condition]) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == READY)
+}
+
+/// Applies a status, unless nothing in it changed. The object is the one that `before` was read from.
+///
+/// # Errors
+/// Those of the API.
+pub async fn write_status<A: Api, K: Kind, S: Serialize + PartialEq + Sync>(
+    api: &A,
+    object: &K,
+    before: &S,
+    after: &S,
+) -> Result<Option<K>, ApiError> {
+    if before == after {
+        return Ok(None);
+    }
+    apply_status(api, object, &Guard::same(object), after).await.map(Some)
+}
+
+/// Applies a status.
+///
+/// # Errors
+/// Those of the API.
+pub async fn apply_status<A: Api, K: Kind, S: Serialize + Sync>(
+    api: &A,
+    object: &K,
+    guard: &Guard,
+    status: &S,
+) -> Result<K, ApiError> {
+    let status = serde_json::to_value(status).map_err(|error| ApiError {
+        kind: ApiErrorKind::Invalid,
+        message: error.to_string(),
+    })?;
+    api.apply_status(&Key::of(object), guard, MANAGER, status).await
+}
+
+/// Publishes a verdict's event, if it has one. Events are a courtesy: a failure is logged and nothing else.
+pub async fn tell<A: Api, K: Kind>(api: &A, object: &K, verdict: &Verdict, before: &[Condition], action: &'static str) {
+    if let Some(event) = verdict.event(before, action) {
+        publish(api, object, event).await;
+    }
+}
+
+/// Publishes an event.
+pub async fn publish<A: Api, K: Kind>(api: &A, object: &K, event: Event) {
+    if let Err(error) = api.event(object.object_ref(&()), event).await {
+        tracing::warn!(%error, "event not published");
+    }
 }
 
 /// Whether the `Ready` condition is true.

@@ -1,0 +1,63 @@
+//! One effect per step.
+
+use dotmesh_crds::condition::Reason;
+
+use super::observe::Observed;
+use super::plan::Step;
+use super::report::build_accepted;
+use crate::api::{Api, Guard, Key};
+use crate::context::{Context, ReconcileError};
+use crate::meta::{adoption, release, reread};
+use crate::nodes::{NodeErrorKind, Nodes};
+use crate::status::{Verdict, apply_status};
+
+/// Whether there is still something to decide about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Plan again.
+    Continue,
+    /// The object is gone, or no longer ours.
+    Gone,
+}
+
+/// Does it, and notes the outcome in `seen`.
+pub async fn apply<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    seen: &mut Observed,
+    step: Step,
+) -> Result<Then, ReconcileError> {
+    let api = &context.api;
+    let key = Key::of(&seen.branch);
+    match step {
+        Step::Rest | Step::Report(_) => {}
+        Step::Reread => match reread(api, &seen.branch).await? {
+            Some(found) => {
+                seen.branch = found;
+                seen.is_fresh = true;
+            }
+            None => return Ok(Then::Gone),
+        },
+        Step::Adopt => {
+            let patch = adoption(&seen.branch, seen.dot.as_deref());
+            seen.branch = api.patch(&key, &Guard::unchanged(&seen.branch), patch).await?;
+        }
+        Step::Accept { head, origin } => {
+            let progress = Verdict::new(Reason::Progressing, "the head is being made");
+            let status = build_accepted(seen, head, origin, &progress, context.now());
+            let guard = Guard::unchanged(&seen.branch);
+            seen.branch = apply_status(api, &seen.branch, &guard, &status).await?;
+        }
+        Step::Ensure { node, request } => seen.ensured = Some(context.nodes.ensure_branch(&node, request).await?),
+        Step::Delete { node, request } => match context.nodes.delete_branch(&node, request).await {
+            Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => {
+                return Err(error.into());
+            }
+            Ok(_) | Err(_) => seen.is_tombstoned = true,
+        },
+        Step::Release => {
+            release(api, &seen.branch).await?;
+            return Ok(Then::Gone);
+        }
+    }
+    Ok(Then::Continue)
+}

@@ -1,0 +1,83 @@
+//! Everything a Branch's plan looks at.
+
+use std::sync::Arc;
+
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_csi_proto::node::EnsureBranchResponse;
+use kube::ResourceExt;
+
+use crate::api::{Api, Key};
+use crate::context::{Context, ReconcileError};
+use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, reread, uid};
+use crate::nodes::Nodes;
+
+/// What there is, and what was done in this pass.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The Branch.
+    pub branch: Branch,
+    /// The Branch is from a consistent read or from our own write.
+    pub is_fresh: bool,
+    /// The Dot it names. A consistent read when the Branch is being deleted.
+    pub dot: Option<Arc<Dot>>,
+    /// The Dot is about to be deleted by itself.
+    pub is_retiring: bool,
+    /// The Dot's other Branches. A consistent read while this one is not accepted.
+    pub siblings: Vec<Branch>,
+    /// The Dot's Commits, while this Branch is not accepted.
+    pub commits: Vec<Arc<Commit>>,
+    /// What the node made in this pass.
+    pub ensured: Option<EnsureBranchResponse>,
+    /// The node recorded the tombstone in this pass.
+    pub is_tombstoned: bool,
+}
+
+/// Whether the branch has its name and its head for good.
+pub fn is_accepted(branch: &Branch) -> bool {
+    branch.status.as_ref().is_some_and(|status| status.head.is_some())
+}
+
+/// Reads it.
+pub async fn observe<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    mut branch: Branch,
+) -> Result<Observed, ReconcileError> {
+    let api = &context.api;
+    let key = Key {
+        namespace: branch.namespace(),
+        name: branch.spec.dot.clone(),
+    };
+    let mut is_fresh = false;
+    let is_ending = is_deleting(&branch) && is_protected(&branch);
+    if is_ending && let Some(found) = reread(api, &branch).await? {
+        branch = found;
+        is_fresh = true;
+    }
+    let dot = if is_ending {
+        let dot: Option<Dot> = api.get(&key).await?;
+        dot.filter(|dot| owner_dot(&branch).is_none_or(|owner| owner == uid(dot)))
+            .map(Arc::new)
+    } else {
+        api.cached::<Dot>(&key)
+    };
+    let (mut siblings, mut commits) = (Vec::new(), Vec::new());
+    if let Some(dot) = dot
+        .as_deref()
+        .filter(|_| !is_deleting(&branch) && !is_accepted(&branch))
+    {
+        let fields = format!("spec.dot={}", branch.spec.dot);
+        siblings = api.list::<Branch>(branch.namespace().as_deref(), Some(&fields)).await?;
+        siblings.retain(|other| uid(other) != uid(&branch) && belongs_to(other, dot));
+        commits = api.cached_where::<Commit>(|commit| commit.spec.dot == branch.spec.dot && belongs_to(commit, dot));
+    }
+    Ok(Observed {
+        is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
+        branch,
+        is_fresh,
+        dot,
+        siblings,
+        commits,
+        ensured: None,
+        is_tombstoned: false,
+    })
+}

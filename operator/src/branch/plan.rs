@@ -1,0 +1,214 @@
+//! The next step for a Branch. Pure.
+
+use std::collections::BTreeSet;
+
+use dotmesh_crds::branch::BranchOrigin;
+use dotmesh_crds::condition::Reason;
+use dotmesh_crds::dot::DotVolumeStatus;
+use dotmesh_crds::{Dot, DotStatus};
+use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
+use dotmesh_model::id::{BranchId, HeadId};
+use dotmesh_model::size::parse_quantity;
+use kube::ResourceExt;
+
+use super::observe::{Observed, is_accepted};
+use super::validate::{Valid, validate};
+use crate::meta::{is_deleting, is_protected, uid};
+use crate::status::Verdict;
+
+/// One effect, or the end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing to do and nothing to say.
+    Rest,
+    /// Read the Branch again before deciding on an effect.
+    Reread,
+    /// Protect it, and make it the Dot's.
+    Adopt,
+    /// Record id, head and origin: from now on the name is its own.
+    Accept {
+        /// The first head.
+        head: HeadId,
+        /// What it is cloned from.
+        origin: Option<BranchOrigin>,
+    },
+    /// Make the head and its volumes.
+    Ensure {
+        /// Where.
+        node: String,
+        /// What.
+        request: EnsureBranchRequest,
+    },
+    /// Record the tombstone.
+    Delete {
+        /// Where.
+        node: String,
+        /// Of what.
+        request: DeleteBranchRequest,
+    },
+    /// Let the object go.
+    Release,
+    /// Tell how it is.
+    Report(Verdict),
+}
+
+/// The next step.
+pub fn plan(seen: &Observed) -> Step {
+    let branch = &seen.branch;
+    if is_deleting(branch) {
+        return plan_deletion(seen);
+    }
+    let valid = match validate(seen) {
+        Ok(valid) => valid,
+        Err(verdict) => return Step::Report(verdict),
+    };
+    if !seen.is_fresh && (!is_protected(branch) || !is_accepted(branch)) {
+        return Step::Reread;
+    }
+    if !is_protected(branch) {
+        return Step::Adopt;
+    }
+    if !is_accepted(branch) {
+        return match uid(branch).parse::<BranchId>() {
+            Ok(id) => Step::Accept {
+                head: HeadId::first_of(id),
+                origin: valid.origin,
+            },
+            Err(why) => Step::Report(Verdict::new(Reason::Error, why.to_string())),
+        };
+    }
+    plan_head(seen, &valid)
+}
+
+/// The volumes of the head are the Dot's: those of the origin are among them, because a Dot never loses one.
+fn plan_head(seen: &Observed, valid: &Valid) -> Step {
+    let name = valid.dot.name_any();
+    let dot = valid.dot.status.clone().unwrap_or_default();
+    let (Some(node), Some(_)) = (&dot.node, &dot.pool) else {
+        let why = format!("Dot {name:?} lies nowhere yet: it is placed with the first pod that uses it");
+        return Step::Report(Verdict::new(Reason::WaitingForFirstPod, why));
+    };
+    if dot.volumes.is_empty() {
+        let why = format!("Dot {name:?} has no volumes yet: list them in its spec, or make a claim on it");
+        return Step::Report(Verdict::new(Reason::NoVolumes, why));
+    }
+    if seen.ensured.is_some() || has_all(seen, &dot.volumes) {
+        return Step::Report(Verdict::ready());
+    }
+    if !seen.is_fresh {
+        return Step::Reread;
+    }
+    match build_request(seen, valid, &dot) {
+        Ok(request) => Step::Ensure {
+            node: node.clone(),
+            request,
+        },
+        Err(why) => Step::Report(Verdict::new(Reason::Error, why)),
+    }
+}
+
+/// Whether the head has these volumes in these sizes already.
+fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
+    let has: BTreeSet<(&str, Option<u64>)> = seen
+        .branch
+        .status
+        .iter()
+        .flat_map(|status| &status.volumes)
+        .map(|volume| (volume.id.as_str(), parse_quantity(&volume.size).ok()))
+        .collect();
+    wanted
+        .iter()
+        .all(|volume| has.contains(&(volume.id.as_str(), parse_quantity(&volume.size).ok())))
+}
+
+fn build_request(seen: &Observed, valid: &Valid, dot: &DotStatus) -> Result<EnsureBranchRequest, String> {
+    let status = seen.branch.status.clone().unwrap_or_default();
+    let mut volumes = Vec::new();
+    for volume in &dot.volumes {
+        volumes.push(Volume {
+            id: volume.id.clone(),
+            name: volume.name.clone(),
+            size_bytes: parse_quantity(&volume.size).map_err(|why| format!("volume {:?}: size {why}", volume.name))?,
+        });
+    }
+    let origin = match &valid.origin {
+        None => None,
+        Some(origin) => {
+            let guids: Result<_, _> = origin
+                .guids
+                .iter()
+                .map(|(id, guid)| Ok((id.clone(), guid.parse::<u64>()?)))
+                .collect();
+            Some(Origin {
+                commit_id: origin.commit.clone(),
+                head_id: origin.head.clone(),
+                snapshot_guids: guids.map_err(|why: std::num::ParseIntError| format!("status.origin.guids: {why}"))?,
+            })
+        }
+    };
+    Ok(EnsureBranchRequest {
+        dot_id: dot_id(&valid.dot),
+        branch_id: status.id.unwrap_or_default(),
+        branch_name: valid.name.to_string(),
+        head_id: status.head.unwrap_or_default(),
+        volumes,
+        origin,
+        checkout: dot.checkout.as_deref() == Some(valid.name.as_str()),
+    })
+}
+
+fn dot_id(dot: &Dot) -> String {
+    dot.status
+        .as_ref()
+        .and_then(|status| status.id.clone())
+        .unwrap_or_else(|| uid(dot).to_owned())
+}
+
+/// A branch that was never accepted has nothing on disk; with the Dot gone, its tombstone covers the branch.
+fn plan_deletion(seen: &Observed) -> Step {
+    let branch = &seen.branch;
+    if !is_protected(branch) {
+        return Step::Rest;
+    }
+    if !seen.is_fresh {
+        return Step::Reread;
+    }
+    let status = branch.status.clone().unwrap_or_default();
+    let (Some(head), Some(dot)) = (status.head, seen.dot.as_deref()) else {
+        return Step::Release;
+    };
+    let users = claims_on(branch, dot);
+    if !users.is_empty() {
+        let why = format!("claims use it: {}; delete them first", users.join(", "));
+        return Step::Report(Verdict::new(Reason::InUse, why));
+    }
+    let Some(node) = dot.status.as_ref().and_then(|status| status.node.clone()) else {
+        return Step::Release;
+    };
+    if seen.is_tombstoned {
+        return Step::Release;
+    }
+    Step::Delete {
+        node,
+        request: DeleteBranchRequest {
+            dot_id: dot_id(dot),
+            branch_id: status.id.unwrap_or_else(|| uid(branch).to_owned()),
+            head_ids: vec![head],
+        },
+    }
+}
+
+/// The claims that mount this branch: pinned to it, or following the checkout while that is this branch.
+fn claims_on(branch: &dotmesh_crds::Branch, dot: &Dot) -> Vec<String> {
+    let status = dot.status.clone().unwrap_or_default();
+    let is_checkout = status.checkout.as_deref() == Some(branch.spec.name.as_str());
+    status
+        .claims
+        .iter()
+        .filter(|claim| match &claim.branch {
+            Some(object) => *object == branch.name_any(),
+            None => is_checkout,
+        })
+        .map(|claim| format!("{}/{}", claim.namespace, claim.name))
+        .collect()
+}

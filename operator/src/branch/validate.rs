@@ -1,0 +1,182 @@
+//! What a Branch needs: a Dot, a name nobody else has, and a commit to start from.
+
+use std::sync::Arc;
+
+use dotmesh_crds::branch::BranchOrigin;
+use dotmesh_crds::condition::Reason;
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_model::history::{BranchTip, History, Node, Unresolved};
+use dotmesh_model::id::InvalidId;
+use dotmesh_model::name::BranchName;
+use dotmesh_model::reference::{Base, Reference};
+use kube::ResourceExt;
+
+use super::observe::{Observed, is_accepted};
+use crate::meta::{belongs_to, is_deleting, uid};
+use crate::status::{Verdict, is_ready, ready_condition};
+
+/// A branch that can be accepted, or was.
+#[derive(Debug, Clone)]
+pub struct Valid {
+    /// Its Dot.
+    pub dot: Arc<Dot>,
+    /// Its name.
+    pub name: BranchName,
+    /// The commit that it starts from; absent: empty.
+    pub origin: Option<BranchOrigin>,
+}
+
+/// Checks a Branch against what there is. What was decided at acceptance is not decided again.
+pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
+    let spec = &seen.branch.spec;
+    let name: BranchName = spec
+        .name
+        .parse()
+        .map_err(|why| Verdict::new(Reason::Invalid, format!("the name {:?} {why}", spec.name)))?;
+    let dot = seen.dot.clone().ok_or_else(|| {
+        Verdict::new(
+            Reason::DotNotFound,
+            format!("there is no Dot {:?} in this namespace", spec.dot),
+        )
+    })?;
+    if !belongs_to(&seen.branch, &dot) {
+        return Err(Verdict::new(
+            Reason::DotNotFound,
+            format!(
+                "the Dot {:?} that this Branch belonged to is gone; the one of that name now is another",
+                spec.dot
+            ),
+        ));
+    }
+    if is_deleting(&*dot) || seen.is_retiring {
+        return Err(Verdict::new(
+            Reason::Deleting,
+            format!("Dot {:?} is being deleted", spec.dot),
+        ));
+    }
+    if is_accepted(&seen.branch) {
+        let origin = seen.branch.status.as_ref().and_then(|status| status.origin.clone());
+        return Ok(Valid { dot, name, origin });
+    }
+    if let Some(holder) = name_holder(&seen.branch, &seen.siblings) {
+        return Err(Verdict::new(
+            Reason::NameTaken,
+            format!(
+                "branch {:?} of Dot {:?} is Branch {holder:?}; choose another spec.name",
+                spec.name, spec.dot
+            ),
+        ));
+    }
+    let origin = resolve_origin(seen, &dot)?;
+    Ok(Valid { dot, name, origin })
+}
+
+/// The object that has the name: one that was accepted, else the oldest.
+fn name_holder(branch: &Branch, siblings: &[Branch]) -> Option<String> {
+    let age = |branch: &Branch| (branch.creation_timestamp().map(|time| time.0), uid(branch).to_owned());
+    siblings
+        .iter()
+        .filter(|other| other.spec.name == branch.spec.name)
+        .find(|other| is_accepted(other) || (!is_deleting(*other) && age(other) < age(branch)))
+        .map(ResourceExt::name_any)
+}
+
+fn resolve_origin(seen: &Observed, dot: &Dot) -> Result<Option<BranchOrigin>, Verdict> {
+    let from = &seen.branch.spec.from;
+    if from.is_empty() {
+        return Ok(None);
+    }
+    let reference: Reference = from
+        .parse()
+        .map_err(|why| Verdict::new(Reason::Invalid, format!("spec.from {why}")))?;
+    let checked_out = dot
+        .status
+        .as_ref()
+        .and_then(|status| status.checkout.clone())
+        .unwrap_or_default();
+    let invalid = |why: InvalidId| Verdict::new(Reason::Error, format!("a recorded id cannot be read: {why}"));
+    let history = build_history(&seen.commits, &seen.siblings).map_err(invalid)?;
+    let node = history
+        .resolve(&reference, &checked_out)
+        .map_err(|why| explain(&reference, &why, &seen.commits, dot))?;
+    let commit = seen
+        .commits
+        .iter()
+        .find(|commit| commit_id(commit) == Some(node.id.to_string()));
+    let status = commit.and_then(|commit| commit.status.as_ref());
+    Ok(status.map(|status| BranchOrigin {
+        commit: node.id.to_string(),
+        commit_name: node.name.clone(),
+        head: node.head.to_string(),
+        guids: status
+            .volumes
+            .iter()
+            .map(|volume| (volume.id.clone(), volume.guid.clone()))
+            .collect(),
+    }))
+}
+
+fn commit_id(commit: &Commit) -> Option<String> {
+    commit.status.as_ref().and_then(|status| status.id.clone())
+}
+
+/// Ready commits that stay, and branches that have a head.
+fn build_history(commits: &[Arc<Commit>], branches: &[Branch]) -> Result<History, InvalidId> {
+    let mut nodes = Vec::new();
+    for commit in commits.iter().filter(|commit| !is_deleting(&***commit)) {
+        let Some(status) = commit.status.as_ref().filter(|status| is_ready(&status.conditions)) else {
+            continue;
+        };
+        nodes.push(Node {
+            id: status.id.as_deref().unwrap_or_default().parse()?,
+            name: commit.name_any(),
+            head: status.head.as_deref().unwrap_or_default().parse()?,
+            createtxg: status
+                .createtxg
+                .and_then(|txg| u64::try_from(txg).ok())
+                .unwrap_or_default(),
+            parent: status.parent.as_deref().map(str::parse).transpose()?,
+        });
+    }
+    let mut tips = Vec::new();
+    for branch in branches {
+        let Some((status, head)) = branch
+            .status
+            .as_ref()
+            .and_then(|status| Some((status, status.head.as_ref()?)))
+        else {
+            continue;
+        };
+        let origin = status.origin.as_ref().map(|origin| origin.commit.parse()).transpose()?;
+        let tip = BranchTip {
+            head: head.parse()?,
+            origin,
+        };
+        tips.push((branch.spec.name.clone(), tip));
+    }
+    Ok(History::new(nodes, tips))
+}
+
+/// A reference to a commit that exists but is not Ready yet is told from one to nothing.
+fn explain(reference: &Reference, why: &Unresolved, commits: &[Arc<Commit>], dot: &Dot) -> Verdict {
+    if let (Base::Name(name), Unresolved::Unknown { .. }) = (&reference.base, why)
+        && let Some(commit) = commits.iter().find(|commit| commit.name_any() == *name)
+    {
+        if is_deleting(&**commit) {
+            return Verdict::new(Reason::ReferenceNotFound, format!("Commit {name:?} is being deleted"));
+        }
+        let conditions = commit
+            .status
+            .as_ref()
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default();
+        let because = ready_condition(conditions)
+            .map(|ready| ready.message.clone())
+            .unwrap_or_default();
+        return Verdict::new(Reason::NotReady, format!("Commit {name:?} is not ready: {because}"));
+    }
+    Verdict::new(
+        Reason::ReferenceNotFound,
+        format!("spec.from {reference}: {why} (Dot {:?})", dot.name_any()),
+    )
+}

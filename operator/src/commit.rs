@@ -1,0 +1,52 @@
+//! Controller of Commits: all volumes of a branch, at one instant, once.
+//!
+//! Two writes per Commit: protection with the head that will be snapshotted (so that whatever the snapshot's fate, its
+//! head is known), and the status when the snapshots are durable. A Commit that was Ready is never touched again until
+//! its deletion is requested (I1).
+
+pub mod apply;
+pub mod observe;
+pub mod plan;
+pub mod report;
+pub mod validate;
+
+use std::sync::Arc;
+
+use dotmesh_crds::Commit;
+use kube::runtime::controller::Action;
+
+use crate::api::Api;
+use crate::context::{Context, ReconcileError};
+use crate::nodes::Nodes;
+
+/// Brings one Commit to its end.
+///
+/// # Errors
+/// What is to be repeated; the condition tells it.
+pub async fn reconcile<A: Api, N: Nodes>(
+    commit: Arc<Commit>,
+    context: Arc<Context<A, N>>,
+) -> Result<Action, ReconcileError> {
+    let mut seen = observe::observe(&context, Arc::unwrap_or_clone(commit)).await?;
+    loop {
+        let verdict = match plan::plan(&seen) {
+            plan::Step::Rest => return Ok(Action::await_change()),
+            plan::Step::Report(verdict) if seen.is_fresh || !report::is_news(&context, &seen, &verdict) => verdict,
+            // A status is never written from a cache: it could take back what an earlier pass recorded.
+            plan::Step::Report(_) => match apply::apply(&context, &mut seen, plan::Step::Reread).await? {
+                apply::Then::Continue => continue,
+                apply::Then::Gone => return Ok(Action::await_change()),
+            },
+            step => match apply::apply(&context, &mut seen, step).await {
+                Ok(apply::Then::Continue) => continue,
+                Ok(apply::Then::Gone) => return Ok(Action::await_change()),
+                Err(error) => {
+                    report::report_error(&context, &seen, &error).await;
+                    return Err(error);
+                }
+            },
+        };
+        report::report(&context, &seen, &verdict).await?;
+        return Ok(Action::await_change());
+    }
+}

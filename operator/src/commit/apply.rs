@@ -1,0 +1,59 @@
+//! One effect per step.
+
+use dotmesh_crds::names::ANNOTATION_HEAD;
+use serde_json::json;
+
+use super::observe::Observed;
+use super::plan::Step;
+use crate::api::{Api, Guard, Key};
+use crate::context::{Context, ReconcileError};
+use crate::meta::{adoption, release, reread};
+use crate::nodes::{NodeErrorKind, Nodes};
+
+/// Whether there is still something to decide about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Plan again.
+    Continue,
+    /// The object is gone, or no longer ours.
+    Gone,
+}
+
+/// Does it, and notes the outcome in `seen`.
+pub async fn apply<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    seen: &mut Observed,
+    step: Step,
+) -> Result<Then, ReconcileError> {
+    let api = &context.api;
+    match step {
+        Step::Rest | Step::Report(_) => {}
+        Step::Reread => match reread(api, &seen.commit).await? {
+            Some(found) => {
+                seen.commit = found;
+                seen.is_fresh = true;
+            }
+            None => return Ok(Then::Gone),
+        },
+        Step::Adopt { head } => {
+            let mut patch = adoption(&seen.commit, seen.dot.as_deref());
+            patch["metadata"]["annotations"] = json!({ ANNOTATION_HEAD: head.to_string() });
+            seen.commit = api
+                .patch(&Key::of(&seen.commit), &Guard::unchanged(&seen.commit), patch)
+                .await?;
+            seen.is_fresh = true;
+        }
+        Step::Take { node, request } => seen.taken = Some(context.nodes.commit(&node, request).await?),
+        Step::Delete { node, request } => match context.nodes.delete_commit(&node, request).await {
+            Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => {
+                return Err(error.into());
+            }
+            Ok(_) | Err(_) => seen.is_tombstoned = true,
+        },
+        Step::Release => {
+            release(api, &seen.commit).await?;
+            return Ok(Then::Gone);
+        }
+    }
+    Ok(Then::Continue)
+}

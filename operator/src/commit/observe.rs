@@ -1,0 +1,67 @@
+//! Everything a Commit's plan looks at.
+
+use std::sync::Arc;
+
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_csi_proto::node::CommitResponse;
+use kube::ResourceExt;
+
+use crate::api::{Api, Key};
+use crate::context::{Context, ReconcileError};
+use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, reread, uid};
+use crate::nodes::Nodes;
+
+/// What there is, and what was done in this pass.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The Commit.
+    pub commit: Commit,
+    /// The Commit is from a consistent read or from our own write.
+    pub is_fresh: bool,
+    /// The Dot it names. A consistent read when the Commit is being deleted.
+    pub dot: Option<Arc<Dot>>,
+    /// The Dot is about to be deleted by itself.
+    pub is_retiring: bool,
+    /// Branches of that Dot.
+    pub branches: Vec<Arc<Branch>>,
+    /// What the node made in this pass.
+    pub taken: Option<CommitResponse>,
+    /// The node recorded the tombstone in this pass.
+    pub is_tombstoned: bool,
+}
+
+/// Reads it.
+pub async fn observe<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    mut commit: Commit,
+) -> Result<Observed, ReconcileError> {
+    let api = &context.api;
+    let key = Key {
+        namespace: commit.namespace(),
+        name: commit.spec.dot.clone(),
+    };
+    let mut is_fresh = false;
+    let dot = if is_deleting(&commit) && is_protected(&commit) {
+        if let Some(found) = reread(api, &commit).await? {
+            commit = found;
+            is_fresh = true;
+        }
+        let dot: Option<Dot> = api.get(&key).await?;
+        dot.filter(|dot| owner_dot(&commit).is_none_or(|owner| owner == uid(dot)))
+            .map(Arc::new)
+    } else {
+        api.cached::<Dot>(&key)
+    };
+    let branches = dot.as_deref().map_or_else(Vec::new, |dot| {
+        api.cached_where::<Branch>(|branch| branch.spec.dot == commit.spec.dot && belongs_to(branch, dot))
+    });
+    Ok(Observed {
+        is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
+        is_fresh,
+        commit,
+        dot,
+        branches,
+        taken: None,
+        is_tombstoned: false,
+    })
+}

@@ -1,0 +1,125 @@
+//! The next step for a Commit. Pure.
+
+use dotmesh_crds::names::ANNOTATION_HEAD;
+use dotmesh_csi_proto::node::{CommitRecord, CommitRequest, DeleteCommitRequest};
+use dotmesh_model::id::HeadId;
+use kube::ResourceExt;
+
+use super::observe::Observed;
+use super::validate::{Valid, validate};
+use crate::meta::{is_deleting, is_protected, uid};
+use crate::status::{Verdict, is_ready};
+
+/// One effect, or the end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing to do and nothing to say.
+    Rest,
+    /// Read the Commit again before deciding on an effect.
+    Reread,
+    /// Protect it, and record the head that will be snapshotted.
+    Adopt {
+        /// The head.
+        head: HeadId,
+    },
+    /// Make the snapshots.
+    Take {
+        /// Where.
+        node: String,
+        /// What.
+        request: CommitRequest,
+    },
+    /// Record the tombstone.
+    Delete {
+        /// Where.
+        node: String,
+        /// Of what.
+        request: DeleteCommitRequest,
+    },
+    /// Let the object go.
+    Release,
+    /// Tell how it is.
+    Report(Verdict),
+}
+
+/// The next step.
+pub fn plan(seen: &Observed) -> Step {
+    let commit = &seen.commit;
+    if is_deleting(commit) {
+        return plan_deletion(seen);
+    }
+    if commit
+        .status
+        .as_ref()
+        .is_some_and(|status| is_ready(&status.conditions))
+    {
+        return Step::Rest;
+    }
+    let valid = match validate(seen) {
+        Ok(valid) => valid,
+        Err(verdict) => return Step::Report(verdict),
+    };
+    if seen.taken.is_some() {
+        return Step::Report(Verdict::ready());
+    }
+    if !is_protected(commit) || !commit.annotations().contains_key(ANNOTATION_HEAD) {
+        return Step::Adopt { head: valid.head };
+    }
+    if !seen.is_fresh {
+        return Step::Reread;
+    }
+    Step::Take {
+        node: valid.node.clone(),
+        request: build_request(seen, valid),
+    }
+}
+
+fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
+    let (commit, spec) = (&seen.commit, &seen.commit.spec);
+    CommitRequest {
+        dot_id: valid.dot.to_string(),
+        branch_id: valid.branch.to_string(),
+        head_id: valid.head.to_string(),
+        commit_id: valid.commit.to_string(),
+        volume_ids: valid.volumes.keys().map(ToString::to_string).collect(),
+        record: Some(CommitRecord {
+            namespace: commit.namespace().unwrap_or_default(),
+            name: commit.name_any(),
+            branch_name: valid.branch_name.to_string(),
+            message: spec.message.clone().unwrap_or_default(),
+            author: spec.author.clone().unwrap_or_default(),
+            metadata: spec
+                .metadata
+                .iter()
+                .map(|(key, value)| (key.clone(), value.0.clone()))
+                .collect(),
+        }),
+    }
+}
+
+/// Without a recorded head nothing was ever asked of a node; with the Dot gone, its tombstone covers the Commit.
+fn plan_deletion(seen: &Observed) -> Step {
+    let commit = &seen.commit;
+    if !is_protected(commit) {
+        return Step::Rest;
+    }
+    if !seen.is_fresh {
+        return Step::Reread;
+    }
+    let head = commit.annotations().get(ANNOTATION_HEAD);
+    let status = seen.dot.as_deref().and_then(|dot| dot.status.as_ref());
+    let (Some(head), Some(dot), Some(node)) = (head, seen.dot.as_deref(), status.and_then(|s| s.node.clone())) else {
+        return Step::Release;
+    };
+    if seen.is_tombstoned {
+        return Step::Release;
+    }
+    Step::Delete {
+        node,
+        request: DeleteCommitRequest {
+            dot_id: status.and_then(|s| s.id.clone()).unwrap_or_else(|| uid(dot).to_owned()),
+            commit_id: uid(commit).to_owned(),
+            head_id: head.clone(),
+        },
+    }
+}

@@ -1,0 +1,111 @@
+//! Everything a Dot's plan looks at.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, default_branch_object, initial_commit_object};
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+
+use crate::api::{Api, Key};
+use crate::context::{Context, ReconcileError};
+use crate::meta::{belongs_to, uid};
+use crate::nodes::Nodes;
+use crate::pool::pool_of;
+
+/// The claim that a Dot was made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnClaim {
+    /// A person made the Dot.
+    None,
+    /// The claim is there, or the Dot still has an entry for it.
+    Present,
+    /// The claim is gone, and so is its entry: by a consistent read.
+    Gone,
+}
+
+/// What there is, and what was done in this pass.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    /// The Dot.
+    pub dot: Dot,
+    /// The Dot is from a consistent read or from our own write.
+    pub is_fresh: bool,
+    /// Its Branches.
+    pub branches: Vec<Arc<Branch>>,
+    /// The object that has the default branch's name, whoever it belongs to.
+    pub main: Option<Arc<Branch>>,
+    /// The object that has the initial commit's name, whoever it belongs to.
+    pub initial: Option<Arc<Commit>>,
+    /// The claim it was made for.
+    pub own_claim: OwnClaim,
+    /// The Pool of its node.
+    pub pool: Option<Arc<Pool>>,
+    /// Objects that people made of it, when it was asked whether the Dot can go.
+    pub kept_for: Option<Vec<String>>,
+    /// The dataset was made in this pass.
+    pub is_ensured: bool,
+    /// Claims attached in this pass.
+    pub attached: BTreeSet<String>,
+    /// Claims detached in this pass.
+    pub detached: BTreeSet<String>,
+    /// The node recorded the tombstone in this pass.
+    pub is_tombstoned: bool,
+}
+
+/// The node that holds the Dot, or will: recorded, else the one that the scheduler chose for the first claim.
+pub fn node_of(dot: &Dot) -> Option<String> {
+    let status = dot.status.as_ref()?;
+    let chosen = || status.claims.iter().find_map(|claim| claim.selected_node.clone());
+    status.node.clone().or_else(chosen)
+}
+
+/// Reads it.
+pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Result<Observed, ReconcileError> {
+    let api = &context.api;
+    let (namespace, name) = (dot.namespace().unwrap_or_default(), dot.name_any());
+    let branches = api.cached_where::<Branch>(|branch| branch.spec.dot == name && belongs_to(branch, &dot));
+    let own_claim = observe_claim(api, &dot).await?;
+    let main = Key::namespaced(&namespace, default_branch_object(&name));
+    // "The default branch was deleted" is not concluded from a cache.
+    let main = match api.cached::<Branch>(&main) {
+        None if dot.status.as_ref().is_some_and(|status| status.checkout.is_some()) => {
+            api.get::<Branch>(&main).await?.map(Arc::new)
+        }
+        cached => cached,
+    };
+    Ok(Observed {
+        main,
+        initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
+        pool: node_of(&dot).and_then(|node| pool_of(api, &node)),
+        branches,
+        own_claim,
+        dot,
+        is_fresh: false,
+        kept_for: None,
+        is_ensured: false,
+        attached: BTreeSet::new(),
+        detached: BTreeSet::new(),
+        is_tombstoned: false,
+    })
+}
+
+/// Whether the claim that a Dot was made for is still there.
+pub async fn observe_claim<A: Api>(api: &A, dot: &Dot) -> Result<OwnClaim, ReconcileError> {
+    let (Some(claim_uid), Some(name)) = (
+        dot.labels().get(LABEL_CLAIM_UID),
+        dot.annotations().get(ANNOTATION_CLAIM),
+    ) else {
+        return Ok(OwnClaim::None);
+    };
+    if dot.status.as_ref().is_some_and(|status| !status.claims.is_empty()) {
+        return Ok(OwnClaim::Present);
+    }
+    let key = Key::namespaced(dot.namespace().unwrap_or_default(), name);
+    let claim: Option<PersistentVolumeClaim> = api.get(&key).await?;
+    match claim.is_some_and(|claim| uid(&claim) == claim_uid) {
+        true => Ok(OwnClaim::Present),
+        false => Ok(OwnClaim::Gone),
+    }
+}

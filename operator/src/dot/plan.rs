@@ -1,0 +1,359 @@
+//! The next step for a Dot. Pure.
+
+use dotmesh_crds::condition::Reason;
+use dotmesh_crds::dot::DotClaim;
+use dotmesh_crds::names::LABEL_AUTOMATIC;
+use dotmesh_crds::{Branch, Commit};
+use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest};
+use dotmesh_model::id::VolumeId;
+use dotmesh_model::name::BranchName;
+use kube::{Resource, ResourceExt};
+
+use super::observe::{Observed, OwnClaim};
+use super::validate::{Valid, validate};
+use crate::meta::{is_deleting, is_protected, owner_dot, uid};
+use crate::status::{Verdict, is_ready, ready_condition};
+
+/// One effect, or the end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing to do and nothing to say.
+    Rest,
+    /// Read the Dot again before deciding on an effect.
+    Reread,
+    /// Protect it.
+    Adopt,
+    /// Make the default branch's object.
+    CreateMain,
+    /// Record id, node, volumes, and that the default branch was made: before anything lies anywhere.
+    Record,
+    /// Make the dataset.
+    EnsureDot {
+        /// Where.
+        node: String,
+        /// What.
+        request: EnsureDotRequest,
+    },
+    /// Make the initial commit's object.
+    CreateInitial,
+    /// Let a claim's handle resolve.
+    Attach {
+        /// Where.
+        node: String,
+        /// What.
+        request: AttachRequest,
+    },
+    /// Let a claim's handle resolve no longer.
+    Detach {
+        /// Where.
+        node: String,
+        /// What.
+        request: DetachRequest,
+    },
+    /// The claim it was made for is gone: look what people made of it, and if that is nothing, delete the Dot.
+    Retire,
+    /// The claim it was made for is gone, but people made something of it: delete the live data only.
+    DeleteMain,
+    /// Record the tombstone.
+    DeleteDot {
+        /// Where.
+        node: String,
+        /// Of what.
+        request: DeleteDotRequest,
+    },
+    /// Let the object go.
+    Release,
+    /// Tell how it is.
+    Report(Verdict),
+}
+
+/// The next step. Effects are planned from a fresh Dot only.
+pub fn plan(seen: &Observed) -> Step {
+    let step = match is_deleting(&seen.dot) {
+        true => plan_deletion(seen),
+        false => plan_life(seen),
+    };
+    match step {
+        Step::Rest | Step::Report(_) | Step::Reread => step,
+        _ if !seen.is_fresh => Step::Reread,
+        step => step,
+    }
+}
+
+fn plan_life(seen: &Observed) -> Step {
+    let status = seen.dot.status.clone().unwrap_or_default();
+    if !is_protected(&seen.dot) {
+        return Step::Adopt;
+    }
+    if seen.own_claim == OwnClaim::Gone
+        && let Some(step) = plan_retirement(seen)
+    {
+        return step;
+    }
+    let valid = match validate(seen) {
+        Ok(valid) => valid,
+        Err(verdict) => return Step::Report(verdict),
+    };
+    if status.checkout.is_none() {
+        match &seen.main {
+            None => return Step::CreateMain,
+            Some(branch) if !is_default_branch(seen, branch) => {
+                let why = format!(
+                    "the default branch needs the name of Branch {:?}, which is something else; delete that one",
+                    branch.name_any()
+                );
+                return Step::Report(Verdict::new(Reason::Conflict, why));
+            }
+            Some(_) => {}
+        }
+    }
+    let Some(node) = valid.node.clone() else {
+        let why = "placed with the first pod that uses a claim on it";
+        return Step::Report(Verdict::new(Reason::WaitingForFirstPod, why));
+    };
+    let recorded = (&status.id, &status.node, &status.volumes, status.checkout.is_some());
+    if recorded != (&Some(valid.id.to_string()), &valid.node, &valid.volumes, true) {
+        return Step::Record;
+    }
+    plan_detach(seen, &node).unwrap_or_else(|| plan_data(seen, &valid, node))
+}
+
+/// Dataset, default branch, initial commit, then claims.
+fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Step {
+    let status = seen.dot.status.clone().unwrap_or_default();
+    if valid.volumes.is_empty() {
+        let why = "no volumes yet: list them in spec.volumes, or make a claim on the Dot";
+        return Step::Report(Verdict::new(Reason::NoVolumes, why));
+    }
+    if status.pool.is_none() && !seen.is_ensured {
+        if let Err(verdict) = check_pool(seen, &node) {
+            return Step::Report(verdict);
+        }
+        return Step::EnsureDot {
+            node,
+            request: EnsureDotRequest {
+                dot_id: valid.id.to_string(),
+                namespace: seen.dot.namespace().unwrap_or_default(),
+                name: seen.dot.name_any(),
+            },
+        };
+    }
+    if status.pool.is_none() {
+        return Step::Record;
+    }
+    match plan_initial(seen) {
+        Initial::Step(step) => return step,
+        Initial::Done | Initial::Impossible => {}
+    }
+    let mut waiting = Vec::new();
+    for claim in valid.claims.iter().filter(|claim| !is_attached(seen, &claim.uid)) {
+        match plan_attach(seen, valid, claim) {
+            Ok(request) => return Step::Attach { node, request },
+            Err(why) => waiting.push(why),
+        }
+    }
+    if !waiting.is_empty() {
+        return Step::Report(Verdict::new(Reason::NotReady, waiting.join("; ")));
+    }
+    Step::Report(plan_verdict(seen))
+}
+
+fn plan_verdict(seen: &Observed) -> Verdict {
+    if current_main(seen).is_some() {
+        return Verdict::ready();
+    }
+    match &seen.kept_for {
+        Some(_) => Verdict::new(
+            Reason::Ready,
+            "the claim is gone; kept for the Commits and Branches made of it",
+        ),
+        None => Verdict::new(
+            Reason::BranchNotFound,
+            "the default branch was deleted; claims that follow the Dot have nothing to mount",
+        ),
+    }
+}
+
+fn check_pool(seen: &Observed, node: &str) -> Result<(), Verdict> {
+    let Some(pool) = seen.pool.as_deref() else {
+        let why = format!("node {node:?} has no Pool; one is made when csi-node runs there");
+        return Err(Verdict::new(Reason::PoolUnavailable, why));
+    };
+    let conditions = pool
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    if is_ready(conditions) {
+        return Ok(());
+    }
+    let why = ready_condition(conditions).map_or("not looked at yet", |ready| ready.message.as_str());
+    let why = format!("Pool {:?} is not ready: {why}", pool.name_any());
+    Err(Verdict::new(Reason::PoolUnavailable, why))
+}
+
+enum Initial {
+    Step(Step),
+    Done,
+    /// Somebody deleted the default branch before.
+    Impossible,
+}
+
+fn plan_initial(seen: &Observed) -> Initial {
+    let status = seen.dot.status.clone().unwrap_or_default();
+    if status.initial_commit.is_some() || initial_done(seen).is_some() {
+        return Initial::Done;
+    }
+    let Some(main) = current_main(seen) else {
+        return Initial::Impossible;
+    };
+    let waits = |what: &str, name: &str, conditions: &[dotmesh_crds::Condition]| {
+        let why = ready_condition(conditions).map_or("", |ready| ready.message.as_str());
+        let verdict = Verdict::new(Reason::Progressing, format!("waits for {what} {name:?}: {why}"));
+        Initial::Step(Step::Report(verdict))
+    };
+    let main_status = main.status.clone().unwrap_or_default();
+    if !is_ready(&main_status.conditions) || main_status.volumes.len() < status.volumes.len() {
+        return waits("Branch", &main.name_any(), &main_status.conditions);
+    }
+    match seen.initial.as_deref() {
+        None => Initial::Step(Step::CreateInitial),
+        Some(commit) if !is_initial_commit(seen, commit) => {
+            let why = format!(
+                "the initial commit needs the name of Commit {:?}, which is something else; delete that one",
+                commit.name_any()
+            );
+            Initial::Step(Step::Report(Verdict::new(Reason::Conflict, why)))
+        }
+        Some(commit) => {
+            let conditions = commit
+                .status
+                .as_ref()
+                .map(|status| status.conditions.as_slice())
+                .unwrap_or_default();
+            waits("Commit", &commit.name_any(), conditions)
+        }
+    }
+}
+
+/// Name of the initial commit's object, when it is Ready.
+pub fn initial_done(seen: &Observed) -> Option<String> {
+    let commit = seen.initial.as_deref()?;
+    let ready = commit
+        .status
+        .as_ref()
+        .is_some_and(|status| is_ready(&status.conditions));
+    (ready && is_initial_commit(seen, commit)).then(|| commit.name_any())
+}
+
+/// Whether an object that has the default branch's name is the default branch.
+pub fn is_default_branch(seen: &Observed, branch: &Branch) -> bool {
+    is_own(seen, branch) && branch.spec.dot == seen.dot.name_any() && branch.spec.name == BranchName::DEFAULT
+}
+
+/// Whether an object that has the initial commit's name is the initial commit.
+pub fn is_initial_commit(seen: &Observed, commit: &Commit) -> bool {
+    is_own(seen, commit) && commit.spec.dot == seen.dot.name_any()
+}
+
+fn is_own<K: Resource>(seen: &Observed, object: &K) -> bool {
+    object.labels().contains_key(LABEL_AUTOMATIC) && owner_dot(object) == Some(uid(&seen.dot))
+}
+
+fn current_main(seen: &Observed) -> Option<&Branch> {
+    let main = seen.main.as_deref()?;
+    (is_default_branch(seen, main) && !is_deleting(main)).then_some(main)
+}
+
+/// Whether a claim's attachment is recorded on the node.
+pub fn is_attached(seen: &Observed, claim: &str) -> bool {
+    let recorded = seen
+        .dot
+        .status
+        .as_ref()
+        .is_some_and(|status| status.attachments.iter().any(|uid| uid == claim));
+    (recorded || seen.attached.contains(claim)) && !seen.detached.contains(claim)
+}
+
+fn plan_detach(seen: &Observed, node: &str) -> Option<Step> {
+    let status = seen.dot.status.as_ref()?;
+    let left = status
+        .attachments
+        .iter()
+        .find(|uid| !status.claims.iter().any(|claim| claim.uid == **uid) && !seen.detached.contains(*uid))?;
+    Some(Step::Detach {
+        node: node.to_owned(),
+        request: DetachRequest {
+            dot_id: status.id.clone().unwrap_or_default(),
+            claim_uid: left.clone(),
+        },
+    })
+}
+
+fn plan_attach(seen: &Observed, valid: &Valid, claim: &DotClaim) -> Result<AttachRequest, String> {
+    let status = seen.dot.status.clone().unwrap_or_default();
+    let accepted = |branch: &&std::sync::Arc<Branch>| {
+        let is_meant = match &claim.branch {
+            Some(object) => branch.name_any() == *object,
+            None => Some(&branch.spec.name) == status.checkout.as_ref(),
+        };
+        is_meant && branch.status.as_ref().is_some_and(|status| status.head.is_some()) && !is_deleting(&***branch)
+    };
+    let waiting = |why: String| format!("claim {:?} waits: {why}", claim.name);
+    let branch = seen.branches.iter().find(accepted).ok_or_else(|| {
+        let name = claim.branch.clone().or(status.checkout.clone()).unwrap_or_default();
+        waiting(format!("there is no Branch {name:?} that is ready"))
+    })?;
+    let branch_status = branch.status.clone().unwrap_or_default();
+    let volume = VolumeId::derive(valid.id, &claim.volume).to_string();
+    if !branch_status.volumes.iter().any(|has| has.id == volume) {
+        let object = branch.name_any();
+        return Err(waiting(format!(
+            "Branch {object:?} does not have volume {:?} yet",
+            claim.volume
+        )));
+    }
+    Ok(AttachRequest {
+        dot_id: valid.id.to_string(),
+        claim_uid: claim.uid.clone(),
+        volume_id: volume,
+        branch_id: claim.branch.as_ref().and(branch_status.id).unwrap_or_default(),
+    })
+}
+
+/// Absent: nothing more of it to do in this pass.
+fn plan_retirement(seen: &Observed) -> Option<Step> {
+    if seen.kept_for.is_none() {
+        return Some(Step::Retire);
+    }
+    current_main(seen).map(|_| Step::DeleteMain)
+}
+
+/// A Dot that was never placed has nothing on disk.
+fn plan_deletion(seen: &Observed) -> Step {
+    if !is_protected(&seen.dot) {
+        return Step::Rest;
+    }
+    if !seen.is_fresh {
+        return Step::Reread;
+    }
+    let status = seen.dot.status.clone().unwrap_or_default();
+    if !status.claims.is_empty() {
+        let claims: Vec<String> = status
+            .claims
+            .iter()
+            .map(|claim| format!("{}/{}", claim.namespace, claim.name))
+            .collect();
+        let why = format!("claims use it: {}; delete them first", claims.join(", "));
+        return Step::Report(Verdict::new(Reason::InUse, why));
+    }
+    match status.node {
+        Some(node) if !seen.is_tombstoned => Step::DeleteDot {
+            node,
+            request: DeleteDotRequest {
+                dot_id: status.id.unwrap_or_else(|| uid(&seen.dot).to_owned()),
+            },
+        },
+        _ => Step::Release,
+    }
+}

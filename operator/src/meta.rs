@@ -1,0 +1,91 @@
+//! Metadata of our objects: finalizer, owner, labels, and which Dot an object belongs to.
+
+use dotmesh_crds::Dot;
+use dotmesh_crds::names::{FINALIZER, LABEL_DOT};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt};
+use serde_json::{Value, json};
+
+use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
+
+/// `metadata.uid`; never empty for an object that came from the API.
+pub fn uid<K: Resource>(object: &K) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
+
+/// Whether our finalizer is on it.
+pub fn is_protected<K: Resource>(object: &K) -> bool {
+    object.finalizers().iter().any(|name| name == FINALIZER)
+}
+
+/// Whether its deletion was requested.
+pub fn is_deleting<K: Resource>(object: &K) -> bool {
+    object.meta().deletion_timestamp.is_some()
+}
+
+/// The uid of the Dot that owns the object, once it was adopted.
+pub fn owner_dot<K: Resource>(object: &K) -> Option<&str> {
+    object
+        .owner_references()
+        .iter()
+        .find(|owner| owner.kind == Dot::kind(&()) && owner.api_version == Dot::api_version(&()))
+        .map(|owner| owner.uid.as_str())
+}
+
+/// Whether an object that names this Dot belongs to it, and not to an earlier one of the same name.
+pub fn belongs_to<K: Resource>(object: &K, dot: &Dot) -> bool {
+    object.namespace() == dot.namespace() && owner_dot(object).is_none_or(|owner| owner == uid(dot))
+}
+
+/// The reference by which a Dot owns an object; it does not block the Dot's deletion.
+pub fn owned_by(dot: &Dot) -> OwnerReference {
+    OwnerReference {
+        api_version: Dot::api_version(&()).into_owned(),
+        kind: Dot::kind(&()).into_owned(),
+        name: dot.name_any(),
+        uid: uid(dot).to_owned(),
+        controller: Some(true),
+        block_owner_deletion: Some(false),
+    }
+}
+
+/// Merge patch that protects an object, and makes it the Dot's where one is given.
+pub fn adoption<K: Resource>(object: &K, dot: Option<&Dot>) -> Value {
+    let mut finalizers = object.finalizers().to_vec();
+    if !is_protected(object) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let mut patch = json!({ "metadata": { "finalizers": finalizers } });
+    if let Some(dot) = dot {
+        let mut owners = object.owner_references().to_vec();
+        if owner_dot(object).is_none() {
+            owners.push(owned_by(dot));
+        }
+        patch["metadata"]["ownerReferences"] = json!(owners);
+        patch["metadata"]["labels"] = json!({ LABEL_DOT: dot.name_any() });
+    }
+    patch
+}
+
+/// Takes our finalizer off: the object goes. Guarded by its version; an object that is gone already is a success.
+///
+/// # Errors
+/// Those of the API.
+pub async fn release<A: Api, K: Kind>(api: &A, object: &K) -> Result<(), ApiError> {
+    let finalizers: Vec<&String> = object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
+    let patch = json!({ "metadata": { "finalizers": finalizers } });
+    match api.patch::<K>(&Key::of(object), &Guard::unchanged(object), patch).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind == ApiErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The object as it is now; absent when it, or the one of this uid, is gone.
+///
+/// # Errors
+/// Those of the API.
+pub async fn reread<A: Api, K: Kind>(api: &A, object: &K) -> Result<Option<K>, ApiError> {
+    let found: Option<K> = api.get(&Key::of(object)).await?;
+    Ok(found.filter(|found| uid(found) == uid(object)))
+}

@@ -1,0 +1,53 @@
+//! A Pool for every node that runs csi-node, unless a person made one there.
+
+use std::sync::Arc;
+
+use dotmesh_crds::pool::PoolFile;
+use dotmesh_crds::{Pool, PoolSpec};
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::controller::Action;
+
+use crate::api::{Api, ApiErrorKind};
+use crate::context::{Config, Context, ReconcileError};
+use crate::meta::is_deleting;
+use crate::nodes::Nodes;
+
+/// The node that a csi-node pod serves, once it runs.
+pub fn serving_node(pod: &Pod) -> Option<&str> {
+    let running = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    node.filter(|_| running && !is_deleting(pod))
+}
+
+/// Looks at one csi-node pod.
+///
+/// # Errors
+/// Those of the API; to be repeated.
+pub async fn reconcile<A: Api, N: Nodes>(pod: Arc<Pod>, context: Arc<Context<A, N>>) -> Result<Action, ReconcileError> {
+    let Some(node) = serving_node(&pod) else {
+        return Ok(Action::await_change());
+    };
+    let has_pool = |pools: &[Pool]| pools.iter().any(|pool| pool.spec.node_name == node);
+    let is_cached = !context
+        .api
+        .cached_where::<Pool>(|pool| pool.spec.node_name == node)
+        .is_empty();
+    if is_cached || has_pool(&context.api.list::<Pool>(None, None).await?) {
+        return Ok(Action::await_change());
+    }
+    match context.api.create(&build_pool(node, &context.config)).await {
+        Err(error) if error.kind != ApiErrorKind::AlreadyExists => Err(error.into()),
+        Ok(_) | Err(_) => Ok(Action::await_change()),
+    }
+}
+
+fn build_pool(node: &str, config: &Config) -> Pool {
+    let spec = PoolSpec {
+        node_name: node.to_owned(),
+        file: PoolFile {
+            path: config.pool_file_path.clone(),
+            size: config.pool_file_size.clone(),
+        },
+    };
+    Pool::new(node, spec)
+}

@@ -1,0 +1,51 @@
+//! Follows what a node says of its pool, for as long as it answers.
+//!
+//! The stream's end makes the Pool be looked at again: it asks the node for its pool, and the node is followed anew.
+
+use std::time::Duration;
+
+use dotmesh_csi_proto::node::WatchEvent;
+use futures::StreamExt;
+
+use super::POOL_NAME;
+use crate::api::Api;
+use crate::context::Context;
+use crate::nodes::{NodeError, Nodes};
+
+/// Between two looks at a node that keeps talking: its Pool's status is written at most once in this time.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Events that wait are read at once, and the newest counts.
+const WAITING_MAX: usize = 64;
+
+/// Until the node's stream ends, and a moment longer; then nothing is known of its pool any more. `changed` makes the
+/// node's Pool be looked at, and is to be called once more afterwards.
+pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, changed: impl Fn()) {
+    match context.nodes.watch(node).await {
+        Ok(events) => {
+            let mut events = events.ready_chunks(WAITING_MAX);
+            while let Some(waiting) = events.next().await {
+                let newest: Result<Vec<WatchEvent>, NodeError> = waiting.into_iter().collect();
+                match newest.map(|mut events| events.pop()) {
+                    Ok(event) => note(context, node, event.unwrap_or_default(), &changed),
+                    Err(error) => {
+                        tracing::info!(%error, "node no longer followed");
+                        break;
+                    }
+                }
+                tokio::time::sleep(INTERVAL).await;
+            }
+        }
+        Err(error) => tracing::info!(%error, "node cannot be followed"),
+    }
+    context.memory.set_pool(node, None);
+    tokio::time::sleep(INTERVAL).await;
+}
+
+fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, changed: &impl Fn()) {
+    let state = event.pools.into_iter().find(|pool| pool.name == POOL_NAME);
+    if context.memory.pool(node) != state {
+        context.memory.set_pool(node, state);
+        changed();
+    }
+}

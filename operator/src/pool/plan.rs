@@ -1,0 +1,118 @@
+//! The next step for a Pool. Pure.
+
+use dotmesh_crds::condition::Reason;
+use dotmesh_csi_proto::node::{EnsurePoolRequest, PoolFile, PoolState, ensure_pool_request::Source};
+use dotmesh_model::size::parse_quantity;
+use kube::ResourceExt;
+
+use super::POOL_NAME;
+use super::observe::Observed;
+use crate::meta::{is_deleting, is_protected};
+use crate::status::Verdict;
+
+/// Names that a message lists before it stops.
+const NAMED_MAX: usize = 5;
+
+/// One effect, or the end.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Nothing to do and nothing to say.
+    Rest,
+    /// Read the Pool again before deciding on an effect.
+    Reread,
+    /// Protect it: a Dot lies on it.
+    Adopt,
+    /// Make or import the pool.
+    Ensure {
+        /// Where.
+        node: String,
+        /// What.
+        request: EnsurePoolRequest,
+    },
+    /// Let the object go.
+    Release,
+    /// Tell how it is.
+    Report(Verdict),
+}
+
+/// The next step. Effects are planned from a fresh Pool only.
+pub fn plan(seen: &Observed) -> Step {
+    match plan_any(seen) {
+        step @ (Step::Rest | Step::Report(_) | Step::Reread) => step,
+        _ if !seen.is_fresh => Step::Reread,
+        step => step,
+    }
+}
+
+fn plan_any(seen: &Observed) -> Step {
+    let pool = &seen.pool;
+    let is_protected = is_protected(pool);
+    if is_deleting(pool) {
+        return match (is_protected, seen.dots.is_empty()) {
+            (false, _) => Step::Rest,
+            (true, true) => Step::Release,
+            (true, false) => Step::Report(in_use(&seen.dots)),
+        };
+    }
+    if let Some(rival) = &seen.rival {
+        let why = format!("node {:?} has Pool {:?} already", pool.spec.node_name, rival.name_any());
+        return Step::Report(Verdict::new(Reason::Conflict, why));
+    }
+    if !is_protected && !seen.dots.is_empty() {
+        return Step::Adopt;
+    }
+    match &seen.state {
+        Some(state) => Step::Report(judge(seen, state)),
+        None => plan_ensure(seen),
+    }
+}
+
+fn in_use(dots: &[String]) -> Verdict {
+    let named = dots.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = match dots.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Verdict::new(
+        Reason::InUse,
+        format!("Dots lie on it: {named}{more}; delete them first"),
+    )
+}
+
+fn plan_ensure(seen: &Observed) -> Step {
+    let spec = &seen.pool.spec;
+    let invalid = |why: String| Step::Report(Verdict::new(Reason::Invalid, why));
+    let size_bytes = match parse_quantity(&spec.file.size) {
+        Ok(bytes) => bytes,
+        Err(why) => return invalid(format!("spec.file.size: {why}")),
+    };
+    let known = seen.pool.status.as_ref().and_then(|status| status.guid.as_deref());
+    let known_guid = match known.map(str::parse).transpose() {
+        Ok(guid) => guid.unwrap_or_default(),
+        Err(_) => return invalid("status.guid is not a number".to_owned()),
+    };
+    Step::Ensure {
+        node: spec.node_name.clone(),
+        request: EnsurePoolRequest {
+            name: POOL_NAME.to_owned(),
+            known_guid,
+            source: Some(Source::File(PoolFile {
+                path: spec.file.path.clone(),
+                size_bytes,
+            })),
+        },
+    }
+}
+
+fn judge(seen: &Observed, state: &PoolState) -> Verdict {
+    let known = seen.pool.status.as_ref().and_then(|status| status.guid.clone());
+    if let Some(known) = known.filter(|known| *known != state.guid.to_string()) {
+        let why = format!("the pool on the node has GUID {}, the known one is {known}", state.guid);
+        return Verdict::new(Reason::PoolForeign, why);
+    }
+    match state.health.as_str() {
+        "ONLINE" => Verdict::ready(),
+        "DEGRADED" => Verdict::new(Reason::Ready, "degraded: a device of the pool is away"),
+        health => Verdict::new(Reason::PoolUnavailable, format!("ZFS says {health}")),
+    }
+}

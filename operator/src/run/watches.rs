@@ -1,0 +1,224 @@
+//! One watch per kind: it fills the cache, then wakes whom the change concerns.
+
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_telemetry::Chain;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::{self, watcher};
+use kube::runtime::{WatchStreamExt, reflector};
+use kube::{Client, Resource};
+use tokio::task::JoinSet;
+
+use super::controllers::Queues;
+use crate::api::{Caches, Kind, KubeApi};
+use crate::status::is_ready;
+use crate::wake::{self, Wake};
+
+/// Label of csi-node's pods.
+const CSI_NODE: &str = "app.kubernetes.io/component=csi-node";
+
+/// The writing ends of the caches.
+pub struct Writers {
+    dots: Writer<Dot>,
+    branches: Writer<Branch>,
+    commits: Writer<Commit>,
+    pools: Writer<Pool>,
+    pods: Writer<Pod>,
+    claims: Writer<PersistentVolumeClaim>,
+    volumes: Writer<PersistentVolume>,
+}
+
+/// Empty caches.
+#[must_use]
+pub fn caches() -> (Caches, Writers) {
+    let (dots, write_dots) = reflector::store();
+    let (branches, write_branches) = reflector::store();
+    let (commits, write_commits) = reflector::store();
+    let (pools, write_pools) = reflector::store();
+    let (pods, write_pods) = reflector::store();
+    let (claims, write_claims) = reflector::store();
+    let (volumes, write_volumes) = reflector::store();
+    let caches = Caches {
+        dots,
+        branches,
+        commits,
+        pools,
+        pods,
+        claims,
+        volumes,
+    };
+    let writers = Writers {
+        dots: write_dots,
+        branches: write_branches,
+        commits: write_commits,
+        pools: write_pools,
+        pods: write_pods,
+        claims: write_claims,
+        volumes: write_volumes,
+    };
+    (caches, writers)
+}
+
+/// Until each cache has seen its first list.
+///
+/// # Errors
+/// A watch ended.
+pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
+    let Caches {
+        dots,
+        branches,
+        commits,
+        pools,
+        pods,
+        claims,
+        volumes,
+    } = caches;
+    dots.wait_until_ready().await?;
+    branches.wait_until_ready().await?;
+    commits.wait_until_ready().await?;
+    pools.wait_until_ready().await?;
+    pods.wait_until_ready().await?;
+    claims.wait_until_ready().await?;
+    volumes.wait_until_ready().await?;
+    Ok(())
+}
+
+/// Starts the watches.
+pub fn spawn(
+    parts: &mut JoinSet<anyhow::Result<()>>,
+    client: &Client,
+    namespace: &str,
+    writers: Writers,
+    api: KubeApi,
+    queues: Queues,
+) {
+    let everything = watcher::Config::default();
+    let all = |wakes: fn(&KubeApi, Woken<'_>) -> Wake| Waker {
+        api: api.clone(),
+        queues: queues.clone(),
+        wakes,
+    };
+    let all = all(wakes);
+    let pods = kube::Api::<Pod>::namespaced(client.clone(), namespace);
+    let csi_node = everything.clone().labels(CSI_NODE);
+    let Writers {
+        dots,
+        branches,
+        commits,
+        pools,
+        pods: write_pods,
+        claims,
+        volumes,
+    } = writers;
+    macro_rules! watch {
+        ($api:expr, $config:expr, $writer:expr, $prune:expr, $kind:ident) => {{
+            let waker = all.clone();
+            parts.spawn(follow($api, $config, $writer, $prune, move |object| {
+                waker.wake(Woken::$kind(object))
+            }))
+        }};
+    }
+    watch!(kube::Api::all(client.clone()), everything.clone(), dots, prune, Dot);
+    watch!(
+        kube::Api::all(client.clone()),
+        everything.clone(),
+        branches,
+        prune,
+        Branch
+    );
+    watch!(
+        kube::Api::all(client.clone()),
+        everything.clone(),
+        commits,
+        prune_commit,
+        Commit
+    );
+    watch!(kube::Api::all(client.clone()), everything.clone(), pools, prune, Pool);
+    watch!(kube::Api::all(client.clone()), everything.clone(), claims, prune, Claim);
+    watch!(kube::Api::all(client.clone()), everything, volumes, prune, Volume);
+    watch!(pods, csi_node, write_pods, prune, Pod);
+}
+
+/// An object that changed.
+enum Woken<'a> {
+    Dot(&'a Dot),
+    Branch(&'a Branch),
+    Commit(&'a Commit),
+    Pool(&'a Pool),
+    Pod(&'a Pod),
+    Claim(&'a PersistentVolumeClaim),
+    Volume(&'a PersistentVolume),
+}
+
+#[derive(Clone)]
+struct Waker {
+    api: KubeApi,
+    queues: Queues,
+    wakes: fn(&KubeApi, Woken<'_>) -> Wake,
+}
+
+impl Waker {
+    fn wake(&self, woken: Woken<'_>) {
+        if let Woken::Pod(pod) = &woken {
+            self.queues.send_pod(pod);
+        }
+        self.queues.send((self.wakes)(&self.api, woken));
+    }
+}
+
+fn wakes(api: &KubeApi, woken: Woken<'_>) -> Wake {
+    match woken {
+        Woken::Dot(dot) => wake::dot_changed(api, dot),
+        Woken::Branch(branch) => wake::branch_changed(api, branch),
+        Woken::Commit(commit) => wake::commit_changed(api, commit),
+        Woken::Pool(pool) => wake::pool_changed(api, pool),
+        Woken::Pod(pod) => wake::pod_changed(api, pod),
+        Woken::Claim(claim) => wake::claim_changed(api, claim),
+        Woken::Volume(volume) => wake::volume_changed(api, volume),
+    }
+}
+
+async fn follow<K: Kind>(
+    api: kube::Api<K>,
+    config: watcher::Config,
+    writer: Writer<K>,
+    prune: fn(&mut K),
+    changed: impl Fn(&K),
+) -> anyhow::Result<()>
+where
+    <K as Resource>::DynamicType: std::hash::Hash + Eq,
+{
+    let events = watcher(api, config)
+        .default_backoff()
+        .modify(prune)
+        .reflect(writer)
+        .touched_objects();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(object) => changed(&object),
+            Err(error) => tracing::warn!(kind = %K::kind(&()), error = %Chain(&error), "watch failed; trying again"),
+        }
+    }
+    anyhow::bail!("the watch of {} ended", K::kind(&()))
+}
+
+/// Nobody decides on who wrote which field.
+fn prune<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+}
+
+/// A Commit's text is needed once, before it is Ready.
+fn prune_commit(commit: &mut Commit) {
+    prune(commit);
+    if commit
+        .status
+        .as_ref()
+        .is_some_and(|status| is_ready(&status.conditions))
+    {
+        commit.spec.message = None;
+        commit.spec.author = None;
+        commit.spec.metadata.clear();
+    }
+}

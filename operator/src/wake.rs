@@ -1,0 +1,200 @@
+//! Which objects to look at when one has changed. Pure, over the caches.
+//!
+//! Only those that could be waiting for the change: an object that is Ready waits for nothing but its own deletion.
+
+use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::{Resource, ResourceExt};
+
+use crate::api::{Api, Key};
+use crate::claim::waiting_for;
+use crate::meta::{is_deleting, uid};
+use crate::status::is_ready;
+
+/// Objects to look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// Dots.
+    pub dots: Vec<Key>,
+    /// Branches.
+    pub branches: Vec<Key>,
+    /// Commits.
+    pub commits: Vec<Key>,
+    /// Pools.
+    pub pools: Vec<Key>,
+    /// Claims.
+    pub claims: Vec<Key>,
+}
+
+fn waits<K: Resource>(object: &K, conditions: &[Condition]) -> bool {
+    is_deleting(object) || !is_ready(conditions)
+}
+
+fn conditions_of_dot(dot: &Dot) -> &[Condition] {
+    dot.status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default()
+}
+
+fn waiting_branches<A: Api>(api: &A, namespace: Option<&str>, dot: &str) -> Vec<Key> {
+    let waits = |branch: &Branch| {
+        let conditions = branch
+            .status
+            .as_ref()
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default();
+        branch.spec.dot == dot && branch.namespace().as_deref() == namespace && waits(branch, conditions)
+    };
+    api.cached_where(waits)
+        .iter()
+        .map(|branch| Key::of(&**branch))
+        .collect()
+}
+
+fn waiting_commits<A: Api>(api: &A, namespace: Option<&str>, dot: &str) -> Vec<Key> {
+    let waits = |commit: &Commit| {
+        let conditions = commit
+            .status
+            .as_ref()
+            .map(|status| status.conditions.as_slice())
+            .unwrap_or_default();
+        commit.spec.dot == dot && commit.namespace().as_deref() == namespace && waits(commit, conditions)
+    };
+    api.cached_where(waits)
+        .iter()
+        .map(|commit| Key::of(&**commit))
+        .collect()
+}
+
+/// A Dot came, changed or went: all its Branches (volumes may have been added) and what waits for it.
+pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
+    let (namespace, name) = (dot.namespace(), dot.name_any());
+    let branches = api.cached_where::<Branch>(|branch| branch.spec.dot == name && branch.namespace() == namespace);
+    let node = dot.status.as_ref().and_then(|status| status.node.clone());
+    let pools = node.map_or_else(Vec::new, |node| {
+        api.cached_where::<Pool>(|pool| pool.spec.node_name == node)
+    });
+    Wake {
+        dots: vec![Key::of(dot)],
+        branches: branches.iter().map(|branch| Key::of(&**branch)).collect(),
+        commits: waiting_commits(api, namespace.as_deref(), &name),
+        pools: pools.iter().map(|pool| Key::of(&**pool)).collect(),
+        claims: waiting_for(api, namespace.as_deref().unwrap_or_default(), &name),
+    }
+}
+
+/// A Branch came, changed or went: its Dot (claims wait for volumes), waiting siblings (names, references), waiting
+/// Commits.
+pub fn branch_changed<A: Api>(api: &A, branch: &Branch) -> Wake {
+    let namespace = branch.namespace();
+    let mut branches = waiting_branches(api, namespace.as_deref(), &branch.spec.dot);
+    branches.push(Key::of(branch));
+    branches.dedup();
+    Wake {
+        dots: vec![Key {
+            namespace: namespace.clone(),
+            name: branch.spec.dot.clone(),
+        }],
+        branches,
+        commits: waiting_commits(api, namespace.as_deref(), &branch.spec.dot),
+        pools: Vec::new(),
+        claims: waiting_for(api, namespace.as_deref().unwrap_or_default(), &branch.spec.dot),
+    }
+}
+
+/// A Commit came, changed or went: Branches that wait for a reference; its Dot, if that waits for its initial commit
+/// or for its last commit to go.
+pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
+    let namespace = commit.namespace();
+    let dot = Key {
+        namespace: namespace.clone(),
+        name: commit.spec.dot.clone(),
+    };
+    let is_automatic = commit.labels().contains_key(LABEL_AUTOMATIC);
+    let is_claims = || {
+        api.cached::<Dot>(&dot)
+            .is_some_and(|dot| dot.labels().contains_key(LABEL_CLAIM_UID))
+    };
+    let dots = if is_automatic || is_claims() {
+        vec![dot.clone()]
+    } else {
+        Vec::new()
+    };
+    Wake {
+        dots,
+        branches: waiting_branches(api, namespace.as_deref(), &dot.name),
+        commits: vec![Key::of(commit)],
+        ..Wake::default()
+    }
+}
+
+/// A Pool came, changed or went: Dots of its node that wait, and what waits with them.
+pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
+    let node = Some(pool.spec.node_name.as_str());
+    let lies_here = |dot: &Dot| crate::dot::observe::node_of(dot).as_deref() == node;
+    let mut wake = Wake {
+        pools: vec![Key::of(pool)],
+        ..Wake::default()
+    };
+    for dot in api.cached_where::<Dot>(lies_here) {
+        if waits(&*dot, conditions_of_dot(&dot)) {
+            wake.dots.push(Key::of(&*dot));
+        }
+        wake.branches
+            .extend(waiting_branches(api, dot.namespace().as_deref(), &dot.name_any()));
+        wake.commits
+            .extend(waiting_commits(api, dot.namespace().as_deref(), &dot.name_any()));
+    }
+    wake
+}
+
+/// A csi-node pod came, changed or went: its node's Pool.
+pub fn pod_changed<A: Api>(api: &A, pod: &Pod) -> Wake {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let pools = node.map_or_else(Vec::new, |node| node_changed(api, &node));
+    Wake {
+        pools,
+        ..Wake::default()
+    }
+}
+
+/// The Pools of a node.
+pub fn node_changed<A: Api>(api: &A, node: &str) -> Vec<Key> {
+    let pools = api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
+    pools.iter().map(|pool| Key::of(&**pool)).collect()
+}
+
+/// A claim came, changed or went: the Dots that have an entry for it, and the one that was made for it.
+pub fn claim_changed<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Wake {
+    let mut wake = holders(api, uid(claim));
+    wake.claims.push(Key::of(claim));
+    wake.dots.push(Key {
+        namespace: claim.namespace(),
+        name: volume_object(uid(claim)),
+    });
+    wake
+}
+
+/// A PersistentVolume came, changed or went: the Dots that have an entry for its claim.
+pub fn volume_changed<A: Api>(api: &A, volume: &PersistentVolume) -> Wake {
+    let claim = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.claim_ref.as_ref())
+        .and_then(|claim| claim.uid.clone());
+    claim.map_or_else(Wake::default, |claim| holders(api, &claim))
+}
+
+fn holders<A: Api>(api: &A, claim: &str) -> Wake {
+    let holds = |dot: &Dot| {
+        dot.status
+            .as_ref()
+            .is_some_and(|status| status.claims.iter().any(|entry| entry.uid == claim))
+    };
+    Wake {
+        dots: api.cached_where(holds).iter().map(|dot| Key::of(&**dot)).collect(),
+        ..Wake::default()
+    }
+}
