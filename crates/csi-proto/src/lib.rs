@@ -4,6 +4,8 @@ macro_rules! generated {
     ($package:literal) => {
         #[expect(
             missing_docs,
+            clippy::allow_attributes,
+            clippy::allow_attributes_without_reason,
             reason = "generated from the .proto files, which carry the text"
         )]
         mod generated {

@@ -1,1 +1,78 @@
-//! t
+//! What claims ask for, read from YAML as people write it.
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::StorageClass;
+
+use super::validate::{Source, is_served, validate};
+
+fn class() -> StorageClass {
+    serde_yaml::from_str("{metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}").unwrap()
+}
+
+/// A claim with these metadata and spec fields beside the usual ones.
+fn claim(metadata: &str, spec: &str) -> PersistentVolumeClaim {
+    serde_yaml::from_str(&format!(
+        "{{metadata: {{name: db, namespace: dev, uid: 0c5a6f6e-1111-4222-8333-444455556666{metadata}}}, \
+         spec: {{storageClassName: dotmesh{spec}}}}}"
+    ))
+    .unwrap()
+}
+
+const DOT: &str = ", dataSourceRef: {apiGroup: dotmesh.io, kind: Dot, name: shop}";
+const SIZE: &str = ", resources: {requests: {storage: 1Gi}}";
+
+#[test]
+fn a_claim_with_our_source_and_class_is_ours_until_it_is_bound_or_deleted() {
+    assert!(is_served(&claim("", DOT), &class()));
+    for (metadata, spec) in [
+        ("", ""),
+        (
+            "",
+            ", dataSourceRef: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}",
+        ),
+        ("", ", dataSourceRef: {kind: PersistentVolumeClaim, name: x}"),
+        (", deletionTimestamp: '2026-01-01T00:00:00Z'", DOT),
+        ("", &format!("{DOT}, volumeName: pvc-1")),
+    ] {
+        assert!(!is_served(&claim(metadata, spec), &class()), "{metadata} {spec}");
+    }
+    let foreign = serde_yaml::from_str("{metadata: {name: dotmesh}, provisioner: other.example.com}").unwrap();
+    assert!(!is_served(&claim("", DOT), &foreign));
+}
+
+#[test]
+fn a_claim_is_read_whole() {
+    let annotations = ", annotations: {dotmesh.io/volume: cache, volume.kubernetes.io/selected-node: n1}";
+    let spec = format!("{DOT}{SIZE}, accessModes: [ReadWriteOnce]");
+    let request = validate(&claim(annotations, &spec), &class()).unwrap();
+    assert_eq!(request.source, Source::Dot("shop".to_owned()));
+    assert_eq!(request.volume.as_ref().map(|name| name.as_str()), Some("cache"));
+    assert_eq!(request.selected_node.as_deref(), Some("n1"));
+    assert_eq!(request.size_bytes, 1 << 30);
+    assert_eq!(request.class.reclaim_policy, "Delete");
+}
+
+#[test]
+fn what_cannot_be_served_is_told_with_its_remedy() {
+    let said = |metadata: &str, spec: &str| {
+        let error = validate(&claim(metadata, spec), &class()).unwrap_err();
+        format!("{}: {error}", error.reason())
+    };
+    let of = |kind: &str, more: &str| format!(", dataSourceRef: {{apiGroup: dotmesh.io, kind: {kind}, name: x{more}}}");
+    insta::assert_snapshot!(
+        [
+            said("", &format!("{}{SIZE}", of("Commit", ""))),
+            said("", &format!("{}{SIZE}", of("dot", ""))),
+            said("", &format!("{}{SIZE}", of("Dot", ", namespace: other"))),
+            said("", &format!("{DOT}{SIZE}, volumeMode: Block")),
+            said("", &format!("{DOT}{SIZE}, accessModes: [ReadWriteMany]")),
+            said(", annotations: {dotmesh.io/volume: PG_Data}", &format!("{DOT}{SIZE}")),
+            said(", annotations: {dotmesh.io/volume: ../x}", &format!("{DOT}{SIZE}")),
+            said("", DOT),
+            said("", &format!("{DOT}, resources: {{requests: {{storage: '0'}}}}")),
+            said("", &format!("{DOT}, resources: {{requests: {{storage: '-1Gi'}}}}")),
+            said("", &format!("{DOT}, resources: {{requests: {{storage: 900Ei}}}}")),
+        ]
+        .join("\n")
+    );
+}

@@ -1,0 +1,275 @@
+//! [`FakeApi`]: the operator's [`Api`] over objects in memory.
+//!
+//! Holds what the API server guarantees and controllers rely on: uids, resourceVersions and generations, guards,
+//! status as a subresource with fields owned by managers, finalizers, and dependents that go with their owners.
+//! Has switches for what goes wrong: calls that fail, calls that succeed but whose answer is lost, stale caches.
+
+mod objects;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dotmesh_crds::Dot;
+use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Cached, Event, Guard, Key, Kind};
+use dotmesh_operator::facade::watch::{DotStream, WatchDot};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ObjectReference;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+
+use objects::Objects;
+
+/// A call that goes wrong once.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    /// `get`, `list`, `create`, `patch`, `apply_status` or `delete`.
+    pub verb: &'static str,
+    /// As in manifests.
+    pub kind: &'static str,
+    /// What the caller sees.
+    pub error: ApiErrorKind,
+    /// The call happened all the same: its answer was lost.
+    pub after: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: Objects,
+    /// What caches show while they lag behind.
+    stale: Option<Objects>,
+    faults: VecDeque<Fault>,
+    events: Vec<(ObjectReference, Event)>,
+    writes: Vec<(&'static str, String)>,
+    tokens: Vec<(String, Value)>,
+}
+
+/// The API in memory; shared by cloning.
+#[derive(Debug, Clone)]
+pub struct FakeApi {
+    state: Arc<Mutex<State>>,
+    changed: Arc<watch::Sender<u64>>,
+}
+
+impl Default for FakeApi {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            changed: Arc::new(watch::Sender::new(0)),
+        }
+    }
+}
+
+impl FakeApi {
+    /// Puts objects there as they are, from YAML documents; uid and resourceVersion are added where missing.
+    ///
+    /// # Panics
+    /// When the text is no YAML of objects.
+    pub fn put(&self, yaml: &str) {
+        for document in yaml.split("\n---\n") {
+            let object: Value = serde_yaml::from_str(document).unwrap_or_else(|error| panic!("{error}:\n{document}"));
+            self.lock().objects.put(object);
+        }
+        self.notify();
+    }
+
+    /// Removes an object at once, whatever holds it.
+    pub fn remove<K: Kind>(&self, key: &Key) {
+        self.lock().objects.remove(&K::kind(&()), key);
+        self.notify();
+    }
+
+    /// The object as stored.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn must_get<K: Kind>(&self, key: &Key) -> K {
+        let state = self.lock();
+        let object = state.objects.get(&K::kind(&()), key);
+        parse(object.unwrap_or_else(|| panic!("no {} {key}", K::kind(&()))))
+    }
+
+    /// Whether the object is there.
+    pub fn exists<K: Kind>(&self, key: &Key) -> bool {
+        self.lock().objects.get(&K::kind(&()), key).is_some()
+    }
+
+    /// The next call that fits goes wrong.
+    pub fn fail(&self, fault: Fault) {
+        self.lock().faults.push_back(fault);
+    }
+
+    /// From now on caches show what is there now, until [`Self::thaw_caches`].
+    pub fn freeze_caches(&self) {
+        let mut state = self.lock();
+        state.stale = Some(state.objects.clone());
+    }
+
+    /// Caches are up to date again.
+    pub fn thaw_caches(&self) {
+        self.lock().stale = None;
+    }
+
+    /// A token that TokenReview knows, with the status it answers.
+    pub fn put_token(&self, token: &str, status: Value) {
+        self.lock().tokens.push((token.to_owned(), status));
+    }
+
+    /// Events so far, as `Reason: message`.
+    pub fn events(&self) -> Vec<String> {
+        let state = self.lock();
+        let line = |(_, event): &(ObjectReference, Event)| format!("{}: {}", event.reason, event.message);
+        state.events.iter().map(line).collect()
+    }
+
+    /// Writes so far that reached the API, as `verb Kind`; empties the list.
+    pub fn take_writes(&self) -> Vec<String> {
+        let writes = std::mem::take(&mut self.lock().writes);
+        writes
+            .into_iter()
+            .map(|(verb, kind)| format!("{verb} {kind}"))
+            .collect()
+    }
+
+    /// Waits until something changed since `seen` (0: since the beginning) and tells how often it has changed so far.
+    pub async fn changes(&self, seen: u64) -> u64 {
+        let mut changes = self.changed.subscribe();
+        let now = changes.wait_for(|count| *count > seen).await;
+        now.map_or(seen, |count| *count)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// One call: its fault, if one is due, and its effect.
+    fn call<K: Kind, T>(
+        &self,
+        verb: &'static str,
+        effect: impl FnOnce(&mut State) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let kind = K::kind(&()).into_owned();
+        let mut state = self.lock();
+        let due = |fault: &Fault| fault.verb == verb && fault.kind == kind;
+        let fault = state.faults.iter().position(due).and_then(|at| state.faults.remove(at));
+        let lost = |fault: &Fault| ApiError {
+            kind: fault.error,
+            message: format!("{verb} {kind} failed on purpose"),
+        };
+        if let Some(fault) = fault.as_ref().filter(|fault| !fault.after) {
+            return Err(lost(fault));
+        }
+        let before = state.objects.version();
+        let result = effect(&mut state);
+        if !matches!(verb, "get" | "list") {
+            state.writes.push((verb, kind.clone()));
+        }
+        let changed = state.objects.version() != before;
+        drop(state);
+        if changed {
+            self.notify();
+        }
+        match fault {
+            Some(fault) => Err(lost(&fault)),
+            None => result,
+        }
+    }
+}
+
+fn parse<K: Kind>(object: &Value) -> K {
+    serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"))
+}
+
+impl Api for FakeApi {
+    async fn get<K: Kind>(&self, key: &Key) -> Result<Option<K>, ApiError> {
+        self.call::<K, _>("get", |state| Ok(state.objects.get(&K::kind(&()), key).map(parse)))
+    }
+
+    async fn list<K: Kind>(&self, namespace: Option<&str>, fields: Option<&str>) -> Result<Vec<K>, ApiError> {
+        self.call::<K, _>("list", |state| {
+            let found = state.objects.list(&K::kind(&()));
+            Ok(found
+                .filter(|object| namespace.is_none_or(|name| object["metadata"]["namespace"] == name))
+                .filter(|object| objects::fields_match(object, fields.unwrap_or_default()))
+                .map(parse)
+                .collect())
+        })
+    }
+
+    async fn create<K: Kind>(&self, object: &K) -> Result<K, ApiError> {
+        let mut object = serde_json::to_value(object).map_err(objects::invalid)?;
+        object["kind"] = json!(K::kind(&()));
+        object["apiVersion"] = json!(K::api_version(&()));
+        self.call::<K, _>("create", |state| {
+            if object["kind"] == "TokenReview" {
+                let token = &object["spec"]["token"];
+                let known = state.tokens.iter().find(|(known, _)| token == known.as_str());
+                object["status"] = known.map_or_else(|| json!({"authenticated": false}), |(_, status)| status.clone());
+                return Ok(parse(&object));
+            }
+            state.objects.create(object).map(|object| parse(&object))
+        })
+    }
+
+    async fn patch<K: Kind>(&self, key: &Key, guard: &Guard, patch: Value) -> Result<K, ApiError> {
+        self.call::<K, _>("patch", |state| {
+            let patched = state.objects.patch(&K::kind(&()), key, guard, &patch)?;
+            Ok(parse(&patched))
+        })
+    }
+
+    async fn apply_status<K: Kind>(
+        &self,
+        key: &Key,
+        guard: &Guard,
+        manager: &'static str,
+        status: Value,
+    ) -> Result<K, ApiError> {
+        self.call::<K, _>("apply_status", |state| {
+            let applied = state.objects.apply_status(&K::kind(&()), key, guard, manager, status)?;
+            Ok(parse(&applied))
+        })
+    }
+
+    async fn delete<K: Kind>(&self, key: &Key, guard: &Guard) -> Result<(), ApiError> {
+        self.call::<K, _>("delete", |state| state.objects.delete(&K::kind(&()), key, guard))
+    }
+
+    async fn event(&self, about: ObjectReference, event: Event) -> Result<(), ApiError> {
+        self.lock().events.push((about, event));
+        Ok(())
+    }
+
+    fn cached<K: Cached>(&self, key: &Key) -> Option<Arc<K>> {
+        let state = self.lock();
+        let objects = state.stale.as_ref().unwrap_or(&state.objects);
+        objects.get(&K::kind(&()), key).map(|object| Arc::new(parse(object)))
+    }
+
+    fn cached_where<K: Cached>(&self, predicate: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
+        let state = self.lock();
+        let objects = state.stale.as_ref().unwrap_or(&state.objects);
+        let all = objects.list(&K::kind(&())).map(parse::<K>);
+        all.filter(|object| predicate(object)).map(Arc::new).collect()
+    }
+}
+
+impl WatchDot for FakeApi {
+    fn watch_dot(&self, key: &Key) -> DotStream {
+        let (api, key) = (self.clone(), key.clone());
+        let mut last = None;
+        WatchStream::new(self.changed.subscribe())
+            .filter_map(move |_| {
+                let now = api.lock().objects.get("Dot", &key).map(parse::<Dot>);
+                let version = now.as_ref().and_then(|dot| dot.metadata.resource_version.clone());
+                let news = last.as_ref() != Some(&version);
+                last = Some(version);
+                std::future::ready(news.then_some(Ok(now)))
+            })
+            .boxed()
+    }
+}
