@@ -5,11 +5,15 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::report;
+
+/// How long an artefact that nothing uses is kept.
+const KEPT_UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// `$XDG_CACHE_HOME/dotmesh`, else `~/.cache/dotmesh`.
 pub(crate) fn root() -> Result<PathBuf> {
@@ -71,6 +75,7 @@ impl Recipe {
         let folder = root()?.join("artefacts");
         let done = folder.join(format!("{}-{key}", self.name));
         if done.is_dir() {
+            mark_used(&done)?;
             return Ok(done);
         }
         let _lock = lock(&folder.join(format!("{}-{key}.lock", self.name)))?;
@@ -88,8 +93,33 @@ impl Recipe {
             result
         })?;
         fs::rename(&unfinished, &done).with_context(|| format!("rename to {}", done.display()))?;
+        forget_unused(&folder, &self.name)?;
         Ok(done)
     }
+}
+
+/// Remembers, as the folder's modification time, that an artefact is still of use.
+fn mark_used(artefact: &Path) -> Result<()> {
+    let now = fs::FileTimes::new().set_modified(SystemTime::now());
+    let marked = File::open(artefact).and_then(|folder| folder.set_times(now));
+    marked.with_context(|| format!("mark {} as used", artefact.display()))
+}
+
+/// Removes artefacts of this name, from other recipes, that nobody used for a long time.
+fn forget_unused(folder: &Path, name: &str) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))? {
+        let path = entry?.path();
+        let key = path
+            .file_name()
+            .and_then(|file| file.to_str())
+            .and_then(|file| file.strip_prefix(&format!("{name}-")));
+        let ours = key.is_some_and(|key| key.len() == 12 && key.chars().all(|c| c.is_ascii_hexdigit()));
+        let used = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        if ours && used.is_ok_and(|used| used.elapsed().is_ok_and(|time| time > KEPT_UNUSED)) {
+            remove_tree(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a folder and what is in it, unless something is mounted there.
