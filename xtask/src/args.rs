@@ -85,7 +85,7 @@ pub(crate) enum Command {
         /// Its path there.
         target: String,
     },
-    /// Run a command inside an instance's network namespace, with KUBECONFIG set.
+    /// Run a command inside an instance's network namespace, with the environment that tests get.
     Exec {
         #[command(flatten)]
         which: Which,
@@ -178,7 +178,8 @@ impl Args {
             Command::Exec { which, command } => {
                 let instance = running(&which)?;
                 let cmd = instance.namespace().exec(&command[0]).args(&command[1..]);
-                cmd.env("KUBECONFIG", instance.kubeconfig()).interactive()
+                let env = cluster::environment(&instance)?.into_iter();
+                env.fold(cmd, |cmd, (key, value)| cmd.env(key, value)).interactive()
             }
             Command::Tool { name } => {
                 let tool = Tool::ALL.into_iter().find(|t| t.name() == name);
