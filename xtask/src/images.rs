@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use crate::report;
 use crate::testbed::cache;
 use crate::testbed::cluster;
+use crate::testbed::evidence;
 use crate::testbed::instance::Instance;
 use crate::testbed::nodeimage;
 use crate::workspace;
@@ -109,6 +110,6 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
         let installed = helm.within(std::time::Duration::from_secs(360)).output();
         installed
             .map(drop)
-            .map_err(|error| error.context(cluster::describe(instance)))
+            .map_err(|error| error.context(evidence::summary(instance)))
     })
 }

@@ -10,6 +10,7 @@ use crate::process::Cmd;
 use crate::report;
 use crate::test::OUTSIDE;
 use crate::testbed::cluster::{self, Ephemeral, Options};
+use crate::testbed::evidence;
 use crate::testbed::host;
 use crate::testbed::instance::Instance;
 use crate::testbed::qemu::Accel;
@@ -100,6 +101,9 @@ pub(crate) fn tell(story: &Story) -> Result<u8> {
     let code = inside(bed.instance(), &program)?.args(story.args()).interactive()?;
     if code == 0 {
         bed.succeed();
+    } else {
+        evidence::collect(bed.instance());
+        println!("the cluster's logs are kept in {}", bed.instance().logs().display());
     }
     Ok(code)
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::images::{self, Program};
 use crate::process::Cmd;
 use crate::testbed::cluster::{self, Ephemeral};
+use crate::testbed::evidence;
 use crate::testbed::gotools::Tool;
 use crate::testbed::host;
 use crate::testbed::instance::Instance;
@@ -253,7 +254,8 @@ fn finish(bed: Ephemeral, tests: impl FnOnce(&Instance) -> Result<Count>) -> Res
     let count = tests(bed.instance());
     if count.as_ref().is_ok_and(|count| count.failed == 0) {
         bed.succeed();
-    } else {
+    } else if !interrupt::seen() {
+        evidence::collect(bed.instance());
         println!("the test bed's logs are kept in {}", bed.instance().logs().display());
     }
     count

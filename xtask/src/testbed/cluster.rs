@@ -12,7 +12,7 @@ use super::gotools::Tool;
 use super::instance::{Instance, Record};
 use super::nodeimage::{self, NodeDisk};
 use super::qemu::{Accel, Machine};
-use super::{cache, host, node};
+use super::{cache, evidence, host, node};
 use crate::process::{self, Cmd, Daemon, wait_for};
 use crate::report;
 
@@ -181,27 +181,6 @@ pub(crate) fn environment(instance: &Instance) -> Result<Vec<(String, String)>> 
     Ok(env)
 }
 
-/// The state of all pods and the latest events, for an error message.
-pub(crate) fn describe(instance: &Instance) -> String {
-    let ask = |args: &[&str]| {
-        kubectl(instance)
-            .and_then(|kubectl| kubectl.args(args).output())
-            .unwrap_or_else(|error| format!("{error:#}\n"))
-    };
-    let pods = ask(&["get", "pods", "--all-namespaces", "--output", "wide"]);
-    let events = ask(&["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"]);
-    let events: Vec<_> = events.lines().collect();
-    let logs = ask(&[
-        "logs",
-        "--namespace=dotmesh-system",
-        "--selector=app.kubernetes.io/name=dotmesh",
-        "--all-containers",
-        "--tail=15",
-        "--prefix",
-    ]);
-    format!("{pods}{}\n{logs}", events[events.len().saturating_sub(15)..].join("\n"))
-}
-
 fn build(options: Options) -> Result<Artefacts> {
     node::ssh_key()?;
     if options.kubernetes {
@@ -271,7 +250,10 @@ fn start(instance: &Instance, options: Options, artefacts: &Artefacts) -> Result
         })?;
     }
     if kubernetes && nodes > 0 {
-        report::step("wait for the nodes to be ready", || wait_for_nodes(instance, nodes))?;
+        report::step("wait for the nodes to be ready", || wait_for_nodes(instance, nodes)).map_err(|error| {
+            let kubelets = evidence::kubelets(instance).unwrap_or_default();
+            error.context(kubelets)
+        })?;
     }
     Ok(())
 }

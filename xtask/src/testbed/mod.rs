@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 pub(crate) mod controlplane;
 pub(crate) mod dbimage;
 pub(crate) mod debian;
+pub(crate) mod evidence;
 pub(crate) mod gotools;
 pub(crate) mod host;
 pub(crate) mod instance;
