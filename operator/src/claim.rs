@@ -17,26 +17,25 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use crate::api::{Api, Key};
-use crate::context::{Context, ReconcileError};
-use crate::nodes::Nodes;
+use crate::context::{Memory, ReconcileError};
 use observe::{ObserveError, observe_class, observe_world};
 use report::Said;
 
 /// Brings one claim a step further. A claim that cannot be served is no failure: it waits, with an event, for the
 /// Dot, Branch or annotation that would help.
-pub async fn reconcile<A: Api, N: Nodes>(
-    context: &Context<A, N>,
+pub async fn reconcile<A: Api>(
+    api: &A,
+    memory: &Memory,
     said: &Said,
     claim: Arc<PersistentVolumeClaim>,
 ) -> Result<(), ReconcileError> {
-    let api = &context.api;
     let uid = claim.metadata.uid.clone().unwrap_or_default();
     let class = observe_class(api, &claim).await?;
     let Some(class) = class.filter(|class| validate::is_served(&claim, class)) else {
         said.forget(&uid);
         return Ok(());
     };
-    match serve(context, &claim, &class).await {
+    match serve(api, memory, &claim, &class).await {
         Ok(()) => said.forget(&uid),
         Err(ObserveError::Claim(error)) => said.tell(api, &claim, &error).await?,
         Err(ObserveError::Api(error)) => return Err(error.into()),
@@ -44,15 +43,16 @@ pub async fn reconcile<A: Api, N: Nodes>(
     Ok(())
 }
 
-async fn serve<A: Api, N: Nodes>(
-    context: &Context<A, N>,
+async fn serve<A: Api>(
+    api: &A,
+    memory: &Memory,
     claim: &PersistentVolumeClaim,
     class: &StorageClass,
 ) -> Result<(), ObserveError> {
     let request = validate::validate(claim, class)?;
-    let world = observe_world(&context.api, &context.memory, &request).await?;
+    let world = observe_world(api, memory, &request).await?;
     let step = plan::plan(&request, &world)?;
-    apply::apply(&context.api, &world.dot, step).await?;
+    apply::apply(api, &world.dot, step).await?;
     Ok(())
 }
 

@@ -191,7 +191,8 @@ impl Api for FakeApi {
 
     async fn list<K: Kind>(&self, namespace: Option<&str>, fields: Option<&str>) -> Result<Vec<K>, ApiError> {
         self.call::<K, _>("list", |state| {
-            let found = state.objects.list(&K::kind(&()));
+            let kind = K::kind(&());
+            let found = state.objects.list(&kind);
             Ok(found
                 .filter(|object| namespace.is_none_or(|name| object["metadata"]["namespace"] == name))
                 .filter(|object| objects::fields_match(object, fields.unwrap_or_default()))
@@ -253,7 +254,8 @@ impl Api for FakeApi {
     fn cached_where<K: Cached>(&self, predicate: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
         let state = self.lock();
         let objects = state.stale.as_ref().unwrap_or(&state.objects);
-        let all = objects.list(&K::kind(&())).map(parse::<K>);
+        let kind = K::kind(&());
+        let all = objects.list(&kind).map(parse::<K>);
         all.filter(|object| predicate(object)).map(Arc::new).collect()
     }
 }

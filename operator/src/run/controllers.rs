@@ -141,7 +141,7 @@ pub fn spawn(
         move |claim, context: Arc<Shared>| {
             let said = said.clone();
             async move {
-                claim::reconcile(&context, &said, claim).await?;
+                claim::reconcile(&context.api, &context.memory, &said, claim).await?;
                 Ok(Action::await_change())
             }
         },
