@@ -1,7 +1,6 @@
 //! Runs the contract suite on this host's OpenZFS, on a pool in a file that it makes and destroys.
 //!
-//! `zfs_contract <empty folder> [<host root>]` as root. With a second argument, the programs are run through it as from
-//! a container (`/` is good for trying that).
+//! `zfs_contract <empty folder>` as root.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -65,15 +64,22 @@ impl Surroundings for Mounts {
         command(&["zpool", "sync", POOL]).expect("sync");
     }
 
-    fn use_mount(&self, dataset: &DatasetName, used: bool) {
+    fn set_mounted(&self, dataset: &DatasetName, mounted: bool, used: bool) {
         let mut all = self.used.lock().expect("no panic before");
-        if used {
+        all.retain(|(name, _)| name != dataset);
+        if mounted {
             let target = self.mount(dataset);
-            all.push((dataset.clone(), File::create(target.join("open")).expect("a file")));
-        } else {
-            all.retain(|(name, _)| name != dataset);
+            if used {
+                all.push((dataset.clone(), File::create(target.join("open")).expect("a file")));
+            }
+        } else if self.is_mounted(dataset) {
             self.unmount(&self.folder.join(dataset.base()));
         }
+    }
+
+    fn is_mounted(&self, dataset: &DatasetName) -> bool {
+        let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
+        table.contains(&format!(" - zfs {dataset} "))
     }
 }
 
@@ -82,12 +88,8 @@ fn main() -> anyhow::Result<ExitCode> {
     if arguments.peek() == Some(&OsString::from(CHROOT_EXEC)) {
         std::process::exit(chroot_exec_main(arguments.skip(1)));
     }
-    let folder = PathBuf::from(
-        arguments
-            .next()
-            .context("usage: zfs_contract <empty folder> [<host root>]")?,
-    );
-    let host = HostCommand::new(arguments.next().map(PathBuf::from));
+    let folder = PathBuf::from(arguments.next().context("usage: zfs_contract <empty folder>")?);
+    let host = HostCommand::new(Some("/".into()));
     ensure!(
         fs::read_dir(&folder)?.next().is_none(),
         "{} is not empty",

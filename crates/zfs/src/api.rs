@@ -37,7 +37,7 @@ pub trait Zfs: Send + Sync + 'static {
     /// An imported pool's identity and state; [`crate::ErrorKind::PoolMissing`] when none of that name is imported.
     fn pool_get(&self, pool: &PoolName) -> impl Future<Output = Result<PoolStatus, ZfsError>> + Send;
 
-    /// Exports a pool; it is busy while something of it is mounted or open.
+    /// Exports a pool; it is busy while something of it is mounted or open, and that stays so.
     fn pool_export(&self, pool: &PoolName) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Creates a filesystem or volume.
@@ -70,8 +70,7 @@ pub trait Zfs: Send + Sync + 'static {
 
     /// Destroys exactly this filesystem or volume, which must have no children, snapshots or clones.
     ///
-    /// Beware: `zfs destroy` itself unmounts a filesystem whose mount the program sees and nobody uses. Callers look at
-    /// the mount table first.
+    /// One that is mounted anywhere is busy and stays mounted.
     fn destroy_dataset(&self, dataset: &DatasetName) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Destroys these snapshots of one dataset, or marks those with holds or clones to vanish with the last of them.

@@ -4,8 +4,12 @@
 //! caller stops waiting; bounded output; one `tracing` span per command.
 //!
 //! A program of the host is run from a container that holds nothing but its own executable: it starts itself again as
-//! a launcher (`/proc/self/exe __chroot-exec <root> <program> <arguments…>`), which changes its root to the host's and
-//! then becomes the program. The caller's `main` hands that first argument to [`chroot_exec_main`].
+//! a launcher (`/proc/self/exe __chroot-exec <namespace> <root> <program> <arguments…>`), which changes its root to the
+//! host's and then becomes the program. The caller's `main` hands that first argument to [`chroot_exec_main`].
+//!
+//! `zfs destroy` and `zpool export` unmount what they see mounted and nobody uses at that moment, a pod's idle volume
+//! too (tried: also when they then fail). So the launcher gives these two a mount namespace of their own, where they
+//! can unmount nothing but a copy; whatever is mounted anywhere then makes them fail as busy, in the kernel.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -15,6 +19,8 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::mount::MsFlags;
+use nix::sched::CloneFlags;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::{CommandCounts, ErrorKind, Verb, ZfsError};
@@ -33,7 +39,9 @@ const MAX_STDOUT: u64 = 256 * 1024 * 1024;
 /// How this host's programs are run.
 #[derive(Debug, Clone)]
 pub struct HostCommand {
-    /// The folder where the host's root is mounted, or nothing to run programs directly.
+    /// The folder where the host's root is mounted: `/` when this process runs on the host itself. Nothing means to
+    /// start programs directly and not through the launcher, which is for tests of what is not to be kept: then
+    /// `zfs destroy` and `zpool export` unmount idle mounts.
     pub root: Option<PathBuf>,
     /// When a command is killed.
     pub deadline: Duration,
@@ -42,7 +50,7 @@ pub struct HostCommand {
 }
 
 impl HostCommand {
-    /// Programs of the host whose root is mounted at `root` (nothing: run directly), with a deadline of 60 seconds.
+    /// Programs of the host whose root is mounted at `root` (see [`HostCommand::root`]), with a deadline of 60 seconds.
     #[must_use]
     pub fn new(root: Option<PathBuf>) -> Self {
         Self {
@@ -77,7 +85,7 @@ impl HostCommand {
             None => tokio::process::Command::new(program),
             Some(root) => {
                 let mut launcher = tokio::process::Command::new("/proc/self/exe");
-                launcher.arg(CHROOT_EXEC).arg(root).arg(program);
+                launcher.arg(CHROOT_EXEC).arg(namespace(verb)).arg(root).arg(program);
                 launcher
             }
         };
@@ -102,6 +110,20 @@ impl HostCommand {
         )
         .map_err(failed)?;
         check(verb, status, stdout, &stderr)
+    }
+}
+
+/// The launcher's word for keeping the mount namespace.
+const SHARED: &str = "shared";
+/// The launcher's word for a mount namespace of the program's own.
+const PRIVATE: &str = "private";
+
+/// Which mount namespace a command gets: its own, when it would unmount.
+fn namespace(verb: Verb) -> &'static str {
+    if matches!(verb, Verb::Destroy | Verb::PoolExport) {
+        PRIVATE
+    } else {
+        SHARED
     }
 }
 
@@ -156,18 +178,19 @@ async fn read_bounded(pipe: Option<impl AsyncRead + Unpin>, limit: u64, truncate
 /// What the launcher exits with when it cannot become the program (as shells do for a missing program).
 const LAUNCH_FAILED: i32 = 127;
 
-/// The launcher: changes the root to the first argument, then becomes the program that the second one names, with the
-/// rest. Returns the exit code to end with when that did not work, after writing why to standard error.
+/// The launcher: enters the mount namespace that the first argument says, changes the root to the second, then becomes
+/// the program that the third one names, with the rest. Returns the exit code to end with when that did not work, after
+/// writing why to standard error.
 ///
 /// `arguments` are those after [`CHROOT_EXEC`].
 #[must_use]
 pub fn chroot_exec_main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
     let mut arguments = arguments.into_iter();
-    let (Some(root), Some(program)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: {CHROOT_EXEC} <root> <program> [argument…]");
+    let (Some(namespace), Some(root), Some(program)) = (arguments.next(), arguments.next(), arguments.next()) else {
+        eprintln!("usage: {CHROOT_EXEC} {SHARED}|{PRIVATE} <root> <program> [argument…]");
         return LAUNCH_FAILED;
     };
-    match become_program(&root, program, arguments) {
+    match become_program(&namespace, &root, program, arguments) {
         Ok(never) => match never {},
         Err(error) => {
             eprintln!("cannot run a program of the host at {}: {error}", root.display());
@@ -177,10 +200,17 @@ pub fn chroot_exec_main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
 }
 
 fn become_program(
+    namespace: &OsStr,
     root: &OsStr,
     program: OsString,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<std::convert::Infallible, io::Error> {
+    // Anything but the one word means the safe one.
+    if namespace != SHARED {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
+        let none: Option<&str> = None;
+        nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    }
     nix::unistd::chroot(root)?;
     nix::unistd::chdir("/")?;
     let texts = std::iter::once(program)
@@ -257,8 +287,19 @@ mod tests {
     }
 
     #[test]
+    fn what_would_unmount_gets_mounts_of_its_own() {
+        for verb in Verb::ALL {
+            let unmounts = matches!(verb, Verb::Destroy | Verb::PoolExport);
+            assert_eq!(namespace(verb) == PRIVATE, unmounts, "{verb}");
+        }
+    }
+
+    #[test]
     fn the_launcher_says_why_it_cannot_launch() {
         assert_eq!(chroot_exec_main(arguments(&[])), LAUNCH_FAILED);
-        assert_eq!(chroot_exec_main(arguments(&["/no/such/root", "true"])), LAUNCH_FAILED);
+        assert_eq!(
+            chroot_exec_main(arguments(&[SHARED, "/no/such/root", "true"])),
+            LAUNCH_FAILED
+        );
     }
 }

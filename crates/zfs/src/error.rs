@@ -40,7 +40,11 @@ impl ZfsError {
 
     /// The error that this standard error means.
     #[must_use]
-    pub fn from_stderr(verb: Verb, stderr: String) -> Self {
+    pub fn from_stderr(verb: Verb, mut stderr: String) -> Self {
+        // After a missing dataset some commands add their whole usage text.
+        if let Some(usage) = stderr.find("\nusage:\n") {
+            stderr.truncate(usage + 1);
+        }
         Self {
             kind: classify(&stderr),
             verb,

@@ -98,12 +98,17 @@ impl FakeZfs {
         }
     }
 
-    /// Says that a dataset is mounted. As on the real thing that keeps nobody from destroying it; see
-    /// [`FakeZfs::destroyed_while_mounted`].
+    /// Says that a dataset is mounted, which makes it busy for being destroyed and its pool for being exported.
     pub fn set_mounted(&self, dataset: &DatasetName, mounted: bool) {
         if let Some(dataset) = self.lock().dataset_mut(dataset) {
             dataset.mounted = mounted;
         }
+    }
+
+    /// Whether a dataset is there and said to be mounted.
+    #[must_use]
+    pub fn is_mounted(&self, dataset: &DatasetName) -> bool {
+        self.lock().dataset(dataset).is_ok_and(|dataset| dataset.mounted)
     }
 
     /// Writes new bytes to a dataset.
@@ -114,7 +119,7 @@ impl FakeZfs {
         }
     }
 
-    /// What was destroyed although mounted: a caller that keeps the rules leaves this empty.
+    /// What somebody asked to destroy although it was mounted: a caller that looks first leaves this empty.
     #[must_use]
     pub fn destroyed_while_mounted(&self) -> Vec<DatasetName> {
         self.lock().destroyed_while_mounted.clone()

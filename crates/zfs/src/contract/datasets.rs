@@ -238,14 +238,16 @@ async fn quotas<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surround
         "destroy",
         zfs.destroy_snapshots_deferred(&a, &[super::snap_name("x")]).await,
     );
-    around.use_mount(&a, true);
-    findings.fails("destroy what is used", zfs.destroy_dataset(&a).await, &ErrorKind::Busy);
-    findings.fails(
-        "export what is used",
-        zfs.pool_export(&a.pool()).await,
-        &ErrorKind::Busy,
-    );
-    around.use_mount(&a, false);
+    for used in [true, false] {
+        around.set_mounted(&a, true, used);
+        let word = if used { "used" } else { "idle" };
+        let result = zfs.destroy_dataset(&a).await;
+        findings.fails(format!("destroy with an {word} mount"), result, &ErrorKind::Busy);
+        let result = zfs.pool_export(&a.pool()).await;
+        findings.fails(format!("export with an {word} mount"), result, &ErrorKind::Busy);
+        findings.equal(format!("an {word} mount stays"), around.is_mounted(&a), true);
+        around.set_mounted(&a, false, used);
+    }
     findings.works("destroy", zfs.destroy_dataset(&a).await);
 }
 

@@ -80,6 +80,10 @@ fn every_message_of_the_programs_has_its_kind() {
             ErrorKind::QuotaBelowUsed,
         ),
         ("cannot open 'p': no such pool\n", ErrorKind::PoolMissing),
+        (
+            "Cannot get properties of p: no such pool available.\n",
+            ErrorKind::PoolMissing,
+        ),
         ("cannot create 'p/a': no such pool 'p'\n", ErrorKind::PoolMissing),
         ("cannot import 'p': no such pool available\n", ErrorKind::PoolMissing),
         ("cannot create 'p': pool already exists\n", ErrorKind::PoolExists),
@@ -212,4 +216,13 @@ fn the_display_is_one_line_with_the_command_and_what_it_said() {
         ZfsError::new(Verb::List, ErrorKind::Timeout).to_string(),
         "zfs list: no answer before the deadline"
     );
+}
+
+#[test]
+fn a_usage_text_after_the_error_is_cut_off() {
+    let text =
+        "cannot open 'p/a': dataset does not exist\nusage:\n\tsnapshot [-r] …\nFor the permission denied list, …\n";
+    let error = ZfsError::from_stderr(Verb::Snapshot, text.into());
+    assert_eq!(error.stderr, "cannot open 'p/a': dataset does not exist\n");
+    assert_eq!(error.kind, ErrorKind::DatasetNotFound);
 }

@@ -144,16 +144,15 @@ impl State {
         if !dependents.is_empty() {
             return Err(ErrorKind::HasChildren(dependents));
         }
-        if dataset.busy {
+        if dataset.busy || dataset.mounted {
+            if dataset.mounted {
+                self.destroyed_while_mounted.push(name.clone());
+            }
             return Err(ErrorKind::Busy);
         }
-        let mounted = dataset.mounted;
         self.check_writable(name, false)?;
         self.next_txg(&name.pool());
         let removed = self.pool_mut(&name.pool()).and_then(|pool| pool.datasets.remove(name));
-        if mounted {
-            self.destroyed_while_mounted.push(name.clone());
-        }
         if let Some(origin) = removed.and_then(|dataset| dataset.origin) {
             self.collect_deferred(&origin);
         }

@@ -112,7 +112,12 @@ impl State {
     }
 
     pub(super) fn pool_export(&mut self, name: &PoolName) -> Result<(), ErrorKind> {
-        if self.pool(name)?.datasets.values().any(|dataset| dataset.busy) {
+        if self
+            .pool(name)?
+            .datasets
+            .values()
+            .any(|dataset| dataset.busy || dataset.mounted)
+        {
             return Err(ErrorKind::Busy);
         }
         self.set_imported(name, false);

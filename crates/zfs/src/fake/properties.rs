@@ -75,6 +75,7 @@ impl State {
                     "type" => "snapshot".to_owned(),
                     "used" => "0".to_owned(),
                     "referenced" => snapshot.referenced.to_string(),
+                    "written" => snapshot.written.to_string(),
                     "userrefs" => snapshot.holds.len().to_string(),
                     "defer_destroy" => flag(snapshot.defer_destroy, "on", "off"),
                     "clones" => {

@@ -98,27 +98,30 @@ impl State {
             .ok_or(ErrorKind::PoolMissing)
     }
 
-    /// Whether what was not found is absent: not while the pool is not imported or does not work.
-    fn absent(&self, dataset: &DatasetName, kind: ErrorKind) -> ErrorKind {
-        match self.pool(&dataset.pool()) {
-            Err(missing) => missing,
-            Ok(pool) if pool.health == Health::Suspended => ErrorKind::PoolSuspended,
-            Ok(pool) if !pool.health.is_usable() => ErrorKind::PoolUnavailable,
-            Ok(_) => kind,
+    /// An imported pool whose datasets can be looked at: a suspended one does not answer.
+    fn readable(&self, name: &PoolName) -> Result<&Pool, ErrorKind> {
+        let pool = self.pool(name)?;
+        match pool.health {
+            Health::Online | Health::Degraded => Ok(pool),
+            Health::Suspended => Err(ErrorKind::PoolSuspended),
+            Health::Faulted | Health::Offline | Health::Removed | Health::Unavailable | Health::Unknown => {
+                Err(ErrorKind::PoolUnavailable)
+            }
         }
     }
 
     pub(super) fn dataset(&self, name: &DatasetName) -> Result<&Dataset, ErrorKind> {
-        let found = self.pool(&name.pool())?.datasets.get(name);
-        found.ok_or_else(|| self.absent(name, ErrorKind::DatasetNotFound))
+        self.readable(&name.pool())?
+            .datasets
+            .get(name)
+            .ok_or(ErrorKind::DatasetNotFound)
     }
 
     pub(super) fn snapshot(&self, name: &SnapshotName) -> Result<&Snapshot, ErrorKind> {
-        let found = self
-            .dataset(name.dataset())
-            .ok()
-            .and_then(|dataset| dataset.snapshots.get(name.snap()));
-        found.ok_or_else(|| self.absent(name.dataset(), ErrorKind::SnapshotNotFound))
+        let dataset = self.readable(&name.dataset().pool())?.datasets.get(name.dataset());
+        dataset
+            .and_then(|dataset| dataset.snapshots.get(name.snap()))
+            .ok_or(ErrorKind::SnapshotNotFound)
     }
 
     pub(super) fn dataset_mut(&mut self, name: &DatasetName) -> Option<&mut Dataset> {
@@ -131,13 +134,7 @@ impl State {
 
     /// What every change needs: an imported pool that writes. With `room`, one that is not full either.
     pub(super) fn check_writable(&self, dataset: &DatasetName, room: bool) -> Result<(), ErrorKind> {
-        let pool = self.pool(&dataset.pool())?;
-        if pool.health == Health::Suspended {
-            return Err(ErrorKind::PoolSuspended);
-        }
-        if !pool.health.is_usable() {
-            return Err(ErrorKind::PoolUnavailable);
-        }
+        let pool = self.readable(&dataset.pool())?;
         if room && pool.full {
             return Err(ErrorKind::OutOfSpace);
         }

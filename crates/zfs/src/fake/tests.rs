@@ -55,6 +55,9 @@ async fn nothing_is_absent_while_the_pool_is_missing_or_suspended() {
     fake.set_health(&pool(), Health::Suspended);
     assert_eq!(fake.get(&get).await.unwrap_err().kind, ErrorKind::PoolSuspended);
     assert_eq!(create(&fake, "p/b").await.unwrap_err().kind, ErrorKind::PoolSuspended);
+    let present = GetRequest::local(vec![dataset("p/a").into()], vec![]);
+    assert_eq!(fake.get(&present).await.unwrap_err().kind, ErrorKind::PoolSuspended);
+    assert_eq!(fake.pool_get(&pool()).await.unwrap().health, Health::Suspended);
     fake.set_imported(&pool(), false);
     assert_eq!(fake.get(&get).await.unwrap_err().kind, ErrorKind::PoolMissing);
     assert_eq!(fake.pool_get(&pool()).await.unwrap_err().kind, ErrorKind::PoolMissing);
@@ -91,11 +94,17 @@ async fn a_busy_snapshot_fails_the_whole_list() {
 }
 
 #[tokio::test]
-async fn destroying_an_idle_mount_is_remembered() {
+async fn what_is_mounted_is_busy_and_the_attempt_is_remembered() {
     let fake = fake().await;
     fake.set_mounted(&dataset("p/a"), true);
-    fake.destroy_dataset(&dataset("p/a")).await.unwrap();
+    assert_eq!(
+        fake.destroy_dataset(&dataset("p/a")).await.unwrap_err().kind,
+        ErrorKind::Busy
+    );
+    assert_eq!(fake.pool_export(&pool()).await.unwrap_err().kind, ErrorKind::Busy);
     assert_eq!(fake.destroyed_while_mounted(), [dataset("p/a")]);
+    fake.set_mounted(&dataset("p/a"), false);
+    fake.destroy_dataset(&dataset("p/a")).await.unwrap();
 }
 
 #[tokio::test]
