@@ -51,12 +51,12 @@ fn parse_prefixes(text: &str) -> Result<Nodes> {
             .collect::<Option<_>>()
             .context("an array has something else than strings")
     };
-    let prefixes = match serde_json::from_str(text)? {
-        Value::Object(nodes) => nodes
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), words(value)?)))
-            .collect::<Result<_>>()?,
-        value => BTreeMap::from([(String::new(), words(&value)?)]),
+    let parsed: Value = serde_json::from_str(text)?;
+    let prefixes = if let Value::Object(nodes) = &parsed {
+        let nodes = nodes.iter().map(|(name, value)| Ok((name.clone(), words(value)?)));
+        nodes.collect::<Result<_>>()?
+    } else {
+        BTreeMap::from([(String::new(), words(&parsed)?)])
     };
     Ok(Nodes { prefixes })
 }

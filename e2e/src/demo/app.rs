@@ -11,7 +11,7 @@ use crate::wait::{Look, until};
 const POD: &str = "app";
 
 /// Transactions of pgbench per second: enough to keep data dirty, few enough to leave an emulated node some time.
-const PGBENCH_RATE: u32 = 25;
+const PGBENCH_RATE: u32 = 10;
 
 const PREPARE: &str = r#"
 set -eu

@@ -1,0 +1,129 @@
+//! Operator or csi-node killed in the middle: afterwards there is exactly one dataset, one snapshot, one object of each.
+
+use anyhow::{Result, ensure};
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_e2e::chart;
+use dotmesh_e2e::cluster::PATIENCE;
+use dotmesh_e2e::objects::{branch, claim, commit, dot, holder, plain_claim};
+use dotmesh_e2e::program::Program;
+use dotmesh_e2e::scenario::{Scenario, scenario_alone};
+use dotmesh_e2e::wait::{Look, until};
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::{count, entries};
+
+/// Ends the pods of a part at once, without a chance to finish anything.
+async fn kill(component: &str) -> Result<()> {
+    let selector = format!("app.kubernetes.io/component={component}");
+    let args = [
+        "delete",
+        "pods",
+        "-n",
+        chart::NAMESPACE,
+        "-l",
+        &selector,
+        "--grace-period=0",
+        "--force",
+        "--wait=false",
+    ];
+    Program::kubectl(args)?.output().await.map(drop)
+}
+
+/// Waits until a part is there again.
+async fn back(workload: &str) -> Result<()> {
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    let status = Program::kubectl(["rollout", "status", "-n", chart::NAMESPACE, workload, &timeout])?;
+    status.within(2 * PATIENCE).output().await.map(drop)
+}
+
+/// `kill` is called at once after each request, while it is being worked on.
+async fn kill_at_every_turn(s: &Scenario, component: &str, workload: &str) -> Result<()> {
+    let cluster = &s.cluster;
+    // During the creation of a Dot's data and of a plain claim's.
+    let objects = [
+        dot("shop", &[("db", "64Mi"), ("cache", "32Mi")]),
+        claim("db", "64Mi", "Dot", "shop", "db"),
+        plain_claim("plain", "32Mi"),
+        holder("pod", &["db", "plain"]),
+    ];
+    cluster.apply(objects).await?;
+    until("the Dot of the plain claim", PATIENCE, async || {
+        let dots = cluster.list::<Dot>().await?.len();
+        Ok(Look::when(dots == 2, format!("{dots} Dots")))
+    })
+    .await?;
+    kill(component).await?;
+    cluster.wait_pod("pod").await?;
+    back(workload).await?;
+    cluster.wait_ready::<Dot>("shop").await?;
+    s.settled().await?;
+    // shop: two volumes and the initial commit of three datasets; the plain claim's: one, and two.
+    ensure!(count(&entries(s).await?) == (3, 5), "{:?}", entries(s).await?);
+    ensure!(cluster.list::<Dot>().await?.len() == 2);
+    let volumes: Api<PersistentVolume> = Api::all(cluster.client.clone());
+    let volumes = volumes
+        .list(&ListParams::default())
+        .await?
+        .items
+        .into_iter()
+        .filter_map(|pv| pv.spec?.claim_ref);
+    let ours = volumes
+        .filter(|claim| claim.namespace.as_deref() == Some(&cluster.namespace))
+        .count();
+    ensure!(ours == 2, "{ours} PersistentVolumes for 2 claims");
+
+    // During a commit, and during a branch from it.
+    cluster.apply([commit("during", "shop")]).await?;
+    kill(component).await?;
+    let made: Commit = cluster.wait_ready("during").await?;
+    cluster.apply([branch("during", "shop", "during")]).await?;
+    kill(component).await?;
+    cluster.wait_ready::<Branch>("during").await?;
+    back(workload).await?;
+    s.settled().await?;
+    ensure!(count(&entries(s).await?) == (5, 8), "{:?}", entries(s).await?);
+    let again: Commit = cluster.get("during").await?;
+    ensure!(again.status == made.status, "a Ready Commit never changes");
+
+    // During deletions.
+    cluster.delete::<Commit>("during").await?;
+    cluster.delete::<Branch>("during").await?;
+    kill(component).await?;
+    cluster.wait_gone::<Commit>("during").await?;
+    cluster.wait_gone::<Branch>("during").await?;
+    back(workload).await?;
+    s.settled().await?;
+    ensure!(count(&entries(s).await?) == (3, 5), "{:?}", entries(s).await?);
+
+    // The pod noticed nothing.
+    let pod = cluster.wait_pod("pod").await?;
+    let restarts = pod
+        .status
+        .iter()
+        .flat_map(|s| s.container_statuses.iter().flatten())
+        .map(|c| c.restart_count)
+        .sum::<i32>();
+    ensure!(restarts == 0, "{} was restarted", pod.name_any());
+    cluster
+        .bash("pod", "echo still > /db/word && test \"$(cat /db/word)\" = still")
+        .await
+        .map(drop)
+}
+
+#[tokio::test]
+async fn the_operator_is_killed_at_every_turn() {
+    scenario_alone("operator killed", async |s| {
+        kill_at_every_turn(s, "operator", "deployment/dotmesh-operator").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn csi_node_is_killed_at_every_turn() {
+    scenario_alone("csi-node killed", async |s| {
+        kill_at_every_turn(s, "csi-node", "daemonset/dotmesh-csi-node").await
+    })
+    .await;
+}
