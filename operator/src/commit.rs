@@ -17,7 +17,11 @@ use kube::runtime::controller::Action;
 
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
+use crate::driver::{Pass, Plan, Then, drive};
+use crate::meta::reread;
 use crate::nodes::Nodes;
+use crate::status::Verdict;
+use observe::Observed;
 
 /// Brings one Commit to its end.
 ///
@@ -27,26 +31,39 @@ pub async fn reconcile<A: Api, N: Nodes>(
     commit: Arc<Commit>,
     context: Arc<Context<A, N>>,
 ) -> Result<Action, ReconcileError> {
-    let mut seen = observe::observe(&context, Arc::unwrap_or_clone(commit)).await?;
-    loop {
-        let verdict = match plan::plan(&seen) {
-            plan::Step::Rest => return Ok(Action::await_change()),
-            plan::Step::Report(verdict) if seen.is_fresh || !report::is_news(&context, &seen, &verdict) => verdict,
-            // A status is never written from a cache: it could take back what an earlier pass recorded.
-            plan::Step::Report(_) => match apply::apply(&context, &mut seen, plan::Step::Reread).await? {
-                apply::Then::Continue => continue,
-                apply::Then::Gone => return Ok(Action::await_change()),
-            },
-            step => match apply::apply(&context, &mut seen, step).await {
-                Ok(apply::Then::Continue) => continue,
-                Ok(apply::Then::Gone) => return Ok(Action::await_change()),
-                Err(error) => {
-                    report::report_error(&context, &seen, &error).await;
-                    return Err(error);
-                }
-            },
+    let seen = observe::observe(&context, Arc::unwrap_or_clone(commit)).await?;
+    drive(&context, seen).await
+}
+
+impl<A: Api, N: Nodes> Pass<A, N> for Observed {
+    type Step = plan::Step;
+
+    fn is_fresh(&self) -> bool {
+        self.is_fresh
+    }
+
+    async fn reread(&mut self, context: &Context<A, N>) -> Result<Then, ReconcileError> {
+        let Some(found) = reread(&context.api, &self.commit).await? else {
+            return Ok(Then::Gone);
         };
-        report::report(&context, &seen, &verdict).await?;
-        return Ok(Action::await_change());
+        self.commit = found;
+        self.is_fresh = true;
+        Ok(Then::Continue)
+    }
+
+    fn plan(&self) -> Plan<plan::Step> {
+        plan::plan(self)
+    }
+
+    async fn apply(&mut self, context: &Context<A, N>, step: plan::Step) -> Result<Then, ReconcileError> {
+        apply::apply(context, self, step).await
+    }
+
+    fn is_news(&self, context: &Context<A, N>, verdict: &Verdict) -> bool {
+        report::is_news(context, self, verdict)
+    }
+
+    async fn report(&self, context: &Context<A, N>, verdict: &Verdict) -> Result<(), ReconcileError> {
+        report::report(context, self, verdict).await
     }
 }

@@ -70,7 +70,7 @@ pub struct Memory {
     followed: Mutex<BTreeSet<String>>,
     follow_wanted: tokio::sync::Notify,
     /// Held while a branch gets its name, so that two of them never get the same one.
-    pub naming: tokio::sync::Mutex<()>,
+    pub naming: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// First wait after a failure.

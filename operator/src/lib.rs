@@ -10,6 +10,7 @@ pub mod claim;
 pub mod commit;
 pub mod context;
 pub mod dot;
+pub mod driver;
 pub mod enroll;
 pub mod facade;
 pub mod meta;

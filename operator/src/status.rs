@@ -127,10 +127,10 @@ pub fn is_ready(conditions: &[Condition]) -> bool {
 
 /// Reasons that merit an event: something is wrong, or waits for a person.
 fn is_warning(reason: Reason) -> bool {
-    match reason {
-        Reason::Ready | Reason::Progressing | Reason::WaitingForFirstPod | Reason::NotReady | Reason::Deleting => false,
-        _ => true,
-    }
+    !matches!(
+        reason,
+        Reason::Ready | Reason::Progressing | Reason::WaitingForFirstPod | Reason::NotReady | Reason::Deleting
+    )
 }
 
 impl From<&ReconcileError> for Verdict {

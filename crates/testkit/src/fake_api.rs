@@ -39,6 +39,8 @@ struct State {
     /// What caches show while they lag behind.
     stale: Option<Objects>,
     faults: VecDeque<Fault>,
+    /// Writes until the one that fails, and whether it happens all the same.
+    failing_write: Option<(usize, bool)>,
     events: Vec<(ObjectReference, Event)>,
     writes: Vec<(&'static str, String)>,
     tokens: Vec<(String, Value)>,
@@ -99,6 +101,16 @@ impl FakeApi {
         self.lock().faults.push_back(fault);
     }
 
+    /// The write after the next `skip` ones fails; `after`: it happens all the same.
+    pub fn fail_write(&self, skip: usize, after: bool) {
+        self.lock().failing_write = Some((skip, after));
+    }
+
+    /// Whether the write that was to fail has not come yet.
+    pub fn is_failure_due(&self) -> bool {
+        self.lock().failing_write.is_some()
+    }
+
     /// From now on caches show what is there now, until [`Self::thaw_caches`].
     pub fn freeze_caches(&self) {
         let mut state = self.lock();
@@ -155,7 +167,21 @@ impl FakeApi {
         let kind = K::kind(&()).into_owned();
         let mut state = self.lock();
         let due = |fault: &Fault| fault.verb == verb && fault.kind == kind;
-        let fault = state.faults.iter().position(due).and_then(|at| state.faults.remove(at));
+        let mut fault = state.faults.iter().position(due).and_then(|at| state.faults.remove(at));
+        if !matches!(verb, "get" | "list") {
+            match state.failing_write.take() {
+                Some((0, after)) => {
+                    fault = Some(Fault {
+                        verb,
+                        kind: "",
+                        error: ApiErrorKind::Unavailable,
+                        after,
+                    });
+                }
+                Some((skip, after)) => state.failing_write = Some((skip - 1, after)),
+                None => {}
+            }
+        }
         let lost = |fault: &Fault| ApiError {
             kind: fault.error,
             message: format!("{verb} {kind} failed on purpose"),

@@ -1,5 +1,7 @@
-//! For tests only: the Kubernetes API as a value that holds state, and helpers around it.
+//! For tests only: the Kubernetes API and the nodes as values that hold state, and helpers around it.
 
 pub mod fake_api;
+pub mod fake_nodes;
 
 pub use fake_api::{FakeApi, Fault};
+pub use fake_nodes::FakeNodes;

@@ -7,18 +7,10 @@ use super::plan::Step;
 use super::report::build_accepted;
 use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{adoption, release, reread};
+use crate::driver::Then;
+use crate::meta::{adoption, release};
 use crate::nodes::{NodeErrorKind, Nodes};
 use crate::status::{Verdict, apply_status};
-
-/// Whether there is still something to decide about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Plan again.
-    Continue,
-    /// The object is gone, or no longer ours.
-    Gone,
-}
 
 /// Does it, and notes the outcome in `seen`.
 pub async fn apply<A: Api, N: Nodes>(
@@ -29,14 +21,6 @@ pub async fn apply<A: Api, N: Nodes>(
     let api = &context.api;
     let key = Key::of(&seen.branch);
     match step {
-        Step::Rest | Step::Report(_) => {}
-        Step::Reread => match reread(api, &seen.branch).await? {
-            Some(found) => {
-                seen.branch = found;
-                seen.is_fresh = true;
-            }
-            None => return Ok(Then::Gone),
-        },
         Step::Adopt => {
             let patch = adoption(&seen.branch, seen.dot.as_deref());
             seen.branch = api.patch(&key, &Guard::unchanged(&seen.branch), patch).await?;
@@ -46,6 +30,7 @@ pub async fn apply<A: Api, N: Nodes>(
             let status = build_accepted(seen, head, origin, &progress, context.now());
             let guard = Guard::unchanged(&seen.branch);
             seen.branch = apply_status(api, &seen.branch, &guard, &status).await?;
+            seen.naming = None;
         }
         Step::Ensure { node, request } => seen.ensured = Some(context.nodes.ensure_branch(&node, request).await?),
         Step::Delete { node, request } => match context.nodes.delete_branch(&node, request).await {

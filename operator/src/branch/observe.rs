@@ -5,14 +5,15 @@ use std::sync::Arc;
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_csi_proto::node::EnsureBranchResponse;
 use kube::ResourceExt;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::api::{Api, Key};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, reread, uid};
+use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, uid};
 use crate::nodes::Nodes;
 
 /// What there is, and what was done in this pass.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Observed {
     /// The Branch.
     pub branch: Branch,
@@ -26,6 +27,8 @@ pub struct Observed {
     pub siblings: Vec<Branch>,
     /// The Dot's Commits, while this Branch is not accepted.
     pub commits: Vec<Arc<Commit>>,
+    /// Held while the branch is not accepted: names are given out one at a time.
+    pub naming: Option<OwnedMutexGuard<()>>,
     /// What the node made in this pass.
     pub ensured: Option<EnsureBranchResponse>,
     /// The node recorded the tombstone in this pass.
@@ -38,27 +41,23 @@ pub fn is_accepted(branch: &Branch) -> bool {
 }
 
 /// Reads it.
-pub async fn observe<A: Api, N: Nodes>(
-    context: &Context<A, N>,
-    mut branch: Branch,
-) -> Result<Observed, ReconcileError> {
+pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) -> Result<Observed, ReconcileError> {
     let api = &context.api;
     let key = Key {
         namespace: branch.namespace(),
         name: branch.spec.dot.clone(),
     };
-    let mut is_fresh = false;
     let is_ending = is_deleting(&branch) && is_protected(&branch);
-    if is_ending && let Some(found) = reread(api, &branch).await? {
-        branch = found;
-        is_fresh = true;
-    }
     let dot = if is_ending {
         let dot: Option<Dot> = api.get(&key).await?;
         dot.filter(|dot| owner_dot(&branch).is_none_or(|owner| owner == uid(dot)))
             .map(Arc::new)
     } else {
         api.cached::<Dot>(&key)
+    };
+    let naming = match is_accepted(&branch) || is_deleting(&branch) {
+        true => None,
+        false => Some(context.memory.naming.clone().lock_owned().await),
     };
     let (mut siblings, mut commits) = (Vec::new(), Vec::new());
     if let Some(dot) = dot
@@ -73,10 +72,11 @@ pub async fn observe<A: Api, N: Nodes>(
     Ok(Observed {
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,
-        is_fresh,
+        is_fresh: false,
         dot,
         siblings,
         commits,
+        naming,
         ensured: None,
         is_tombstoned: false,
     })

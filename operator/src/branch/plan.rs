@@ -13,16 +13,13 @@ use kube::ResourceExt;
 
 use super::observe::{Observed, is_accepted};
 use super::validate::{Valid, validate};
+use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, uid};
 use crate::status::Verdict;
 
-/// One effect, or the end.
+/// One effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Nothing to do and nothing to say.
-    Rest,
-    /// Read the Branch again before deciding on an effect.
-    Reread,
     /// Protect it, and make it the Dot's.
     Adopt,
     /// Record id, head and origin: from now on the name is its own.
@@ -48,62 +45,54 @@ pub enum Step {
     },
     /// Let the object go.
     Release,
-    /// Tell how it is.
-    Report(Verdict),
 }
 
 /// The next step.
-pub fn plan(seen: &Observed) -> Step {
+pub fn plan(seen: &Observed) -> Plan<Step> {
     let branch = &seen.branch;
     if is_deleting(branch) {
         return plan_deletion(seen);
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,
-        Err(verdict) => return Step::Report(verdict),
+        Err(verdict) => return Plan::Report(verdict),
     };
-    if !seen.is_fresh && (!is_protected(branch) || !is_accepted(branch)) {
-        return Step::Reread;
-    }
     if !is_protected(branch) {
-        return Step::Adopt;
+        return Plan::Do(Step::Adopt);
     }
     if !is_accepted(branch) {
         return match uid(branch).parse::<BranchId>() {
-            Ok(id) => Step::Accept {
+            Ok(id) => Plan::Do(Step::Accept {
                 head: HeadId::first_of(id),
                 origin: valid.origin,
-            },
-            Err(why) => Step::Report(Verdict::new(Reason::Error, why.to_string())),
+            }),
+            Err(why) => Plan::Report(Verdict::new(Reason::Error, why.to_string())),
         };
     }
     plan_head(seen, &valid)
 }
 
 /// The volumes of the head are the Dot's: those of the origin are among them, because a Dot never loses one.
-fn plan_head(seen: &Observed, valid: &Valid) -> Step {
+fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
     let name = valid.dot.name_any();
     let dot = valid.dot.status.clone().unwrap_or_default();
     let (Some(node), Some(_)) = (&dot.node, &dot.pool) else {
         let why = format!("Dot {name:?} lies nowhere yet: it is placed with the first pod that uses it");
-        return Step::Report(Verdict::new(Reason::WaitingForFirstPod, why));
+        return Plan::Report(Verdict::new(Reason::WaitingForFirstPod, why));
     };
     if dot.volumes.is_empty() {
         let why = format!("Dot {name:?} has no volumes yet: list them in its spec, or make a claim on it");
-        return Step::Report(Verdict::new(Reason::NoVolumes, why));
+        return Plan::Report(Verdict::new(Reason::NoVolumes, why));
     }
     if seen.ensured.is_some() || has_all(seen, &dot.volumes) {
-        return Step::Report(Verdict::ready());
-    }
-    if !seen.is_fresh {
-        return Step::Reread;
+        return Plan::Report(Verdict::ready());
     }
     match build_request(seen, valid, &dot) {
-        Ok(request) => Step::Ensure {
+        Ok(request) => Plan::Do(Step::Ensure {
             node: node.clone(),
             request,
-        },
-        Err(why) => Step::Report(Verdict::new(Reason::Error, why)),
+        }),
+        Err(why) => Plan::Report(Verdict::new(Reason::Error, why)),
     }
 }
 
@@ -165,37 +154,34 @@ fn dot_id(dot: &Dot) -> String {
 }
 
 /// A branch that was never accepted has nothing on disk; with the Dot gone, its tombstone covers the branch.
-fn plan_deletion(seen: &Observed) -> Step {
+fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let branch = &seen.branch;
     if !is_protected(branch) {
-        return Step::Rest;
-    }
-    if !seen.is_fresh {
-        return Step::Reread;
+        return Plan::Rest;
     }
     let status = branch.status.clone().unwrap_or_default();
     let (Some(head), Some(dot)) = (status.head, seen.dot.as_deref()) else {
-        return Step::Release;
+        return Plan::Do(Step::Release);
     };
     let users = claims_on(branch, dot);
     if !users.is_empty() {
         let why = format!("claims use it: {}; delete them first", users.join(", "));
-        return Step::Report(Verdict::new(Reason::InUse, why));
+        return Plan::Report(Verdict::new(Reason::InUse, why));
     }
     let Some(node) = dot.status.as_ref().and_then(|status| status.node.clone()) else {
-        return Step::Release;
+        return Plan::Do(Step::Release);
     };
     if seen.is_tombstoned {
-        return Step::Release;
+        return Plan::Do(Step::Release);
     }
-    Step::Delete {
+    Plan::Do(Step::Delete {
         node,
         request: DeleteBranchRequest {
             dot_id: dot_id(dot),
             branch_id: status.id.unwrap_or_else(|| uid(branch).to_owned()),
             head_ids: vec![head],
         },
-    }
+    })
 }
 
 /// The claims that mount this branch: pinned to it, or following the checkout while that is this branch.

@@ -104,13 +104,3 @@ fn empty_volumes(before: &BranchStatus, after: &BranchStatus) -> Option<Event> {
         ),
     })
 }
-
-/// The same for a pass that failed. What cannot be told is logged with the failure itself.
-pub async fn report_error<A: Api, N: Nodes>(context: &Context<A, N>, seen: &Observed, error: &ReconcileError) {
-    if !error.is_for_people() {
-        return;
-    }
-    if let Err(untold) = report(context, seen, &Verdict::from(error)).await {
-        tracing::warn!(error = %untold, "status not written");
-    }
-}

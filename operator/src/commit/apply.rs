@@ -7,17 +7,9 @@ use super::observe::Observed;
 use super::plan::Step;
 use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{adoption, release, reread};
+use crate::driver::Then;
+use crate::meta::{adoption, release};
 use crate::nodes::{NodeErrorKind, Nodes};
-
-/// Whether there is still something to decide about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Plan again.
-    Continue,
-    /// The object is gone, or no longer ours.
-    Gone,
-}
 
 /// Does it, and notes the outcome in `seen`.
 pub async fn apply<A: Api, N: Nodes>(
@@ -27,14 +19,6 @@ pub async fn apply<A: Api, N: Nodes>(
 ) -> Result<Then, ReconcileError> {
     let api = &context.api;
     match step {
-        Step::Rest | Step::Report(_) => {}
-        Step::Reread => match reread(api, &seen.commit).await? {
-            Some(found) => {
-                seen.commit = found;
-                seen.is_fresh = true;
-            }
-            None => return Ok(Then::Gone),
-        },
         Step::Adopt { head } => {
             let mut patch = adoption(&seen.commit, seen.dot.as_deref());
             patch["metadata"]["annotations"] = json!({ ANNOTATION_HEAD: head.to_string() });
@@ -43,7 +27,7 @@ pub async fn apply<A: Api, N: Nodes>(
                 .await?;
             seen.is_fresh = true;
         }
-        Step::Take { node, request } => seen.taken = Some(context.nodes.commit(&node, request).await?),
+        Step::Take { node, request } => seen.taken = Some(context.nodes.commit(&node, *request).await?),
         Step::Delete { node, request } => match context.nodes.delete_commit(&node, request).await {
             Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => {
                 return Err(error.into());

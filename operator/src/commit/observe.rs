@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use crate::api::{Api, Key};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, reread, uid};
+use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, uid};
 use crate::nodes::Nodes;
 
 /// What there is, and what was done in this pass.
@@ -31,21 +31,13 @@ pub struct Observed {
 }
 
 /// Reads it.
-pub async fn observe<A: Api, N: Nodes>(
-    context: &Context<A, N>,
-    mut commit: Commit,
-) -> Result<Observed, ReconcileError> {
+pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) -> Result<Observed, ReconcileError> {
     let api = &context.api;
     let key = Key {
         namespace: commit.namespace(),
         name: commit.spec.dot.clone(),
     };
-    let mut is_fresh = false;
     let dot = if is_deleting(&commit) && is_protected(&commit) {
-        if let Some(found) = reread(api, &commit).await? {
-            commit = found;
-            is_fresh = true;
-        }
         let dot: Option<Dot> = api.get(&key).await?;
         dot.filter(|dot| owner_dot(&commit).is_none_or(|owner| owner == uid(dot)))
             .map(Arc::new)
@@ -57,7 +49,7 @@ pub async fn observe<A: Api, N: Nodes>(
     });
     Ok(Observed {
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
-        is_fresh,
+        is_fresh: false,
         commit,
         dot,
         branches,

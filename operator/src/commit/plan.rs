@@ -7,16 +7,13 @@ use kube::ResourceExt;
 
 use super::observe::Observed;
 use super::validate::{Valid, validate};
+use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, uid};
 use crate::status::{Verdict, is_ready};
 
-/// One effect, or the end.
+/// One effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Nothing to do and nothing to say.
-    Rest,
-    /// Read the Commit again before deciding on an effect.
-    Reread,
     /// Protect it, and record the head that will be snapshotted.
     Adopt {
         /// The head.
@@ -27,7 +24,7 @@ pub enum Step {
         /// Where.
         node: String,
         /// What.
-        request: CommitRequest,
+        request: Box<CommitRequest>,
     },
     /// Record the tombstone.
     Delete {
@@ -38,12 +35,10 @@ pub enum Step {
     },
     /// Let the object go.
     Release,
-    /// Tell how it is.
-    Report(Verdict),
 }
 
 /// The next step.
-pub fn plan(seen: &Observed) -> Step {
+pub fn plan(seen: &Observed) -> Plan<Step> {
     let commit = &seen.commit;
     if is_deleting(commit) {
         return plan_deletion(seen);
@@ -53,25 +48,22 @@ pub fn plan(seen: &Observed) -> Step {
         .as_ref()
         .is_some_and(|status| is_ready(&status.conditions))
     {
-        return Step::Rest;
+        return Plan::Rest;
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,
-        Err(verdict) => return Step::Report(verdict),
+        Err(verdict) => return Plan::Report(verdict),
     };
     if seen.taken.is_some() {
-        return Step::Report(Verdict::ready());
+        return Plan::Report(Verdict::ready());
     }
     if !is_protected(commit) || !commit.annotations().contains_key(ANNOTATION_HEAD) {
-        return Step::Adopt { head: valid.head };
+        return Plan::DoGuarded(Step::Adopt { head: valid.head });
     }
-    if !seen.is_fresh {
-        return Step::Reread;
-    }
-    Step::Take {
+    Plan::Do(Step::Take {
         node: valid.node.clone(),
-        request: build_request(seen, valid),
-    }
+        request: Box::new(build_request(seen, valid)),
+    })
 }
 
 fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
@@ -98,28 +90,25 @@ fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
 }
 
 /// Without a recorded head nothing was ever asked of a node; with the Dot gone, its tombstone covers the Commit.
-fn plan_deletion(seen: &Observed) -> Step {
+fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let commit = &seen.commit;
     if !is_protected(commit) {
-        return Step::Rest;
-    }
-    if !seen.is_fresh {
-        return Step::Reread;
+        return Plan::Rest;
     }
     let head = commit.annotations().get(ANNOTATION_HEAD);
     let status = seen.dot.as_deref().and_then(|dot| dot.status.as_ref());
     let (Some(head), Some(dot), Some(node)) = (head, seen.dot.as_deref(), status.and_then(|s| s.node.clone())) else {
-        return Step::Release;
+        return Plan::Do(Step::Release);
     };
     if seen.is_tombstoned {
-        return Step::Release;
+        return Plan::Do(Step::Release);
     }
-    Step::Delete {
+    Plan::Do(Step::Delete {
         node,
         request: DeleteCommitRequest {
             dot_id: status.and_then(|s| s.id.clone()).unwrap_or_else(|| uid(dot).to_owned()),
             commit_id: uid(commit).to_owned(),
             head_id: head.clone(),
         },
-    }
+    })
 }

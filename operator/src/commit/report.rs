@@ -77,13 +77,3 @@ pub async fn report<A: Api, N: Nodes>(
     crate::status::tell(&context.api, &seen.commit, verdict, &before.conditions, ACTION).await;
     Ok(())
 }
-
-/// The same for a pass that failed. What cannot be told is logged with the failure itself.
-pub async fn report_error<A: Api, N: Nodes>(context: &Context<A, N>, seen: &Observed, error: &ReconcileError) {
-    if !error.is_for_people() {
-        return;
-    }
-    if let Err(untold) = report(context, seen, &Verdict::from(error)).await {
-        tracing::warn!(error = %untold, "status not written");
-    }
-}

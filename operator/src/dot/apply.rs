@@ -6,29 +6,20 @@ use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_DOT, default_branch_object, ini
 use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot};
 use dotmesh_model::name::BranchName;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 
-use super::observe::{Observed, node_of, observe_claim};
+use super::observe::Observed;
 use super::plan::Step;
 use super::report::build_status;
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{adoption, belongs_to, owned_by, release, reread, uid};
+use crate::driver::Then;
+use crate::meta::{adoption, belongs_to, owned_by, release, uid};
 use crate::nodes::{NodeErrorKind, Nodes};
-use crate::pool::pool_of;
 use crate::status::apply_status;
 
 /// Message of the automatic initial commit.
 pub const INITIAL_MESSAGE: &str = "Initial commit";
-
-/// Whether there is still something to decide about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Plan again.
-    Continue,
-    /// The object is gone, or no longer ours.
-    Gone,
-}
 
 /// Does it, and notes the outcome in `seen`.
 pub async fn apply<A: Api, N: Nodes>(
@@ -38,16 +29,6 @@ pub async fn apply<A: Api, N: Nodes>(
 ) -> Result<Then, ReconcileError> {
     let (api, nodes) = (&context.api, &context.nodes);
     match step {
-        Step::Rest | Step::Report(_) => {}
-        Step::Reread => match reread(api, &seen.dot).await? {
-            Some(found) => {
-                seen.own_claim = observe_claim(api, &found).await?;
-                seen.pool = node_of(&found).and_then(|node| pool_of(api, &node));
-                seen.dot = found;
-                seen.is_fresh = true;
-            }
-            None => return Ok(Then::Gone),
-        },
         Step::Adopt => {
             let patch = adoption(&seen.dot, None);
             seen.dot = api
@@ -155,7 +136,7 @@ async fn create_or_find<A: Api, K: Kind>(api: &A, object: &K) -> Result<K, ApiEr
     }
 }
 
-fn automatic<K: Resource>(dot: &Dot, name: String) -> ObjectMeta {
+fn automatic(dot: &Dot, name: String) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
         namespace: dot.namespace(),
@@ -170,7 +151,7 @@ fn automatic<K: Resource>(dot: &Dot, name: String) -> ObjectMeta {
 
 fn default_branch(dot: &Dot) -> Branch {
     Branch {
-        metadata: automatic::<Branch>(dot, default_branch_object(&dot.name_any())),
+        metadata: automatic(dot, default_branch_object(&dot.name_any())),
         spec: BranchSpec {
             dot: dot.name_any(),
             name: BranchName::DEFAULT.to_owned(),
@@ -182,7 +163,7 @@ fn default_branch(dot: &Dot) -> Branch {
 
 fn initial_commit(dot: &Dot) -> Commit {
     Commit {
-        metadata: automatic::<Commit>(dot, initial_commit_object(&dot.name_any())),
+        metadata: automatic(dot, initial_commit_object(&dot.name_any())),
         spec: CommitSpec {
             dot: dot.name_any(),
             branch: Some(BranchName::DEFAULT.to_owned()),

@@ -11,16 +11,13 @@ use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, OwnClaim};
 use super::validate::{Valid, validate};
+use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, owner_dot, uid};
 use crate::status::{Verdict, is_ready, ready_condition};
 
-/// One effect, or the end.
+/// One effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Nothing to do and nothing to say.
-    Rest,
-    /// Read the Dot again before deciding on an effect.
-    Reread,
     /// Protect it.
     Adopt,
     /// Make the default branch's object.
@@ -63,99 +60,92 @@ pub enum Step {
     },
     /// Let the object go.
     Release,
-    /// Tell how it is.
-    Report(Verdict),
 }
 
-/// The next step. Effects are planned from a fresh Dot only.
-pub fn plan(seen: &Observed) -> Step {
-    let step = match is_deleting(&seen.dot) {
-        true => plan_deletion(seen),
-        false => plan_life(seen),
-    };
-    match step {
-        Step::Rest | Step::Report(_) | Step::Reread => step,
-        _ if !seen.is_fresh => Step::Reread,
-        step => step,
+/// The next step.
+pub fn plan(seen: &Observed) -> Plan<Step> {
+    if is_deleting(&seen.dot) {
+        return plan_deletion(seen);
     }
+    plan_life(seen)
 }
 
-fn plan_life(seen: &Observed) -> Step {
+fn plan_life(seen: &Observed) -> Plan<Step> {
     let status = seen.dot.status.clone().unwrap_or_default();
     if !is_protected(&seen.dot) {
-        return Step::Adopt;
+        return Plan::Do(Step::Adopt);
     }
     if seen.own_claim == OwnClaim::Gone
         && let Some(step) = plan_retirement(seen)
     {
-        return step;
+        return Plan::Do(step);
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,
-        Err(verdict) => return Step::Report(verdict),
+        Err(verdict) => return Plan::Report(verdict),
     };
     if status.checkout.is_none() {
         match &seen.main {
-            None => return Step::CreateMain,
+            None => return Plan::Do(Step::CreateMain),
             Some(branch) if !is_default_branch(seen, branch) => {
                 let why = format!(
                     "the default branch needs the name of Branch {:?}, which is something else; delete that one",
                     branch.name_any()
                 );
-                return Step::Report(Verdict::new(Reason::Conflict, why));
+                return Plan::Report(Verdict::new(Reason::Conflict, why));
             }
             Some(_) => {}
         }
     }
     let Some(node) = valid.node.clone() else {
         let why = "placed with the first pod that uses a claim on it";
-        return Step::Report(Verdict::new(Reason::WaitingForFirstPod, why));
+        return Plan::Report(Verdict::new(Reason::WaitingForFirstPod, why));
     };
     let recorded = (&status.id, &status.node, &status.volumes, status.checkout.is_some());
     if recorded != (&Some(valid.id.to_string()), &valid.node, &valid.volumes, true) {
-        return Step::Record;
+        return Plan::Do(Step::Record);
     }
-    plan_detach(seen, &node).unwrap_or_else(|| plan_data(seen, &valid, node))
+    plan_detach(seen, &node).map_or_else(|| plan_data(seen, &valid, node), Plan::Do)
 }
 
 /// Dataset, default branch, initial commit, then claims.
-fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Step {
+fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
     let status = seen.dot.status.clone().unwrap_or_default();
     if valid.volumes.is_empty() {
         let why = "no volumes yet: list them in spec.volumes, or make a claim on the Dot";
-        return Step::Report(Verdict::new(Reason::NoVolumes, why));
+        return Plan::Report(Verdict::new(Reason::NoVolumes, why));
     }
     if status.pool.is_none() && !seen.is_ensured {
         if let Err(verdict) = check_pool(seen, &node) {
-            return Step::Report(verdict);
+            return Plan::Report(verdict);
         }
-        return Step::EnsureDot {
+        return Plan::Do(Step::EnsureDot {
             node,
             request: EnsureDotRequest {
                 dot_id: valid.id.to_string(),
                 namespace: seen.dot.namespace().unwrap_or_default(),
                 name: seen.dot.name_any(),
             },
-        };
+        });
     }
     if status.pool.is_none() {
-        return Step::Record;
+        return Plan::Do(Step::Record);
     }
     match plan_initial(seen) {
-        Initial::Step(step) => return step,
+        Initial::Next(next) => return next,
         Initial::Done | Initial::Impossible => {}
     }
     let mut waiting = Vec::new();
     for claim in valid.claims.iter().filter(|claim| !is_attached(seen, &claim.uid)) {
         match plan_attach(seen, valid, claim) {
-            Ok(request) => return Step::Attach { node, request },
+            Ok(request) => return Plan::Do(Step::Attach { node, request }),
             Err(why) => waiting.push(why),
         }
     }
     if !waiting.is_empty() {
-        return Step::Report(Verdict::new(Reason::NotReady, waiting.join("; ")));
+        return Plan::Report(Verdict::new(Reason::NotReady, waiting.join("; ")));
     }
-    Step::Report(plan_verdict(seen))
+    Plan::Report(plan_verdict(seen))
 }
 
 fn plan_verdict(seen: &Observed) -> Verdict {
@@ -193,7 +183,7 @@ fn check_pool(seen: &Observed, node: &str) -> Result<(), Verdict> {
 }
 
 enum Initial {
-    Step(Step),
+    Next(Plan<Step>),
     Done,
     /// Somebody deleted the default branch before.
     Impossible,
@@ -210,20 +200,20 @@ fn plan_initial(seen: &Observed) -> Initial {
     let waits = |what: &str, name: &str, conditions: &[dotmesh_crds::Condition]| {
         let why = ready_condition(conditions).map_or("", |ready| ready.message.as_str());
         let verdict = Verdict::new(Reason::Progressing, format!("waits for {what} {name:?}: {why}"));
-        Initial::Step(Step::Report(verdict))
+        Initial::Next(Plan::Report(verdict))
     };
     let main_status = main.status.clone().unwrap_or_default();
     if !is_ready(&main_status.conditions) || main_status.volumes.len() < status.volumes.len() {
         return waits("Branch", &main.name_any(), &main_status.conditions);
     }
     match seen.initial.as_deref() {
-        None => Initial::Step(Step::CreateInitial),
+        None => Initial::Next(Plan::Do(Step::CreateInitial)),
         Some(commit) if !is_initial_commit(seen, commit) => {
             let why = format!(
                 "the initial commit needs the name of Commit {:?}, which is something else; delete that one",
                 commit.name_any()
             );
-            Initial::Step(Step::Report(Verdict::new(Reason::Conflict, why)))
+            Initial::Next(Plan::Report(Verdict::new(Reason::Conflict, why)))
         }
         Some(commit) => {
             let conditions = commit
@@ -330,12 +320,9 @@ fn plan_retirement(seen: &Observed) -> Option<Step> {
 }
 
 /// A Dot that was never placed has nothing on disk.
-fn plan_deletion(seen: &Observed) -> Step {
+fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if !is_protected(&seen.dot) {
-        return Step::Rest;
-    }
-    if !seen.is_fresh {
-        return Step::Reread;
+        return Plan::Rest;
     }
     let status = seen.dot.status.clone().unwrap_or_default();
     if !status.claims.is_empty() {
@@ -345,15 +332,15 @@ fn plan_deletion(seen: &Observed) -> Step {
             .map(|claim| format!("{}/{}", claim.namespace, claim.name))
             .collect();
         let why = format!("claims use it: {}; delete them first", claims.join(", "));
-        return Step::Report(Verdict::new(Reason::InUse, why));
+        return Plan::Report(Verdict::new(Reason::InUse, why));
     }
     match status.node {
-        Some(node) if !seen.is_tombstoned => Step::DeleteDot {
+        Some(node) if !seen.is_tombstoned => Plan::Do(Step::DeleteDot {
             node,
             request: DeleteDotRequest {
                 dot_id: status.id.unwrap_or_else(|| uid(&seen.dot).to_owned()),
             },
-        },
-        _ => Step::Release,
+        }),
+        Some(_) | None => Plan::Do(Step::Release),
     }
 }

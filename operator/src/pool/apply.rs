@@ -4,17 +4,9 @@ use super::observe::Observed;
 use super::plan::Step;
 use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{adoption, release, reread};
+use crate::driver::Then;
+use crate::meta::{adoption, release};
 use crate::nodes::Nodes;
-
-/// Whether there is still something to decide about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
-    /// Plan again.
-    Continue,
-    /// The object is gone, or no longer ours.
-    Gone,
-}
 
 /// Does it, and notes the outcome in `seen`.
 pub async fn apply<A: Api, N: Nodes>(
@@ -24,14 +16,6 @@ pub async fn apply<A: Api, N: Nodes>(
 ) -> Result<Then, ReconcileError> {
     let api = &context.api;
     match step {
-        Step::Rest | Step::Report(_) => {}
-        Step::Reread => match reread(api, &seen.pool).await? {
-            Some(found) => {
-                seen.pool = found;
-                seen.is_fresh = true;
-            }
-            None => return Ok(Then::Gone),
-        },
         Step::Adopt => {
             let patch = adoption(&seen.pool, None);
             seen.pool = api

@@ -7,19 +7,16 @@ use kube::ResourceExt;
 
 use super::POOL_NAME;
 use super::observe::Observed;
+use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected};
 use crate::status::Verdict;
 
 /// Names that a message lists before it stops.
 const NAMED_MAX: usize = 5;
 
-/// One effect, or the end.
+/// One effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
-    /// Nothing to do and nothing to say.
-    Rest,
-    /// Read the Pool again before deciding on an effect.
-    Reread,
     /// Protect it: a Dot lies on it.
     Adopt,
     /// Make or import the pool.
@@ -31,38 +28,28 @@ pub enum Step {
     },
     /// Let the object go.
     Release,
-    /// Tell how it is.
-    Report(Verdict),
 }
 
-/// The next step. Effects are planned from a fresh Pool only.
-pub fn plan(seen: &Observed) -> Step {
-    match plan_any(seen) {
-        step @ (Step::Rest | Step::Report(_) | Step::Reread) => step,
-        _ if !seen.is_fresh => Step::Reread,
-        step => step,
-    }
-}
-
-fn plan_any(seen: &Observed) -> Step {
+/// The next step.
+pub fn plan(seen: &Observed) -> Plan<Step> {
     let pool = &seen.pool;
     let is_protected = is_protected(pool);
     if is_deleting(pool) {
         return match (is_protected, seen.dots.is_empty()) {
-            (false, _) => Step::Rest,
-            (true, true) => Step::Release,
-            (true, false) => Step::Report(in_use(&seen.dots)),
+            (false, _) => Plan::Rest,
+            (true, true) => Plan::Do(Step::Release),
+            (true, false) => Plan::Report(in_use(&seen.dots)),
         };
     }
     if let Some(rival) = &seen.rival {
         let why = format!("node {:?} has Pool {:?} already", pool.spec.node_name, rival.name_any());
-        return Step::Report(Verdict::new(Reason::Conflict, why));
+        return Plan::Report(Verdict::new(Reason::Conflict, why));
     }
     if !is_protected && !seen.dots.is_empty() {
-        return Step::Adopt;
+        return Plan::Do(Step::Adopt);
     }
     match &seen.state {
-        Some(state) => Step::Report(judge(seen, state)),
+        Some(state) => Plan::Report(judge(seen, state)),
         None => plan_ensure(seen),
     }
 }
@@ -79,9 +66,9 @@ fn in_use(dots: &[String]) -> Verdict {
     )
 }
 
-fn plan_ensure(seen: &Observed) -> Step {
+fn plan_ensure(seen: &Observed) -> Plan<Step> {
     let spec = &seen.pool.spec;
-    let invalid = |why: String| Step::Report(Verdict::new(Reason::Invalid, why));
+    let invalid = |why: String| Plan::Report(Verdict::new(Reason::Invalid, why));
     let size_bytes = match parse_quantity(&spec.file.size) {
         Ok(bytes) => bytes,
         Err(why) => return invalid(format!("spec.file.size: {why}")),
@@ -91,7 +78,7 @@ fn plan_ensure(seen: &Observed) -> Step {
         Ok(guid) => guid.unwrap_or_default(),
         Err(_) => return invalid("status.guid is not a number".to_owned()),
     };
-    Step::Ensure {
+    Plan::Do(Step::Ensure {
         node: spec.node_name.clone(),
         request: EnsurePoolRequest {
             name: POOL_NAME.to_owned(),
@@ -101,7 +88,7 @@ fn plan_ensure(seen: &Observed) -> Step {
                 size_bytes,
             })),
         },
-    }
+    })
 }
 
 fn judge(seen: &Observed, state: &PoolState) -> Verdict {

@@ -1,0 +1,360 @@
+//! [`FakeNodes`]: the operator's [`Nodes`] over pools in memory.
+//!
+//! Keeps what `node.proto` promises: calls are safe to repeat, a commit covers all volumes of a head, what is
+//! tombstoned takes nothing new. Tombstoned things are collected at once. Counts how often each thing was made, so
+//! that a test can tell "found again" from "made twice".
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dotmesh_csi_proto::node::{
+    AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
+    DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
+    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, PoolState, SnapshotState, VolumeState,
+    WatchEvent,
+};
+use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
+use futures::StreamExt;
+
+#[derive(Debug, Default)]
+struct State {
+    pools: BTreeMap<String, Pool>,
+    unreachable: BTreeSet<String>,
+    calls: Vec<String>,
+    made: BTreeMap<String, u32>,
+    failing: Option<(usize, NodeErrorKind, bool)>,
+    counter: u64,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    guid: u64,
+    dots: BTreeMap<String, Dot>,
+}
+
+#[derive(Debug, Default)]
+struct Dot {
+    /// Branch to head.
+    branches: BTreeMap<String, String>,
+    heads: BTreeMap<String, BTreeMap<String, VolumeState>>,
+    origins: BTreeMap<String, String>,
+    commits: BTreeMap<String, (String, CommitResponse)>,
+    claims: BTreeSet<String>,
+}
+
+/// Nodes in memory; shared by cloning.
+#[derive(Debug, Clone, Default)]
+pub struct FakeNodes(Arc<Mutex<State>>);
+
+impl FakeNodes {
+    /// Calls so far, by name of the RPC; empties the list.
+    pub fn take_calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// How often each thing was made, by kind and id.
+    pub fn made(&self) -> BTreeMap<String, u32> {
+        self.lock().made.clone()
+    }
+
+    /// What is there, one line each, sorted.
+    pub fn contents(&self) -> Vec<String> {
+        let state = self.lock();
+        let mut lines = Vec::new();
+        for (node, pool) in &state.pools {
+            for (id, dot) in &pool.dots {
+                lines.push(format!("{node}/{id}"));
+                lines.extend(dot.heads.keys().map(|head| format!("{node}/{id}/{head}")));
+                lines.extend(
+                    dot.commits
+                        .iter()
+                        .map(|(commit, (head, _))| format!("{node}/{id}/{head}@{commit}")),
+                );
+                lines.extend(dot.claims.iter().map(|claim| format!("{node}/{id} claim {claim}")));
+            }
+        }
+        lines.sort();
+        lines
+    }
+
+    /// The call after the next `skip` ones fails; `after`: it happens all the same.
+    pub fn fail_call(&self, skip: usize, kind: NodeErrorKind, after: bool) {
+        self.lock().failing = Some((skip, kind, after));
+    }
+
+    /// Whether the call that was to fail has not come yet.
+    pub fn is_failure_due(&self) -> bool {
+        self.lock().failing.is_some()
+    }
+
+    /// Whether a node answers.
+    pub fn set_reachable(&self, node: &str, reachable: bool) {
+        let mut state = self.lock();
+        match reachable {
+            true => state.unreachable.remove(node),
+            false => state.unreachable.insert(node.to_owned()),
+        };
+    }
+
+    /// Another pool takes the place of the node's.
+    pub fn replace_pool(&self, node: &str, guid: u64) {
+        let pool = Pool {
+            guid,
+            ..Pool::default()
+        };
+        self.lock().pools.insert(node.to_owned(), pool);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call<T>(
+        &self,
+        rpc: &str,
+        node: &str,
+        effect: impl FnOnce(&mut State) -> Result<T, (NodeErrorKind, String)>,
+    ) -> Result<T, NodeError> {
+        let mut state = self.lock();
+        state.calls.push(rpc.to_owned());
+        let error = |(kind, message): (NodeErrorKind, String)| NodeError {
+            node: node.to_owned(),
+            kind,
+            message,
+        };
+        if state.unreachable.contains(node) {
+            return Err(error((NodeErrorKind::Unreachable, "does not answer".to_owned())));
+        }
+        let lost = match state.failing.take() {
+            Some((0, kind, after)) => Some((kind, after)),
+            Some((skip, kind, after)) => {
+                state.failing = Some((skip - 1, kind, after));
+                None
+            }
+            None => None,
+        };
+        let failed = |kind| error((kind, format!("{rpc} failed on purpose")));
+        match lost {
+            Some((kind, false)) => Err(failed(kind)),
+            Some((kind, true)) => {
+                let _ = effect(&mut state);
+                Err(failed(kind))
+            }
+            None => effect(&mut state).map_err(error),
+        }
+    }
+}
+
+impl State {
+    fn next(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
+    }
+
+    fn make(&mut self, kind: &str, id: &str) {
+        *self.made.entry(format!("{kind} {id}")).or_default() += 1;
+    }
+
+    fn dot(&mut self, node: &str, id: &str) -> Result<&mut Dot, (NodeErrorKind, String)> {
+        let pool = self
+            .pools
+            .get_mut(node)
+            .ok_or_else(|| (NodeErrorKind::PoolMissing, "no pool".to_owned()))?;
+        pool.dots
+            .get_mut(id)
+            .ok_or_else(|| (NodeErrorKind::NotFound, format!("no Dot {id}")))
+    }
+}
+
+fn describe(pool: &Pool) -> PoolState {
+    PoolState {
+        name: "dotmesh".to_owned(),
+        guid: pool.guid,
+        health: "ONLINE".to_owned(),
+        size_bytes: 20 << 30,
+        allocated_bytes: 0,
+        available_bytes: 19 << 30,
+        fragmentation_percent: 0,
+        zfs_userland: "2.3.9".to_owned(),
+        zfs_kernel: "2.3.9".to_owned(),
+    }
+}
+
+fn not_found(what: &str, id: &str) -> (NodeErrorKind, String) {
+    (NodeErrorKind::NotFound, format!("no {what} {id}"))
+}
+
+impl Nodes for FakeNodes {
+    async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
+        let pools = self.call("Watch", node, |state| {
+            Ok(state.pools.get(node).map(describe).into_iter().collect())
+        })?;
+        Ok(futures::stream::iter([Ok(WatchEvent { pools })])
+            .chain(futures::stream::pending())
+            .boxed())
+    }
+
+    async fn ensure_pool(&self, node: &str, request: EnsurePoolRequest) -> Result<EnsurePoolResponse, NodeError> {
+        self.call("EnsurePool", node, |state| {
+            let created = !state.pools.contains_key(node);
+            if created {
+                let guid = 1000 + state.next();
+                state.make("pool", node);
+                let pool = Pool {
+                    guid,
+                    ..Pool::default()
+                };
+                state.pools.insert(node.to_owned(), pool);
+            }
+            let pool = state.pools.get(node).map(describe);
+            match pool.as_ref().map(|pool| pool.guid) {
+                Some(guid) if request.known_guid != 0 && guid != request.known_guid => {
+                    Err((NodeErrorKind::PoolForeign, format!("the pool's GUID is {guid}")))
+                }
+                Some(_) | None => Ok(EnsurePoolResponse { pool, created }),
+            }
+        })
+    }
+
+    async fn ensure_dot(&self, node: &str, request: EnsureDotRequest) -> Result<EnsureDotResponse, NodeError> {
+        self.call("EnsureDot", node, |state| {
+            let pool = state
+                .pools
+                .get_mut(node)
+                .ok_or((NodeErrorKind::PoolMissing, "no pool".to_owned()))?;
+            if !pool.dots.contains_key(&request.dot_id) {
+                pool.dots.insert(request.dot_id.clone(), Dot::default());
+                state.make("dot", &request.dot_id);
+            }
+            Ok(EnsureDotResponse {})
+        })
+    }
+
+    async fn ensure_branch(&self, node: &str, request: EnsureBranchRequest) -> Result<EnsureBranchResponse, NodeError> {
+        self.call("EnsureBranch", node, |state| {
+            let mut next = state.next() * 1000;
+            let dot = state.dot(node, &request.dot_id)?;
+            let mut cloned = BTreeSet::new();
+            if let Some(origin) = &request.origin {
+                let (_, commit) = dot
+                    .commits
+                    .get(&origin.commit_id)
+                    .ok_or_else(|| not_found("commit", &origin.commit_id))?;
+                for snapshot in &commit.snapshots {
+                    if origin.snapshot_guids.get(&snapshot.volume_id) != Some(&snapshot.guid) {
+                        return Err((NodeErrorKind::Conflict, "another snapshot".to_owned()));
+                    }
+                    cloned.insert(snapshot.volume_id.clone());
+                }
+                dot.origins.insert(request.head_id.clone(), origin.commit_id.clone());
+            }
+            let is_new = !dot.heads.contains_key(&request.head_id);
+            dot.branches.insert(request.branch_id.clone(), request.head_id.clone());
+            let head = dot.heads.entry(request.head_id.clone()).or_default();
+            for volume in &request.volumes {
+                next += 1;
+                let state = head.entry(volume.id.clone()).or_insert_with(|| VolumeState {
+                    id: volume.id.clone(),
+                    guid: next,
+                    size_bytes: 0,
+                    cloned: is_new && cloned.contains(&volume.id),
+                });
+                state.size_bytes = state.size_bytes.max(volume.size_bytes);
+            }
+            let volumes = head.values().cloned().collect();
+            if is_new {
+                state.make("head", &request.head_id);
+            }
+            Ok(EnsureBranchResponse { volumes })
+        })
+    }
+
+    async fn commit(&self, node: &str, request: CommitRequest) -> Result<CommitResponse, NodeError> {
+        self.call("Commit", node, |state| {
+            let txg = state.next();
+            let dot = state.dot(node, &request.dot_id)?;
+            if let Some((_, found)) = dot.commits.get(&request.commit_id) {
+                return Ok(found.clone());
+            }
+            let head = dot
+                .heads
+                .get(&request.head_id)
+                .ok_or_else(|| not_found("head", &request.head_id))?;
+            if !head.keys().eq(&request.volume_ids) {
+                return Err((NodeErrorKind::Conflict, "not all volumes of the head".to_owned()));
+            }
+            let on_head = dot.commits.iter().filter(|(_, (head, _))| *head == request.head_id);
+            let parent = on_head
+                .max_by_key(|(_, (_, commit))| commit.createtxg)
+                .map(|(id, _)| id.clone());
+            let parent = parent.or_else(|| dot.origins.get(&request.head_id).cloned());
+            let snapshots = head.keys().zip(1..).map(|(volume, index)| SnapshotState {
+                volume_id: volume.clone(),
+                guid: txg * 1000 + index,
+                referenced_bytes: 4096,
+                written_bytes: 512,
+            });
+            let response = CommitResponse {
+                snapshots: snapshots.collect(),
+                createtxg: txg,
+                created_unix: 1_767_225_600,
+                parent_commit_id: parent.unwrap_or_default(),
+            };
+            dot.commits
+                .insert(request.commit_id.clone(), (request.head_id.clone(), response.clone()));
+            state.make("commit", &request.commit_id);
+            Ok(response)
+        })
+    }
+
+    async fn attach(&self, node: &str, request: AttachRequest) -> Result<AttachResponse, NodeError> {
+        self.call("Attach", node, |state| {
+            let dot = state.dot(node, &request.dot_id)?;
+            if dot.claims.insert(request.claim_uid.clone()) {
+                state.make("claim", &request.claim_uid);
+            }
+            Ok(AttachResponse {})
+        })
+    }
+
+    async fn detach(&self, node: &str, request: DetachRequest) -> Result<DetachResponse, NodeError> {
+        self.call("Detach", node, |state| {
+            state.dot(node, &request.dot_id)?.claims.remove(&request.claim_uid);
+            Ok(DetachResponse {})
+        })
+    }
+
+    async fn delete_commit(&self, node: &str, request: DeleteCommitRequest) -> Result<DeleteResponse, NodeError> {
+        self.call("DeleteCommit", node, |state| {
+            let dot = state.dot(node, &request.dot_id)?;
+            match dot.commits.remove(&request.commit_id) {
+                Some((head, _)) if head != request.head_id => Err((NodeErrorKind::Conflict, "another head".to_owned())),
+                Some(_) => Ok(DeleteResponse { collected: true }),
+                None => Err(not_found("commit", &request.commit_id)),
+            }
+        })
+    }
+
+    async fn delete_branch(&self, node: &str, request: DeleteBranchRequest) -> Result<DeleteResponse, NodeError> {
+        self.call("DeleteBranch", node, |state| {
+            let dot = state.dot(node, &request.dot_id)?;
+            for head in &request.head_ids {
+                dot.heads.remove(head);
+            }
+            match dot.branches.remove(&request.branch_id) {
+                Some(_) => Ok(DeleteResponse { collected: true }),
+                None => Err(not_found("branch", &request.branch_id)),
+            }
+        })
+    }
+
+    async fn delete_dot(&self, node: &str, request: DeleteDotRequest) -> Result<DeleteResponse, NodeError> {
+        self.call("DeleteDot", node, |state| {
+            state.dot(node, &request.dot_id)?;
+            if let Some(pool) = state.pools.get_mut(node) {
+                pool.dots.remove(&request.dot_id);
+            }
+            Ok(DeleteResponse { collected: true })
+        })
+    }
+}
