@@ -73,9 +73,8 @@ impl Cluster {
     /// What the Dot's controller would write.
     async fn report(&self, status: serde_json::Value) {
         let guard = Default::default();
-        let written = self
-            .api
-            .apply_status::<Dot>(&shop(), &guard, "dotmesh-operator", status);
+        let key = shop();
+        let written = self.api.apply_status::<Dot>(&key, &guard, "dotmesh-operator", status);
         written.await.unwrap();
     }
 

@@ -22,9 +22,18 @@ fn only_a_pod_of_csi_node_with_a_token_for_us_is_believed() {
         (bound.name.as_str(), bound.uid.as_str(), bound.node.as_deref()),
         ("csi-node-x", "u1", Some("n1"))
     );
-    assert_eq!(refused("authenticated: true", "authenticated: false"), Code::Unauthenticated);
-    assert_eq!(refused("dotmesh.io/enroll", "https://kubernetes.default.svc"), Code::Unauthenticated);
-    assert_eq!(refused(":dotmesh-csi-node", ":dotmesh-operator"), Code::PermissionDenied);
+    assert_eq!(
+        refused("authenticated: true", "authenticated: false"),
+        Code::Unauthenticated
+    );
+    assert_eq!(
+        refused("dotmesh.io/enroll", "https://kubernetes.default.svc"),
+        Code::Unauthenticated
+    );
+    assert_eq!(
+        refused(":dotmesh-csi-node", ":dotmesh-operator"),
+        Code::PermissionDenied
+    );
     assert_eq!(refused(":dotmesh-system:", ":evil:"), Code::PermissionDenied);
     assert_eq!(refused("[u1]", "[]"), Code::PermissionDenied);
     assert_eq!(refused("[csi-node-x]", "[a, b]"), Code::PermissionDenied);
@@ -35,15 +44,13 @@ fn only_a_pod_of_csi_node_with_a_token_for_us_is_believed() {
 fn the_node_is_the_pods_whatever_the_caller_wants() {
     let bound = parse_review(&review(GOOD), "dotmesh-system").unwrap();
     let pod = |uid: &str, node: &str| -> Pod {
-        serde_yaml::from_str(&format!("{{metadata: {{name: csi-node-x, uid: {uid}}}, spec: {{containers: []{node}}}}}"))
-            .unwrap()
+        serde_yaml::from_str(&format!(
+            "{{metadata: {{name: csi-node-x, uid: {uid}}}, spec: {{containers: []{node}}}}}"
+        ))
+        .unwrap()
     };
     assert_eq!(parse_node(&bound, Some(&pod("u1", ", nodeName: n1"))).unwrap(), "n1");
-    for wrong in [
-        pod("u2", ", nodeName: n1"),
-        pod("u1", ", nodeName: n2"),
-        pod("u1", ""),
-    ] {
+    for wrong in [pod("u2", ", nodeName: n1"), pod("u1", ", nodeName: n2"), pod("u1", "")] {
         assert!(parse_node(&bound, Some(&wrong)).is_err(), "{wrong:?}");
     }
     assert!(parse_node(&bound, None).is_err());

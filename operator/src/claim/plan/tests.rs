@@ -114,9 +114,7 @@ fn the_first_claim_of_an_unplaced_dot_waits_for_the_scheduler() {
 #[test]
 fn an_unplaced_entry_follows_the_scheduler_and_a_placed_one_does_not() {
     let entry = |node: &str| {
-        format!(
-            "claims: [{{uid: {CLAIM}, namespace: dev, name: db, volume: db, size: 1Gi, selectedNode: n1}}]{node}"
-        )
+        format!("claims: [{{uid: {CLAIM}, namespace: dev, name: db, volume: db, size: 1Gi, selectedNode: n1}}]{node}")
     };
     let mut moved = request("db");
     moved.selected_node = Some("n2".to_owned());
@@ -198,8 +196,10 @@ fn a_branch_that_will_never_be_gives_no_volume() {
 #[test]
 fn a_volume_of_that_name_is_ours_or_a_conflict() {
     let volume = |uid: &str| {
-        serde_yaml::from_str(&format!("{{metadata: {{name: pvc-{CLAIM}}}, spec: {{claimRef: {{uid: {uid}}}}}}}"))
-            .unwrap()
+        serde_yaml::from_str(&format!(
+            "{{metadata: {{name: pvc-{CLAIM}}}, spec: {{claimRef: {{uid: {uid}}}}}}}"
+        ))
+        .unwrap()
     };
     let mut world = world(CLOSED, PLACED);
     world.volume = Some(volume(CLAIM));

@@ -23,9 +23,13 @@ fn wire() -> CreateVolumeRequest {
             }),
             access_type: Some(AccessType::Mount(MountVolume::default())),
         }],
-        parameters: [(PARAMETER_CLAIM, "data"), (PARAMETER_NAMESPACE, "dev"), ("csi.storage.k8s.io/pv/name", "pvc-x")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
+        parameters: [
+            (PARAMETER_CLAIM, "data"),
+            (PARAMETER_NAMESPACE, "dev"),
+            ("csi.storage.k8s.io/pv/name", "pvc-x"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into(),
         accessibility_requirements: Some(TopologyRequirement {
             requisite: vec![here("n1"), here("n2")],
             preferred: vec![here("n2"), here("n1")],
