@@ -89,7 +89,7 @@ fn main() -> anyhow::Result<ExitCode> {
         std::process::exit(chroot_exec_main(arguments.skip(1)));
     }
     let folder = PathBuf::from(arguments.next().context("usage: zfs_contract <empty folder>")?);
-    let host = HostCommand::new(Some("/".into()));
+    let host = HostCommand::new(None);
     ensure!(
         fs::read_dir(&folder)?.next().is_none(),
         "{} is not empty",

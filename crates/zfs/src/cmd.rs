@@ -39,9 +39,7 @@ const MAX_STDOUT: u64 = 256 * 1024 * 1024;
 /// How this host's programs are run.
 #[derive(Debug, Clone)]
 pub struct HostCommand {
-    /// The folder where the host's root is mounted: `/` when this process runs on the host itself. Nothing means to
-    /// start programs directly and not through the launcher, which is for tests of what is not to be kept: then
-    /// `zfs destroy` and `zpool export` unmount idle mounts.
+    /// The folder where the host's root is mounted; nothing to start programs directly, see [`HostCommand::direct`].
     pub root: Option<PathBuf>,
     /// When a command is killed.
     pub deadline: Duration,
@@ -50,11 +48,23 @@ pub struct HostCommand {
 }
 
 impl HostCommand {
-    /// Programs of the host whose root is mounted at `root` (see [`HostCommand::root`]), with a deadline of 60 seconds.
+    /// Programs of the host whose root is mounted at `root` (nothing: this process runs on the host itself), started
+    /// through the launcher, with a deadline of 60 seconds.
     #[must_use]
     pub fn new(root: Option<PathBuf>) -> Self {
+        let root = root.unwrap_or_else(|| PathBuf::from("/"));
         Self {
-            root,
+            root: Some(root),
+            ..Self::direct()
+        }
+    }
+
+    /// Programs started directly, for executables that do not call [`chroot_exec_main`]. Then nothing keeps
+    /// `zfs destroy` and `zpool export` from unmounting what is idle: for tests.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self {
+            root: None,
             deadline: Duration::from_secs(60),
             counts: Arc::default(),
         }
@@ -230,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn output_comes_back_and_is_counted() {
-        let host = HostCommand::new(None);
+        let host = HostCommand::direct();
         let output = host.run(Verb::List, "printf", &arguments(&["a\\tb\\n"])).await.unwrap();
         assert_eq!(output, "a\tb\n");
         assert_eq!(host.counts.snapshot()[&Verb::List].count, 1);
@@ -239,7 +249,7 @@ mod tests {
 
     #[tokio::test]
     async fn standard_error_of_a_failure_is_classified_and_bounded() {
-        let host = HostCommand::new(None);
+        let host = HostCommand::direct();
         let script = "echo \"cannot open 'p/a': dataset does not exist\" >&2; exit 1";
         let error = host
             .run(Verb::Get, "sh", &arguments(&["-c", script]))
@@ -260,7 +270,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("dotmesh-zfs-deadline-{}", std::process::id()));
         let host = HostCommand {
             deadline: Duration::from_millis(300),
-            ..HostCommand::new(None)
+            ..HostCommand::direct()
         };
         let script = format!("echo $$ > {}; exec sleep 1000", folder.display());
         let error = host
@@ -281,7 +291,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_program_is_a_kind_of_its_own() {
-        let host = HostCommand::new(None);
+        let host = HostCommand::direct();
         let error = host.run(Verb::Version, "no-such-program-here", &[]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::ProgramMissing);
     }
