@@ -1,5 +1,7 @@
 //! The authority's objects: made once, taken over by whoever comes second, never replaced.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use dotmesh_operator::api::{ApiErrorKind, Key};
 use dotmesh_operator::enroll::authority::{AuthorityError, ensure};
 use dotmesh_testkit::{FakeApi, Fault};

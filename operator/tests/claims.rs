@@ -1,6 +1,8 @@
 //! Claims with a source of ours, over the API in memory: what is written, what people are told, and what a second
 //! look finds to do.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::sync::Arc;
 
 use dotmesh_crds::Dot;

@@ -1,5 +1,7 @@
 //! CreateVolume and DeleteVolume over the API in memory, with a stand-in for the Dot's controller.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
 use std::time::Duration;
 
 use dotmesh_crds::Dot;

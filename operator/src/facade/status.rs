@@ -32,12 +32,9 @@ impl From<RequestError> for Status {
 
 impl From<CreateError> for Status {
     fn from(error: CreateError) -> Self {
-        let code = match &error {
-            CreateError::Request(_) => match error {
-                CreateError::Request(request) => return request.into(),
-                _ => Code::InvalidArgument,
-            },
-            CreateError::Refused(refusal) => match refusal {
+        let code = match error {
+            CreateError::Request(request) => return request.into(),
+            CreateError::Refused(ref refusal) => match refusal {
                 Refusal::ClaimGone => Code::NotFound,
                 Refusal::ForeignDot(_) | Refusal::OtherSize(_) => Code::AlreadyExists,
                 Refusal::OtherNode(_)
