@@ -52,7 +52,7 @@ impl Collector for Commands {
         let started = ConstCounter::new(0u64);
         let mut family = encoder.encode_descriptor("zfs_commands", "Commands run", None, started.metric_type())?;
         for (verb, count) in &counts {
-            let labels = [("command", verb.as_str())];
+            let labels = [("verb", verb.as_str())];
             ConstCounter::new(count.count).encode(family.encode_family(&labels)?)?;
         }
         let mut family = encoder.encode_descriptor(
@@ -62,7 +62,7 @@ impl Collector for Commands {
             started.metric_type(),
         )?;
         for (verb, count) in &counts {
-            let labels = [("command", verb.as_str())];
+            let labels = [("verb", verb.as_str())];
             ConstCounter::new(count.failures).encode(family.encode_family(&labels)?)?;
         }
         let time = ConstCounter::new(0f64);
@@ -73,18 +73,20 @@ impl Collector for Commands {
             time.metric_type(),
         )?;
         for (verb, count) in &counts {
-            let labels = [("command", verb.as_str())];
+            let labels = [("verb", verb.as_str())];
             ConstCounter::new(count.total.as_secs_f64()).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
 }
 
-/// All metrics of a node.
+/// All metrics of a node: calls of CSI, calls of `dotmesh.node.v1`, and commands.
 #[must_use]
-pub fn registry(rpcs: &Rpcs, commands: Arc<CommandCounts>) -> Registry {
-    let mut registry = Registry::with_prefix("dotmesh_node");
-    registry.register_with_unit("rpc", "How long calls took", Unit::Seconds, rpcs.0.clone());
+pub fn registry(csi: &Rpcs, node: &Rpcs, commands: Arc<CommandCounts>) -> Registry {
+    let mut registry = Registry::with_prefix("dotmesh");
+    let (csi, node) = (csi.0.clone(), node.0.clone());
+    registry.register_with_unit("csi_rpc", "How long CSI calls took", Unit::Seconds, csi);
+    registry.register_with_unit("node_rpc", "How long the operator's calls took", Unit::Seconds, node);
     registry.register_collector(Box::new(Commands(commands)));
     registry
 }
@@ -104,13 +106,13 @@ mod tests {
             outcome: "Ok",
         };
         rpcs.record(labels, Duration::from_millis(20));
-        let registry = registry(&rpcs, zfs.counts());
+        let registry = registry(&Rpcs::default(), &rpcs, zfs.counts());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
             "dotmesh_node_rpc_seconds_count{rpc=\"Commit\",outcome=\"Ok\"} 1",
-            "zfs_commands_total{command=\"zfs version\"} 1",
-            "zfs_command_failures_total{command=\"zfs version\"} 0",
+            "dotmesh_zfs_commands_total{verb=\"zfs version\"} 1",
+            "dotmesh_zfs_command_failures_total{verb=\"zfs version\"} 0",
         ] {
             assert!(text.contains(line), "{line} not in:\n{text}");
         }

@@ -39,10 +39,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         host_root: args.host_root.clone(),
     };
     let ops = Ops::new(zfs, LinuxMount::new(), config);
-    let rpcs = Rpcs::default();
+    let (csi_rpcs, node_rpcs) = (Rpcs::default(), Rpcs::default());
     let readiness = Readiness::new();
-    let registry = Arc::new(metrics::registry(&rpcs, ops.counts()));
-    let calls = Calls::new(rpcs);
+    let registry = Arc::new(metrics::registry(&csi_rpcs, &node_rpcs, ops.counts()));
     let mut parts = Parts::new();
 
     if let Some(address) = args.http_listen {
@@ -54,8 +53,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             dotmesh_telemetry::serve(listener, registry, readiness.clone()),
         );
     }
-    serve_csi(&args, &ops, &calls, &mut parts)?;
-    serve_node(&args, &ops, calls, &readiness, &mut parts).await?;
+    serve_csi(&args, &ops, Calls::new(csi_rpcs), &mut parts)?;
+    serve_node(&args, &ops, Calls::new(node_rpcs), &readiness, &mut parts).await?;
     let watching = Arc::clone(&ops);
     parts.spawn(async move {
         watching.watch_pools().await;
@@ -93,13 +92,13 @@ where
 }
 
 /// The CSI socket first, then the registration that leads the kubelet to it.
-fn serve_csi(args: &Args, ops: &Arc<Ops<ZfsCli, LinuxMount>>, calls: &Calls, parts: &mut Parts) -> anyhow::Result<()> {
+fn serve_csi(args: &Args, ops: &Arc<Ops<ZfsCli, LinuxMount>>, calls: Calls, parts: &mut Parts) -> anyhow::Result<()> {
     let path = args
         .csi_socket
         .clone()
         .unwrap_or_else(|| csi::socket_path(&args.kubelet_dir));
     let listener = socket::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
-    let service = Csi::new(Arc::clone(ops), calls.clone(), args.node_name.clone());
+    let service = Csi::new(Arc::clone(ops), calls, args.node_name.clone());
     part(parts, service.serve(listener));
     if !args.no_registration {
         let registry = args.kubelet_dir.join("plugins_registry");

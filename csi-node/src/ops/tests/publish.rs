@@ -1,0 +1,251 @@
+use super::*;
+use dotmesh_mount::{Mount, MountCall, MountErrorKind};
+
+const TARGET: &str = "/var/lib/kubelet/pods/a/volumes/v/mount";
+
+async fn attached() -> (Host, Arc<Ops<FakeZfs, FakeMount>>) {
+    let (host, ops) = Host::with_dot().await;
+    let attach = AttachRequest {
+        dot: dot(),
+        claim: claim(),
+        volume: volume_id("db"),
+        branch: None,
+    };
+    ops.attach(&attach).await.unwrap();
+    (host, ops)
+}
+
+fn publish(target: &str, readonly: bool) -> PublishRequest {
+    PublishRequest {
+        handle: handle(),
+        target: target.into(),
+        readonly,
+    }
+}
+
+fn unpublish(target: &str) -> UnpublishRequest {
+    UnpublishRequest {
+        handle: handle(),
+        target: target.into(),
+    }
+}
+
+fn dataset(ops: &Ops<FakeZfs, FakeMount>, head: u128) -> String {
+    let pool = ops.known_pool().unwrap();
+    pool.layout.volume(dot(), head_id(head), volume_id("db")).to_string()
+}
+
+#[tokio::test]
+async fn pods_share_one_private_mount_and_the_last_takes_it_along() {
+    let (host, ops) = attached().await;
+    let private = host.private(head_id(0), volume_id("db"));
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+    ops.publish(&publish("/pods/b/mount", true)).await.unwrap();
+    let table = host.mount.table();
+    let source = dataset(&ops, 0);
+    assert_eq!(table.of_zfs(&source).count(), 3);
+    assert!(!table.at(TARGET.as_ref()).unwrap().readonly);
+    assert!(table.at("/pods/b/mount".as_ref()).unwrap().readonly);
+    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    assert!(host.mount.table().at(&private).is_some());
+    assert!(!host.mount.exists(TARGET.as_ref()), "the target's folder is removed");
+    assert!(
+        host.mount.exists("/var/lib/kubelet/pods/a/volumes/v".as_ref()),
+        "and nothing above it"
+    );
+    ops.unpublish(&unpublish("/pods/b/mount")).await.unwrap();
+    assert_eq!(host.mount.table().iter().count(), 0);
+    assert!(!host.mount.exists(private.parent().unwrap()));
+}
+
+#[tokio::test]
+async fn repeating_mounts_nothing_and_unmounts_nothing_else() {
+    let (host, ops) = attached().await;
+    for _ in 0..3 {
+        ops.publish(&publish(TARGET, false)).await.unwrap();
+        assert_eq!(host.mount.table().iter().count(), 2);
+    }
+    ops.publish(&publish(TARGET, true)).await.unwrap();
+    assert!(host.mount.table().at(TARGET.as_ref()).unwrap().readonly);
+    for _ in 0..3 {
+        ops.unpublish(&unpublish(TARGET)).await.unwrap();
+        assert_eq!(host.mount.table().iter().count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn publish_is_one_zfs_process() {
+    let (host, ops) = attached().await;
+    let before = host.zfs.counts().total();
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+    assert_eq!(host.zfs.counts().total() - before, 1);
+    let before = host.zfs.counts().total();
+    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    assert_eq!(host.zfs.counts().total(), before, "unpublish needs no pool");
+}
+
+#[tokio::test]
+async fn a_handle_that_resolves_to_nothing_is_not_found() {
+    let (_host, ops) = attached().await;
+    let of = |change: fn(&mut Handle)| {
+        let mut request = publish(TARGET, false);
+        change(&mut request.handle);
+        request
+    };
+    for request in [
+        of(|handle| handle.dot = DotId::new(uuid(77))),
+        of(|handle| handle.claim = ClaimUid::new(uuid(77))),
+        of(|handle| handle.volume = volume_id("cache")),
+    ] {
+        let error = ops.publish(&request).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound(_)), "{error:?}");
+    }
+    ops.detach(dot(), claim()).await.unwrap();
+    assert!(matches!(
+        ops.publish(&publish(TARGET, false)).await,
+        Err(Error::NotFound(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_deleted_branch_takes_no_new_mounts() {
+    let (_host, ops) = attached().await;
+    ops.delete_branch(dot(), branch_id(0), &[]).await.unwrap();
+    assert!(matches!(
+        ops.publish(&publish(TARGET, false)).await,
+        Err(Error::NotFound(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_pinned_claim_gets_its_branch_and_not_the_checkout() {
+    let (host, ops) = attached().await;
+    let state = ops.commit(&commit(0, 0)).await.unwrap();
+    ops.ensure_branch(&fork(1, 0, 0, &state)).await.unwrap();
+    let pinned = AttachRequest {
+        dot: dot(),
+        claim: ClaimUid::new(uuid(301)),
+        volume: volume_id("db"),
+        branch: Some(branch_id(1)),
+    };
+    ops.attach(&pinned).await.unwrap();
+    let mut request = publish("/pods/b/mount", false);
+    request.handle.claim = pinned.claim;
+    ops.publish(&request).await.unwrap();
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+    let table = host.mount.table();
+    assert_eq!(table.at("/pods/b/mount".as_ref()).unwrap().source, dataset(&ops, 1));
+    assert_eq!(table.at(TARGET.as_ref()).unwrap().source, dataset(&ops, 0));
+}
+
+#[tokio::test]
+async fn targets_that_are_links_full_or_taken_are_refused() {
+    let (host, ops) = attached().await;
+    host.mount.put_link("/pods/link".as_ref());
+    assert!(matches!(
+        ops.publish(&publish("/pods/link", false)).await,
+        Err(Error::Invalid(_))
+    ));
+    host.mount.put_file("/pods/full/file".as_ref());
+    assert!(matches!(
+        ops.publish(&publish("/pods/full", false)).await,
+        Err(Error::Invalid(_))
+    ));
+    assert!(host.mount.exists("/pods/full/file".as_ref()));
+
+    host.mount.make_dir("/pods/taken".as_ref()).await.unwrap();
+    let other = dotmesh_mount::ZfsMount {
+        source: "tank/other".into(),
+        target: "/pods/taken".into(),
+        readonly: false,
+        options: String::new(),
+    };
+    host.mount.mount_zfs(&other).await.unwrap();
+    assert!(matches!(
+        ops.publish(&publish("/pods/taken", false)).await,
+        Err(Error::Conflict(_))
+    ));
+    assert!(matches!(
+        ops.unpublish(&unpublish("/pods/taken")).await,
+        Err(Error::Conflict(_))
+    ));
+    assert!(host.mount.table().at("/pods/taken".as_ref()).is_some());
+}
+
+#[tokio::test]
+async fn a_mount_that_shows_another_dataset_is_not_given_to_a_pod() {
+    let (host, ops) = attached().await;
+    host.mount.set_shown(&dataset(&ops, 0), Some("dotmesh/dotmesh/other"));
+    ops.publish(&publish(TARGET, false)).await.unwrap_err();
+    assert!(host.mount.table().at(TARGET.as_ref()).is_none());
+    host.mount.set_shown(&dataset(&ops, 0), None);
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+}
+
+#[tokio::test]
+async fn failures_and_kills_at_every_call_are_made_good_by_repeating() {
+    let calls = [
+        MountCall::MountZfs,
+        MountCall::Bind,
+        MountCall::MakeDir,
+        MountCall::List,
+        MountCall::Unmount,
+        MountCall::RemoveDir,
+    ];
+    for call in calls {
+        for after in [false, true] {
+            let (host, ops) = attached().await;
+            let fail = || {
+                let kind = MountErrorKind::Other("killed".into());
+                if after {
+                    host.mount.fail_next_after_effect(call, kind);
+                } else {
+                    host.mount.fail_next(call, kind);
+                }
+            };
+            fail();
+            let _ = ops.publish(&publish(TARGET, false)).await;
+            ops.publish(&publish(TARGET, false)).await.unwrap_or(());
+            ops.publish(&publish(TARGET, false)).await.unwrap();
+            assert_eq!(host.mount.table().iter().count(), 2, "{call:?} {after}");
+            fail();
+            let _ = ops.unpublish(&unpublish(TARGET)).await;
+            let _ = ops.unpublish(&unpublish(TARGET)).await;
+            ops.unpublish(&unpublish(TARGET)).await.unwrap();
+            assert_eq!(host.mount.table().iter().count(), 0, "{call:?} {after}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hung_target_is_unmounted_lazily_and_never_looked_into() {
+    let (host, ops) = attached().await;
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+    let before = host.mount.calls();
+    host.mount.fail_next(MountCall::Unmount, MountErrorKind::Timeout);
+    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    let after = host.mount.calls();
+    for call in [MountCall::Statfs, MountCall::IsEmptyDir, MountCall::Syncfs] {
+        assert_eq!(before.get(&call), after.get(&call), "{call:?}");
+    }
+    assert_eq!(host.mount.table().iter().count(), 0);
+}
+
+#[tokio::test]
+async fn usage_is_told_of_the_volume_that_is_mounted_there_only() {
+    let (host, ops) = attached().await;
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+    let usage = dotmesh_mount::FsUsage {
+        total_bytes: 10,
+        available_bytes: 4,
+        used_bytes: 6,
+        total_inodes: 3,
+        free_inodes: 2,
+    };
+    host.mount.set_usage(&dataset(&ops, 0), usage);
+    assert_eq!(ops.volume_usage(handle(), TARGET.as_ref()).await.unwrap(), usage);
+    assert!(matches!(
+        ops.volume_usage(handle(), "/".as_ref()).await,
+        Err(Error::NotFound(_))
+    ));
+}
