@@ -1,0 +1,256 @@
+//! A small cluster: one node with csi-node, and all controllers run by hand.
+
+use std::sync::{Arc, Mutex};
+
+use dotmesh_crds::condition::Condition;
+use dotmesh_crds::names::MANAGER_CLAIMS;
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_operator::api::{Api, Guard, Key, Kind};
+use dotmesh_operator::context::{Config, Context};
+use dotmesh_operator::metrics::Metrics;
+use dotmesh_operator::status::ready_condition;
+use dotmesh_operator::{branch, commit, dot, pool};
+use dotmesh_testkit::{FakeApi, FakeNodes};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+/// Rounds after which a world that still writes is taken for one that never settles.
+const ROUNDS_MAX: usize = 60;
+
+const CSI_NODE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: csi-node-1, namespace: dotmesh-system, labels: {app.kubernetes.io/component: csi-node}}
+spec: {nodeName: n1, containers: []}
+status: {phase: Running}
+";
+
+pub(crate) struct World {
+    pub(crate) api: FakeApi,
+    pub(crate) nodes: FakeNodes,
+    context: Mutex<Arc<Context<FakeApi, FakeNodes>>>,
+}
+
+pub(crate) fn key(name: &str) -> Key {
+    Key::namespaced("dev", name)
+}
+
+/// A claim's uid.
+pub(crate) fn claim_uid(n: u32) -> String {
+    format!("c1a10000-0000-4000-8000-{n:012}")
+}
+
+impl World {
+    /// With a Pool on node n1, which is ready.
+    pub(crate) async fn new() -> Self {
+        let (api, nodes) = (FakeApi::default(), FakeNodes::default());
+        let world = Self {
+            context: Mutex::new(context(&api, &nodes)),
+            api,
+            nodes,
+        };
+        world.api.put(CSI_NODE.trim());
+        world.settle().await;
+        world
+    }
+
+    /// And a Dot `shop` with volumes db and cache, on which a pod with a claim runs.
+    pub(crate) async fn with_shop() -> Self {
+        let world = Self::new().await;
+        world.put_shop();
+        world.settle().await;
+        world.claim("shop", 1, "db", None).await;
+        world.settle().await;
+        world
+    }
+
+    pub(crate) fn put_shop(&self) {
+        self.put(
+            "Dot",
+            "shop",
+            "{volumes: [{name: db, size: 10Gi}, {name: cache, size: 1Gi}]}",
+        );
+    }
+
+    pub(crate) fn put(&self, kind: &str, name: &str, spec: &str) {
+        self.api.put(&format!(
+            "apiVersion: dotmesh.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: dev}}\nspec: {spec}"
+        ));
+    }
+
+    pub(crate) fn put_commit(&self, name: &str) {
+        self.put("Commit", name, "{dot: shop, branch: main, message: \"a message\"}");
+    }
+
+    /// A person changes the list of volumes.
+    pub(crate) async fn set_volumes(&self, dot: &str, volumes: serde_json::Value) {
+        let patch = json!({ "spec": { "volumes": volumes } });
+        self.api
+            .patch::<Dot>(&key(dot), &Guard::default(), patch)
+            .await
+            .unwrap();
+        self.api.take_writes();
+    }
+
+    /// A claim's entry, as the claims' controller writes it.
+    pub(crate) async fn claim(&self, dot: &str, n: u32, volume: &str, branch: Option<&str>) {
+        let mut entry = json!({
+            "uid": claim_uid(n), "namespace": "dev", "name": format!("claim-{n}"), "volume": volume, "size": "1Gi",
+            "selectedNode": "n1",
+        });
+        if let Some(branch) = branch {
+            entry["branch"] = json!(branch);
+        }
+        self.write_claims(dot, |claims| {
+            claims.retain(|other| other["uid"] != entry["uid"]);
+            claims.push(entry.clone());
+        })
+        .await;
+    }
+
+    /// The claim's entry goes.
+    pub(crate) async fn unclaim(&self, dot: &str, n: u32) {
+        self.write_claims(dot, |claims| claims.retain(|entry| entry["uid"] != json!(claim_uid(n))))
+            .await;
+    }
+
+    async fn write_claims(&self, dot: &str, change: impl Fn(&mut Vec<serde_json::Value>)) {
+        loop {
+            let dot: Dot = self.api.must_get(&key(dot));
+            let status = dot.status.clone().unwrap_or_default();
+            let mut claims: Vec<_> = status.claims.iter().map(|claim| json!(claim)).collect();
+            change(&mut claims);
+            let (guard, status) = (Guard::unchanged(&dot), json!({ "claims": claims }));
+            let written = self
+                .api
+                .apply_status::<Dot>(&Key::of(&dot), &guard, MANAGER_CLAIMS, status)
+                .await;
+            self.api.take_writes();
+            if written.is_ok() {
+                return;
+            }
+        }
+    }
+
+    pub(crate) async fn delete<K: Kind>(&self, name: &str) {
+        while self.api.delete::<K>(&key(name), &Guard::default()).await.is_err() {}
+        self.api.take_writes();
+    }
+
+    /// The operator starts again: what it only remembered is lost.
+    pub(crate) fn restart(&self) {
+        *self.context.lock().unwrap() = context(&self.api, &self.nodes);
+    }
+
+    fn context(&self) -> Arc<Context<FakeApi, FakeNodes>> {
+        self.context.lock().unwrap().clone()
+    }
+
+    /// Looks at every object once. Whether all of it went without an error.
+    pub(crate) async fn round(&self) -> bool {
+        let mut clean = true;
+        for object in self.api.cached_where::<Pod>(|_| true) {
+            clean &= pool::discover::reconcile(object, self.context()).await.is_ok();
+        }
+        for object in self.api.cached_where::<Pool>(|_| true) {
+            clean &= pool::reconcile(object, self.context()).await.is_ok();
+        }
+        for object in self.api.cached_where::<Dot>(|_| true) {
+            clean &= dot::reconcile(object, self.context()).await.is_ok();
+        }
+        for object in self.api.cached_where::<Branch>(|_| true) {
+            clean &= branch::reconcile(object, self.context()).await.is_ok();
+        }
+        for object in self.api.cached_where::<Commit>(|_| true) {
+            clean &= commit::reconcile(object, self.context()).await.is_ok();
+        }
+        clean
+    }
+
+    /// One look at a Commit as an old cache would show it.
+    pub(crate) async fn reconcile_commit(&self, old: Commit) {
+        let _ = commit::reconcile(Arc::new(old), self.context()).await;
+    }
+
+    /// Until a round writes nothing; then what the rounds wrote. A settled world without failures makes no calls
+    /// either (I9).
+    pub(crate) async fn settle(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            self.nodes.take_calls();
+            let clean = self.round().await;
+            let writes = self.api.take_writes();
+            let calls = self.nodes.take_calls();
+            if writes.is_empty() && (!clean || calls.is_empty()) {
+                return all;
+            }
+            all.extend(writes);
+        }
+        panic!("never settles: {all:#?}");
+    }
+
+    /// As [`Self::settle`], with a restart after every round that met an error.
+    pub(crate) async fn settle_restarting(&self) {
+        for _ in 0..ROUNDS_MAX {
+            if !self.round().await {
+                self.restart();
+                continue;
+            }
+            if self.api.take_writes().is_empty() && self.nodes.take_calls().is_empty() {
+                return;
+            }
+        }
+        panic!("never settles");
+    }
+
+    pub(crate) fn dot(&self, name: &str) -> Dot {
+        self.api.must_get(&key(name))
+    }
+
+    pub(crate) fn branch(&self, name: &str) -> Branch {
+        self.api.must_get(&key(name))
+    }
+
+    pub(crate) fn commit(&self, name: &str) -> Commit {
+        self.api.must_get(&key(name))
+    }
+
+    pub(crate) fn pool(&self) -> Pool {
+        self.api.must_get(&Key::cluster("n1"))
+    }
+}
+
+fn context(api: &FakeApi, nodes: &FakeNodes) -> Arc<Context<FakeApi, FakeNodes>> {
+    let config = Config {
+        namespace: "dotmesh-system".to_owned(),
+        pool_file_path: "/var/lib/dotmesh/pool.img".to_owned(),
+        pool_file_size: "20Gi".to_owned(),
+    };
+    let clock = Arc::new(|| Timestamp::from_second(1_767_225_600).unwrap());
+    Arc::new(Context::new(
+        api.clone(),
+        nodes.clone(),
+        config,
+        clock,
+        Metrics::default(),
+    ))
+}
+
+/// Reason of the `Ready` condition, and its message.
+pub(crate) fn why(conditions: &[Condition]) -> (String, String) {
+    let ready = ready_condition(conditions).expect("a Ready condition");
+    (ready.reason.clone(), ready.message.clone())
+}
+
+macro_rules! reason {
+    ($object:expr) => {
+        $crate::world::why(&$object.status.expect("a status").conditions).0
+    };
+}
+macro_rules! message {
+    ($object:expr) => {
+        $crate::world::why(&$object.status.expect("a status").conditions).1
+    };
+}
+pub(crate) use {message, reason};
