@@ -1,5 +1,5 @@
 //! One suite of sequences for every [`Mount`]: run on [`crate::FakeMount`] by `cargo test`, on the real kernel by the
-//! same where it is allowed to (root, in a mount namespace of its own), and with ZFS by the example `mount_contract`.
+//! same where it is allowed to (root, in a mount namespace of its own), and with ZFS by the test target `node`.
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

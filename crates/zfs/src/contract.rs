@@ -1,9 +1,10 @@
-//! One suite of sequences for every [`Zfs`]: run on [`crate::FakeZfs`] by `cargo test`, on OpenZFS by the example
-//! `zfs_contract`. It compares results and kinds of error, so that the fake cannot drift from the real thing.
+//! One suite of sequences for every [`Zfs`]: run on [`crate::FakeZfs`] by `cargo test`, on OpenZFS by the
+//! test target `node`. It compares results and kinds of error, so that the fake cannot drift from the real thing.
 //!
 //! All expectations are tried; those that did not hold are returned together.
 
 mod datasets;
+mod full;
 mod pools;
 mod snapshots;
 
@@ -21,6 +22,8 @@ pub trait Surroundings {
     fn write(&self, dataset: &DatasetName, bytes: u64);
     /// Mounts a filesystem, and with `used` opens a file of it; or ends both.
     fn set_mounted(&self, dataset: &DatasetName, mounted: bool, used: bool);
+    /// Writes to a filesystem until its pool is full.
+    fn fill(&self, dataset: &DatasetName);
     /// Whether it is still mounted.
     fn is_mounted(&self, dataset: &DatasetName) -> bool;
 }
@@ -163,6 +166,7 @@ pub async fn run<Z: Zfs>(zfs: &Z, around: &impl Surroundings, setup: &Setup) -> 
     findings.works("create a place to work", zfs.create(&request).await);
     datasets::run(&mut findings, zfs, around, &root).await;
     snapshots::run(&mut findings, zfs, around, &root).await;
+    full::run(&mut findings, zfs, around, &root).await;
     let left = findings.works("list", zfs.list(&listing(root.clone(), None, &ALL_KINDS, &[])).await);
     findings.equal("everything was destroyed again", names(left), vec![root.to_string()]);
     findings.works("destroy the place to work", zfs.destroy_dataset(&root).await);
@@ -184,6 +188,10 @@ mod tests {
         fn set_mounted(&self, dataset: &DatasetName, mounted: bool, used: bool) {
             FakeZfs::set_mounted(self, dataset, mounted);
             self.set_busy(dataset, mounted && used);
+        }
+
+        fn fill(&self, dataset: &DatasetName) {
+            self.set_full(&dataset.pool(), true);
         }
 
         fn is_mounted(&self, dataset: &DatasetName) -> bool {

@@ -1,8 +1,7 @@
-//! Runs the contract suite on this host's OpenZFS, on a pool in a file that it makes and destroys.
+//! The contract suite on this host's OpenZFS, on a pool in a file that it makes and destroys.
 //!
-//! `zfs_contract <empty folder>` as root.
+//! No test harness: the commands start this very program again as their launcher.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, ensure};
 use dotmesh_zfs::cmd::{CHROOT_EXEC, HostCommand, chroot_exec_main};
-use dotmesh_zfs::contract::{Setup, Surroundings, run};
+use dotmesh_zfs::contract::{Findings, Setup, Surroundings, run};
 use dotmesh_zfs::{DatasetName, Zfs, ZfsCli};
 
 const POOL: &str = "zfs-contract";
@@ -77,28 +76,28 @@ impl Surroundings for Mounts {
         }
     }
 
+    fn fill(&self, dataset: &DatasetName) {
+        let target = self.mount(dataset);
+        let mut file = File::create(target.join("zeros")).expect("a file");
+        let zeros = vec![0; 1 << 20];
+        while file.write_all(&zeros).and_then(|()| file.sync_data()).is_ok() {}
+        drop(file);
+        self.unmount(&target);
+        command(&["zpool", "sync", POOL]).expect("sync");
+    }
+
     fn is_mounted(&self, dataset: &DatasetName) -> bool {
         let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
         table.contains(&format!(" - zfs {dataset} "))
     }
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    let mut arguments = std::env::args_os().skip(1).peekable();
-    if arguments.peek() == Some(&OsString::from(CHROOT_EXEC)) {
-        std::process::exit(chroot_exec_main(arguments.skip(1)));
-    }
-    let folder = PathBuf::from(arguments.next().context("usage: zfs_contract <empty folder>")?);
-    let host = HostCommand::new(None);
-    ensure!(
-        fs::read_dir(&folder)?.next().is_none(),
-        "{} is not empty",
-        folder.display()
-    );
+fn contract() -> anyhow::Result<Findings> {
+    let folder = std::env::temp_dir().join(format!("zfs-contract-{}", std::process::id()));
     let vdevs = folder.join("vdevs");
-    fs::create_dir(&vdevs)?;
+    fs::create_dir_all(&vdevs)?;
     let vdev = vdevs.join("pool.img");
-    File::create_new(&vdev)?.set_len(1 << 30)?;
+    File::create_new(&vdev)?.set_len(256 << 20)?;
     let setup = Setup {
         pool: POOL.parse()?,
         vdev,
@@ -107,8 +106,7 @@ fn main() -> anyhow::Result<ExitCode> {
         folder: folder.join("mounts"),
         used: Mutex::default(),
     };
-
-    let zfs = ZfsCli::new(host);
+    let zfs = ZfsCli::new(HostCommand::new(None));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(run(&zfs, &mounts, &setup));
     command(&["zpool", "destroy", POOL])?;
@@ -119,17 +117,31 @@ fn main() -> anyhow::Result<ExitCode> {
             count.count, count.failures, count.total
         );
     }
+    Ok(findings)
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|word| word == CHROOT_EXEC) {
+        std::process::exit(chroot_exec_main(arguments));
+    }
+    ensure!(
+        std::env::var_os("DOTMESH_TEST_NODE").is_some(),
+        "this makes pools and mounts: run it on a test node"
+    );
+    let findings = contract()?;
     for violation in &findings.violations {
         println!("VIOLATION {violation}");
     }
+    let kept = findings.tried - findings.violations.len();
+    let (word, code) = if findings.violations.is_empty() {
+        ("ok", 0)
+    } else {
+        ("FAILED", 1)
+    };
     println!(
-        "{} expectations, {} violations",
-        findings.tried,
+        "test result: {word}. {kept} passed; {} failed; 0 ignored",
         findings.violations.len()
     );
-    Ok(if findings.violations.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(code))
 }
