@@ -26,7 +26,7 @@ impl Said {
         if self.lock().get(&uid) == Some(error) {
             return Ok(());
         }
-        tracing::info!(driver = DRIVER, claim = claim.metadata.name, reason = %error.reason(), message = %error, "claim cannot be served");
+        tracing::info!(driver = DRIVER, claim = claim.metadata.name, reason = %error.reason(), error = %error, "claim cannot be served");
         let event = Event {
             event_type: EventType::Warning,
             reason: error.reason().as_str(),
