@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use dotmesh_model::id::{DotId, HeadId};
 use dotmesh_mount::Mount;
-use dotmesh_zfs::{Guid, Zfs, ZfsError};
+use dotmesh_zfs::{Guid, Health, Versions, Zfs, ZfsError};
 use tokio::sync::{Notify, Semaphore, watch as channel};
 
 use crate::layout::Layout;
@@ -80,6 +80,8 @@ pub struct Ops<Z, M> {
     mount: M,
     config: Config,
     pool: Mutex<Option<KnownPool>>,
+    /// The releases that run here, since the pool was last asked for or imported.
+    versions: Mutex<Option<Versions>>,
     /// One at a time makes or imports the pool.
     pool_lock: tokio::sync::Mutex<()>,
     dots: KeyedLocks<DotId>,
@@ -103,6 +105,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             mount,
             config,
             pool: Mutex::default(),
+            versions: Mutex::default(),
             pool_lock: tokio::sync::Mutex::default(),
             dots: KeyedLocks::default(),
             heads: KeyedLocks::default(),
@@ -166,9 +169,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         if !status.health.is_usable() {
             let text = format!("pool {name} is {}", status.health);
-            return Err(match status.health {
-                dotmesh_zfs::Health::Suspended => Error::PoolSuspended(text),
-                _ => Error::PoolMissing(text),
+            return Err(if status.health == Health::Suspended {
+                Error::PoolSuspended(text)
+            } else {
+                Error::PoolMissing(text)
             });
         }
         Ok(())

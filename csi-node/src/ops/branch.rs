@@ -160,10 +160,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let rows = match self.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
-                return match self.failed(pool, &format!("reading head {head}"), "", &error).await {
-                    Error::NotFound(_) => Ok(Current::default()),
-                    other => Err(other),
-                };
+                return self
+                    .failed(pool, &format!("reading head {head}"), "", &error)
+                    .await
+                    .absent_as(Current::default());
             }
         };
         let mut current = Current {
@@ -440,15 +440,13 @@ fn check_branch(state: &DotState, request: &BranchRequest) -> Result<(), Error> 
         Some(BranchRecord::Dead { .. }) => {
             return Err(Error::Deleted(format!("branch {branch} of Dot {dot} is being deleted")));
         }
-        Some(BranchRecord::Live { head: current, name }) => {
-            if current != head || *name != request.name.as_str() {
-                return Err(Error::Conflict(format!(
-                    "branch {branch} is {name} at head {current}, not {} at head {head}",
-                    request.name
-                )));
-            }
+        Some(BranchRecord::Live { head: current, name }) if current != head || *name != request.name.as_str() => {
+            return Err(Error::Conflict(format!(
+                "branch {branch} is {name} at head {current}, not {} at head {head}",
+                request.name
+            )));
         }
-        None => {}
+        Some(BranchRecord::Live { .. }) | None => {}
     }
     if let Some(other) = state.branch_of(*head).filter(|other| other != branch) {
         return Err(Error::Conflict(format!("head {head} is the head of branch {other}")));

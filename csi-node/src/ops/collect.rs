@@ -195,9 +195,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             self.verify_pool(pool).await?;
             return Ok(Destroyed::Gone);
         }
-        match error.kind {
-            ErrorKind::Busy | ErrorKind::HasChildren(_) | ErrorKind::HasClones(_) => Ok(Destroyed::Needed),
-            _ => Err(Error::zfs(doing, error)),
+        let needed = matches!(
+            error.kind,
+            ErrorKind::Busy | ErrorKind::HasChildren(_) | ErrorKind::HasClones(_)
+        );
+        if needed {
+            Ok(Destroyed::Needed)
+        } else {
+            Err(Error::zfs(doing, error))
         }
     }
 
@@ -290,10 +295,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let rows = match self.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => {
-                return match self.failed(pool, &format!("listing {dataset}"), "", &error).await {
-                    Error::NotFound(_) => Ok(None),
-                    other => Err(other),
-                };
+                return self
+                    .failed(pool, &format!("listing {dataset}"), "", &error)
+                    .await
+                    .absent_as(None);
             }
         };
         let below = rows.into_iter().filter(|row| row.name.dataset() != dataset);
@@ -422,13 +427,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let rows = match self.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
-                return match self
+                return self
                     .failed(pool, &format!("listing commits of {head}"), "", &error)
                     .await
-                {
-                    Error::NotFound(_) => Ok(BTreeSet::new()),
-                    other => Err(other),
-                };
+                    .absent_as(BTreeSet::new());
             }
         };
         let ours = rows.iter().filter(|row| row.source == Source::Local);

@@ -173,10 +173,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         };
         match batch::list(&self.zfs, names(pool, request)).await {
             Ok(rows) => answer(pool, request, &rows, parent),
-            Err(error) => match self.failed(pool, &format!("reading commit {commit}"), "", &error).await {
-                Error::NotFound(_) => Err(other("but not on all of its volumes")),
-                error => Err(error),
-            },
+            Err(error) => {
+                let absent = Err(other("but not on all of its volumes"));
+                self.failed(pool, &format!("reading commit {commit}"), "", &error)
+                    .await
+                    .absent_as(absent)?
+            }
         }
     }
 
@@ -190,10 +192,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let rows = match self.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
-                return match self.failed(pool, &format!("reading {snapshot}"), "", &error).await {
-                    Error::NotFound(_) => Ok(None),
-                    other => Err(other),
-                };
+                return self
+                    .failed(pool, &format!("reading {snapshot}"), "", &error)
+                    .await
+                    .absent_as(None);
             }
         };
         let local = rows.into_iter().filter(|row| row.source == Source::Local);

@@ -9,7 +9,7 @@ use dotmesh_zfs::{
 };
 
 use super::{Error, KnownPool, Ops};
-use crate::layout::{DotIdentity, DotState, encode_identity};
+use crate::layout::{DotIdentity, DotState, encode_deleted, encode_identity};
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Reads a Dot's properties, from disk, by one `zfs get`. Nothing when the Dot is certainly not there.
@@ -18,10 +18,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let rows = match self.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
-                return match self.failed(pool, &format!("reading Dot {dot}"), "", &error).await {
-                    Error::NotFound(_) => Ok(None),
-                    other => Err(other),
-                };
+                return self
+                    .failed(pool, &format!("reading Dot {dot}"), "", &error)
+                    .await
+                    .absent_as(None);
             }
         };
         let local = rows.iter().filter(|row| row.source == Source::Local);
@@ -68,6 +68,24 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Err(error) => Err(self
                 .failed(pool, &format!("writing Dot {dot}"), &format!("Dot {dot}"), &error)
                 .await),
+        }
+    }
+
+    /// Takes back a Dot that was made and never used, because what should have been in it could not be made. One that
+    /// has a branch or a claim stays.
+    ///
+    /// # Errors
+    /// Those of the pool; a Dot that is not there is fine.
+    pub async fn withdraw_dot(self: &Arc<Self>, dot: DotId) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let guard = self.dots.exclusive(dot).await;
+        match self.read_dot(&pool, dot).await? {
+            Some(state) if state.branches.is_empty() && state.claims.is_empty() && !state.deleted => {
+                self.set_dot(&pool, dot, [encode_deleted()]).await?;
+                drop(guard);
+                self.delete_dot(dot).await.map(drop)
+            }
+            Some(_) | None => Ok(()),
         }
     }
 

@@ -66,6 +66,15 @@ impl Error {
         }
     }
 
+    /// The value for something that is certainly absent, or the error.
+    pub(crate) fn absent_as<T>(self, value: T) -> Result<T, Self> {
+        if matches!(self, Self::NotFound(_)) {
+            Ok(value)
+        } else {
+            Err(self)
+        }
+    }
+
     /// What a failed command means. Absence is *not* concluded here: see [`super::Ops::absent`].
     #[must_use]
     #[expect(

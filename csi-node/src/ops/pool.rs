@@ -5,6 +5,7 @@
 //! any point is told from a pool or file that belongs to somebody else.
 
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use dotmesh_mount::Mount;
 use dotmesh_zfs::{
@@ -88,14 +89,15 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .map_err(|error| Error::Internal(format!("remembering the pool: {error}")))
     }
 
-    async fn supported_versions(&self) -> Result<Versions, Error> {
+    async fn supported_versions(&self) -> Result<(), Error> {
         let versions = self
             .zfs
             .version()
             .await
             .map_err(|error| Error::zfs("asking for the release of OpenZFS", &error))?;
         check_versions(&versions)?;
-        Ok(versions)
+        *self.versions.lock().unwrap_or_else(PoisonError::into_inner) = Some(versions);
+        Ok(())
     }
 
     /// The pool is imported and has our root dataset. Makes it only where none was ever known.

@@ -66,12 +66,14 @@ pub(super) fn allocate(path: &Path, size: u64) -> Result<(), Error> {
     if let Err(error) = allocated {
         drop(file);
         std::fs::remove_file(path).map_err(|error| failed("removing", path, &error))?;
-        return Err(match failed("allocating", path, &error) {
-            Error::OutOfSpace(_) => Error::OutOfSpace(format!(
+        let full = matches!(failed("allocating", path, &error), Error::OutOfSpace(_));
+        return Err(if full {
+            Error::OutOfSpace(format!(
                 "no space for a pool of {size} bytes at {}: make room there or ask for a smaller pool",
                 path.display()
-            )),
-            other => other,
+            ))
+        } else {
+            failed("allocating", path, &error)
         });
     }
     Ok(())

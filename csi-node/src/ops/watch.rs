@@ -1,6 +1,6 @@
 //! The state of the node's pool as the operator watches it: asked for every 10 seconds and after writes of ours.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dotmesh_mount::Mount;
@@ -35,9 +35,9 @@ pub struct PoolState {
     pub available: u64,
     /// Percent.
     pub fragmentation: u32,
-    /// Release of the programs; empty when they do not run.
+    /// Release of the programs; empty when they did not run yet.
     pub zfs_userland: String,
-    /// Release of the kernel module; empty when it is not loaded.
+    /// Release of the kernel module; empty when it was not loaded yet.
     pub zfs_kernel: String,
 }
 
@@ -65,11 +65,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let Some((memory, guid)) = remembered.and_then(|memory| memory.guid().map(|guid| (memory, guid))) else {
             return Vec::new();
         };
-        let versions = self.zfs.version().await;
-        let (zfs_userland, zfs_kernel) = versions.map_or_else(
-            |_| (String::new(), String::new()),
-            |versions| (versions.userland.to_string(), versions.kernel.to_string()),
-        );
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (zfs_userland, zfs_kernel) = versions.map_or_else(Default::default, |versions| {
+            (versions.userland.to_string(), versions.kernel.to_string())
+        });
         let mut state = PoolState {
             name: memory.name,
             guid,

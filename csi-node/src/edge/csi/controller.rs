@@ -127,8 +127,18 @@ fn check_capabilities(capabilities: &[proto::VolumeCapability]) -> Result<(), St
     Ok(())
 }
 
-/// The volume's size, as it is now.
-async fn create<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Result<u64, Error> {
+/// The volume's size, as it is now. What was made for one that cannot be made is taken back.
+async fn create<Z: Zfs, M: Mount>(ops: &Arc<Ops<Z, M>>, create: &Create) -> Result<u64, Error> {
+    match create_in_dot(ops, create).await {
+        Err(error @ (Error::OutOfSpace(_) | Error::Invalid(_))) => {
+            ops.withdraw_dot(create.handle().dot).await?;
+            Err(error)
+        }
+        result => result,
+    }
+}
+
+async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Result<u64, Error> {
     let Handle { dot, volume, claim } = create.handle();
     let identity = DotIdentity {
         namespace: String::new(),

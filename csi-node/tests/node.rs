@@ -1,0 +1,16 @@
+//! The program over real OpenZFS and real mounts, inside a test machine: what is asked for over its sockets is looked
+//! for with `zpool`, `zfs` and ordinary files.
+//!
+//! `cargo xtask test --only node` runs this as root with `DOTMESH_TEST_NODE=1` and `DOTMESH_CSI_NODE`, the program. Each
+//! test has a pool of its own; without that machine it fails, because it would show nothing.
+
+#[path = "node/csi.rs"]
+mod csi;
+#[path = "node/kill.rs"]
+mod kill;
+#[path = "node/machine.rs"]
+mod machine;
+#[path = "node/pool.rs"]
+mod pool;
+#[path = "node/story.rs"]
+mod story;

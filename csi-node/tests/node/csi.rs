@@ -1,0 +1,127 @@
+//! CSI standing alone over a pool, without Kubernetes; and the standard conformance program against it.
+
+use dotmesh_csi_proto::csi::controller_client::ControllerClient;
+use dotmesh_csi_proto::csi::identity_client::IdentityClient;
+use dotmesh_csi_proto::csi::node_client::NodeClient;
+use dotmesh_csi_proto::csi::volume_capability::{AccessType, BlockVolume};
+use dotmesh_csi_proto::csi::{
+    CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, GetPluginInfoRequest, NodeGetInfoRequest,
+    NodeGetVolumeStatsRequest,
+};
+use dotmesh_model::handle::Handle;
+use tonic::Code;
+
+use crate::machine::{Machine, SIZE, capability};
+
+fn create(name: &str, size: u64) -> CreateVolumeRequest {
+    CreateVolumeRequest {
+        name: name.into(),
+        capacity_range: Some(CapacityRange {
+            required_bytes: size.try_into().unwrap(),
+            limit_bytes: 0,
+        }),
+        volume_capabilities: vec![capability()],
+        ..CreateVolumeRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn a_volume_lives_without_kubernetes() {
+    let machine = Machine::with_pool().await;
+    let mut controller = ControllerClient::new(machine.csi().await);
+    let mut node = NodeClient::new(machine.csi().await);
+    let info = node.node_get_info(NodeGetInfoRequest {}).await.unwrap().into_inner();
+    assert_eq!(info.node_id, "node-1");
+    let volume = controller
+        .create_volume(create("v1", SIZE))
+        .await
+        .unwrap()
+        .into_inner()
+        .volume
+        .unwrap();
+    let again = controller
+        .create_volume(create("v1", SIZE))
+        .await
+        .unwrap()
+        .into_inner()
+        .volume
+        .unwrap();
+    assert_eq!(volume, again);
+    let other = controller.create_volume(create("v1", 2 * SIZE)).await.unwrap_err();
+    assert_eq!(other.code(), Code::AlreadyExists);
+    let mut block = create("v2", SIZE);
+    block.volume_capabilities[0].access_type = Some(AccessType::Block(BlockVolume {}));
+    let refused = controller.create_volume(block).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let huge = controller.create_volume(create("v3", 1 << 50)).await.unwrap_err();
+    assert_eq!(huge.code(), Code::ResourceExhausted);
+
+    let handle: Handle = volume.volume_id.parse().unwrap();
+    let (first, second) = (machine.target("a"), machine.target("b"));
+    machine.publish(handle, &first).await.unwrap();
+    machine.publish(handle, &first).await.unwrap();
+    std::fs::write(first.join("file"), "data").unwrap();
+    machine.publish(handle, &second).await.unwrap();
+    assert_eq!(std::fs::read_to_string(second.join("file")).unwrap(), "data");
+    let stats = NodeGetVolumeStatsRequest {
+        volume_id: volume.volume_id.clone(),
+        volume_path: first.to_string_lossy().into_owned(),
+        ..NodeGetVolumeStatsRequest::default()
+    };
+    let usage = node.node_get_volume_stats(stats).await.unwrap().into_inner().usage;
+    assert!(
+        usage[0].total <= i64::try_from(SIZE).unwrap() && usage[0].total > 0,
+        "{usage:?}"
+    );
+
+    let delete = |volume_id: &str| DeleteVolumeRequest {
+        volume_id: volume_id.into(),
+        ..DeleteVolumeRequest::default()
+    };
+    let in_use = controller.delete_volume(delete(&volume.volume_id)).await.unwrap_err();
+    assert_eq!(in_use.code(), Code::FailedPrecondition);
+    machine.unpublish(handle, &first).await.unwrap();
+    machine.unpublish(handle, &second).await.unwrap();
+    for id in [volume.volume_id.as_str(), volume.volume_id.as_str(), "nonsense"] {
+        controller.delete_volume(delete(id)).await.unwrap();
+    }
+    machine.wait_empty().await;
+    let gone = machine.publish(handle, &first).await.unwrap_err();
+    assert_eq!(gone.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn the_conformance_program_finds_nothing() {
+    let machine = Machine::with_pool().await;
+    let info = IdentityClient::new(machine.csi().await)
+        .get_plugin_info(GetPluginInfoRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(info.name, "csi.dotmesh.io");
+    let program = std::env::var("DOTMESH_CSI_SANITY").expect("DOTMESH_CSI_SANITY names the conformance program");
+    let output = tokio::process::Command::new(program)
+        .arg(format!("--csi.endpoint=unix://{}", machine.csi_socket().display()))
+        .arg(format!(
+            "--csi.mountdir={}",
+            machine.folder.join("sanity/mount").display()
+        ))
+        .arg(format!(
+            "--csi.stagingdir={}",
+            machine.folder.join("sanity/staging").display()
+        ))
+        .arg("--csi.testvolumesize=67108864")
+        .arg("--csi.testvolumeexpandsize=134217728")
+        .arg("--ginkgo.no-color")
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{}", text.lines().rev().take(8).collect::<Vec<_>>().join("\n"));
+    machine.wait_empty().await;
+}

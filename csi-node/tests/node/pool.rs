@@ -1,0 +1,178 @@
+//! Pools: made once, imported ever after, never confused with another.
+
+use dotmesh_csi_proto::node::ensure_pool_request::Source;
+use dotmesh_csi_proto::node::{EnsurePoolRequest, PoolFile, Reason, WatchRequest};
+
+use crate::machine::{Dot, Machine, POOL_SIZE, reason, run, until};
+
+#[tokio::test]
+async fn a_pool_is_made_once_and_imported_by_itself_after_a_restart() {
+    let mut machine = Machine::with_pool().await;
+    let mut node = machine.node().await;
+    let again = node.ensure_pool(machine.pool_request()).await.unwrap().into_inner();
+    assert!(!again.created);
+    let state = again.pool.unwrap();
+    assert_eq!(
+        (state.health.as_str(), state.name.as_str()),
+        ("ONLINE", machine.pool.as_str())
+    );
+    assert!(state.available_bytes > 0 && state.available_bytes < POOL_SIZE - (256 << 20));
+    assert_eq!(
+        run(&["zpool", "get", "-Hp", "-o", "value", "guid", &machine.pool]),
+        state.guid.to_string()
+    );
+    let root = format!("{}/dotmesh", machine.pool);
+    for (property, wanted) in [("mountpoint", "legacy"), ("snapdir", "disabled"), ("atime", "off")] {
+        assert_eq!(machine.property(&root, property), wanted);
+    }
+    assert_eq!(machine.property(&machine.pool, "mountpoint"), "none");
+
+    machine.kill();
+    run(&["zpool", "export", &machine.pool]);
+    machine.start().await;
+    let mut events = machine.node().await.watch(WatchRequest {}).await.unwrap().into_inner();
+    loop {
+        let event = tokio::time::timeout(crate::machine::PATIENCE, events.message()).await;
+        let pools = event.expect("the pool comes back").unwrap().unwrap().pools;
+        if pools
+            .iter()
+            .any(|pool| pool.guid == state.guid && pool.health == "ONLINE")
+        {
+            break;
+        }
+    }
+    // What is asked of it changes what is watched.
+    let dot = Dot::new();
+    let mut node = machine.node().await;
+    node.ensure_dot(dot.ensure()).await.unwrap();
+    node.ensure_branch(dot.branch(dot.main)).await.unwrap();
+    let event = tokio::time::timeout(crate::machine::PATIENCE, events.message()).await;
+    assert!(event.is_ok());
+}
+
+#[tokio::test]
+async fn another_pool_under_our_name_is_left_alone_and_nothing_counts_as_absent() {
+    let machine = Machine::with_pool().await;
+    let mut node = machine.node().await;
+    let wrong = EnsurePoolRequest {
+        known_guid: 4711,
+        ..machine.pool_request()
+    };
+    assert_eq!(reason(&node.ensure_pool(wrong).await.unwrap_err()), Reason::PoolForeign);
+    run(&["zpool", "export", &machine.pool]);
+    let other = machine.folder.join("other.img");
+    run(&["truncate", "-s", "200M", &other.to_string_lossy()]);
+    run(&[
+        "zpool",
+        "create",
+        "-m",
+        "none",
+        "-o",
+        "cachefile=none",
+        &machine.pool,
+        &other.to_string_lossy(),
+    ]);
+    let refused = node.ensure_pool(machine.pool_request()).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::PoolForeign, "{refused:?}");
+    assert_eq!(machine.names(), [machine.pool.clone()], "nothing was made in it");
+    let dot = Dot::new();
+    let delete = dotmesh_csi_proto::node::DeleteDotRequest {
+        dot_id: dot.id.to_string(),
+    };
+    let refused = reason(&node.delete_dot(delete).await.unwrap_err());
+    assert!(
+        matches!(refused, Reason::PoolForeign | Reason::PoolMissing),
+        "{refused:?}"
+    );
+    run(&["zpool", "destroy", &machine.pool]);
+    let back = node.ensure_pool(machine.pool_request()).await.unwrap().into_inner();
+    assert!(!back.created);
+}
+
+#[tokio::test]
+async fn a_pool_whose_file_is_gone_is_missing_and_never_made_anew() {
+    let machine = Machine::with_pool().await;
+    run(&["zpool", "export", &machine.pool]);
+    let away = machine.folder.join("away.img");
+    std::fs::rename(machine.pool_file(), &away).unwrap();
+    let mut node = machine.node().await;
+    for _ in 0..2 {
+        let refused = node.ensure_pool(machine.pool_request()).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::PoolMissing, "{refused:?}");
+        assert!(!machine.pool_file().exists());
+    }
+    // A file in its place that is no pool.
+    std::fs::write(machine.pool_file(), vec![0; 1 << 20]).unwrap();
+    let refused = node.ensure_pool(machine.pool_request()).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::PoolMissing, "{refused:?}");
+    std::fs::rename(&away, machine.pool_file()).unwrap();
+    assert!(
+        !node
+            .ensure_pool(machine.pool_request())
+            .await
+            .unwrap()
+            .into_inner()
+            .created
+    );
+}
+
+#[tokio::test]
+async fn a_disk_without_room_is_told_and_left_as_it_was() {
+    let machine = Machine::new().await;
+    // A small file system of its own.
+    let disk = machine.folder.join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    run(&[
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=64m",
+        "tmpfs",
+        &disk.to_string_lossy(),
+    ]);
+    let path = disk.join("pool.img");
+    let request = EnsurePoolRequest {
+        source: Some(Source::File(PoolFile {
+            path: path.to_string_lossy().into_owned(),
+            size_bytes: POOL_SIZE,
+        })),
+        ..machine.pool_request()
+    };
+    let mut node = machine.node().await;
+    let refused = node.ensure_pool(request).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::OutOfSpace, "{refused:?}");
+    assert!(!path.exists());
+    // The same node then takes a pool where there is room.
+    assert!(
+        node.ensure_pool(machine.pool_request())
+            .await
+            .unwrap()
+            .into_inner()
+            .created
+    );
+}
+
+#[tokio::test]
+async fn killed_while_making_the_pool_there_is_one_pool_in_the_end() {
+    let mut machine = Machine::new().await;
+    for delay in [20, 120, 400] {
+        let mut node = machine.node().await;
+        let request = machine.pool_request();
+        let asked = tokio::spawn(async move { node.ensure_pool(request).await.map(drop) });
+        tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+        machine.kill();
+        let _ = asked.await;
+        machine.start().await;
+    }
+    let state = machine
+        .node()
+        .await
+        .ensure_pool(machine.pool_request())
+        .await
+        .unwrap()
+        .into_inner();
+    let guid = run(&["zpool", "get", "-Hp", "-o", "value", "guid", &machine.pool]);
+    assert_eq!(state.pool.unwrap().guid.to_string(), guid);
+    until("the root dataset is there", async || machine.names().len() == 2).await;
+}
