@@ -5,10 +5,11 @@ use super::{
     snap_name, snapshots,
 };
 use crate::{
-    CloneRequest, CreateRequest, DatasetName, ErrorKind, GetRequest, Hold, HoldTag, Properties, SnapshotName, Source,
-    Zfs,
+    CloneRequest, CreateRequest, DatasetName, ErrorKind, GetRequest, Hold, HoldTag, PropName, Properties, SnapshotName,
+    Source, Zfs,
 };
 
+const WRITTEN: PropName = PropName::from_static("written");
 const TAG: HoldTag = HoldTag::from_static("contract");
 
 pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surroundings, root: &DatasetName) {
@@ -113,6 +114,17 @@ async fn clones<Z: Zfs>(
     let never = zfs.written(one, Some(&snap_name("never"))).await;
     findings.fails("written since no snapshot", never, &ErrorKind::SnapshotNotFound);
     findings.works("snapshot", zfs.snapshot(&[at(one, "c2")], &Properties::new()).await);
+
+    let column = columns(zfs, at(one, "c2"), &[WRITTEN])
+        .await
+        .ok()
+        .and_then(|row| row.number(&WRITTEN).ok());
+    let near = |bytes: u64| (4 << 20..6 << 20).contains(&bytes);
+    findings.equal(
+        "a snapshot tells what was written before it",
+        column.is_some_and(near),
+        true,
+    );
 
     let clone = child(root, "clone");
     let request = |snapshot: SnapshotName, dataset: &DatasetName| CloneRequest {

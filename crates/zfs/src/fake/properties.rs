@@ -2,8 +2,8 @@
 
 use super::state::State;
 use crate::{
-    DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PropName, PropertyRow, Row, SnapName, Source,
-    SourceKind,
+    DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PropName, PropertyRow, Row, SnapName,
+    SnapshotName, Source, SourceKind,
 };
 
 /// Native properties that may be set: name, default, whether children inherit it.
@@ -75,7 +75,7 @@ impl State {
                     "type" => "snapshot".to_owned(),
                     "used" => "0".to_owned(),
                     "referenced" => snapshot.referenced.to_string(),
-                    "written" => snapshot.written.to_string(),
+                    "written" => self.written_before(name)?.to_string(),
                     "userrefs" => snapshot.holds.len().to_string(),
                     "defer_destroy" => flag(snapshot.defer_destroy, "on", "off"),
                     "clones" => {
@@ -257,6 +257,21 @@ impl State {
             }
         }
         Ok(rows)
+    }
+
+    /// Bytes written to a dataset between the snapshot before this one (or its origin) and this one.
+    fn written_before(&self, name: &SnapshotName) -> Option<u64> {
+        let dataset = self.dataset(name.dataset()).ok()?;
+        let this = dataset.snapshots.get(name.snap())?;
+        let older = dataset
+            .snapshots
+            .values()
+            .filter(|other| other.createtxg < this.createtxg);
+        Some(match older.max_by_key(|other| other.createtxg) {
+            Some(previous) => this.written.saturating_sub(previous.written),
+            None if dataset.origin.is_some() => this.written,
+            None => this.referenced,
+        })
     }
 
     pub(super) fn written(&self, name: &DatasetName, since: Option<&SnapName>) -> Result<u64, ErrorKind> {

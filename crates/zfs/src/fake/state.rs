@@ -195,7 +195,7 @@ impl State {
             .collect()
     }
 
-    /// The datasets below one, nearest first within each branch.
+    /// The datasets below one, each after those above it.
     pub(super) fn below(&self, name: &DatasetName) -> Vec<DatasetName> {
         let pool = self.pool(&name.pool()).ok();
         pool.into_iter()
