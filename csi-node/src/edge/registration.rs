@@ -9,10 +9,12 @@ use std::time::Duration;
 use dotmesh_csi_proto::registration::registration_server::{Registration, RegistrationServer};
 use dotmesh_csi_proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use tokio::sync::Notify;
+use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
+use super::authority::with_local_authority;
 use super::csi::DRIVER;
 use super::socket;
 
@@ -54,10 +56,11 @@ impl Registration for Plugin {
     }
 }
 
-/// Where the kubelet looks for us.
+/// Where the kubelet looks for us. It dials with the percent-encoded path as `:authority` (grpc-go escapes `/`, not `@`),
+/// and HTTP servers in Rust take a percent sign only in the part before an `@`: so the file's name has one.
 #[must_use]
 pub fn socket_path(registry: &Path) -> PathBuf {
-    registry.join(format!("{DRIVER}-reg.sock"))
+    registry.join(format!("{DRIVER}@reg.sock"))
 }
 
 /// Offers the driver to the kubelet for ever; anew when it was refused. The CSI socket must be ready before.
@@ -77,9 +80,10 @@ pub async fn serve(registry: &Path, csi_socket: &Path) -> io::Result<()> {
             refused.notified().await;
             tokio::time::sleep(RETRY).await;
         };
+        let connections = UnixListenerStream::new(listener).map(|accepted| accepted.map(with_local_authority));
         Server::builder()
             .add_service(RegistrationServer::new(plugin))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), again)
+            .serve_with_incoming_shutdown(connections, again)
             .await
             .map_err(io::Error::other)?;
         std::fs::remove_file(&path)?;

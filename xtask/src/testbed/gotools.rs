@@ -98,7 +98,12 @@ impl Tool {
         let done = recipe.build(|out| {
             let build = Cmd::new("go").args(["build", "-trimpath", "-ldflags", &flags, "-o"]);
             let build = build.arg(out.join(self.name())).arg(&package).dir(&module);
-            let build = build.env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOWORK", "off");
+            // An older go fetches the release that go.mod asks for.
+            let build = build
+                .env("GOTOOLCHAIN", "auto")
+                .env("CGO_ENABLED", "0")
+                .env("GOFLAGS", "")
+                .env("GOWORK", "off");
             build
                 .log(&cache::build_log(self.name())?)
                 .within(Duration::from_secs(3600))
