@@ -52,7 +52,9 @@ pub(crate) fn binary(program: Program) -> Result<PathBuf> {
     let folder = cache::root()?.join("cargo/image");
     let cargo = workspace::cargo().args(["build", "--quiet", "--profile", "image", "--target", TARGET]);
     // Always both: cargo chooses the features of what they share by what is built together, and would build it twice.
-    let packages = Program::ALL.into_iter().flat_map(|each| ["--package", each.file(), "--bin", each.file()]);
+    let packages = Program::ALL
+        .into_iter()
+        .flat_map(|each| ["--package", each.file(), "--bin", each.file()]);
     let cargo = cargo.args(packages);
     cargo
         .env("CARGO_TARGET_DIR", &folder)

@@ -52,11 +52,10 @@ pub(crate) fn check() -> Result<()> {
 /// A running program that a signal ends as well; forget it by dropping the value.
 pub(crate) struct Registered(i32);
 
-/// Registers the program with process id `pid`.
-pub(crate) fn register(pid: u32) -> Registered {
-    let pid = i32::try_from(pid).unwrap_or(i32::MAX);
-    lock().insert(pid);
-    Registered(pid)
+/// Registers a program: a process id, or a process group as negative number (kill(2)).
+pub(crate) fn register(id: i32) -> Registered {
+    lock().insert(id);
+    Registered(id)
 }
 
 impl Drop for Registered {

@@ -192,7 +192,7 @@ impl Cmd {
     pub(crate) fn interactive(self) -> Result<u8> {
         let mut command = self.command();
         let mut child = command.spawn().with_context(|| format!("start {}", self.shown()))?;
-        let _registered = interrupt::register(child.id());
+        let _registered = interrupt::register(i32::try_from(child.id())?);
         let status = child.wait().with_context(|| format!("wait for {}", self.shown()))?;
         Ok(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1))
     }
@@ -234,6 +234,8 @@ impl Cmd {
 
     fn spawn(&self, stdout: Option<Stdio>) -> Result<Child> {
         let mut command = self.command();
+        // A group of its own: what it starts in turn ends with it.
+        command.process_group(0);
         command.stdin(match &self.stdin {
             Some(path) => File::open(path)
                 .with_context(|| format!("open {}", path.display()))?
@@ -252,14 +254,15 @@ impl Cmd {
     }
 
     fn wait(&self, mut child: Child) -> Result<ExitStatus> {
-        let _registered = interrupt::register(child.id());
+        let group = -i32::try_from(child.id())?;
+        let _registered = interrupt::register(group);
         let end = Instant::now() + self.within;
         loop {
             if let Some(status) = child.try_wait().with_context(|| format!("wait for {}", self.shown()))? {
                 return Ok(status);
             }
             if Instant::now() > end {
-                child.kill().with_context(|| format!("end {}", self.shown()))?;
+                kill(Pid::from_raw(group), Signal::SIGKILL).with_context(|| format!("end {}", self.shown()))?;
                 child.wait()?;
                 let log = self.log.as_deref().map(tail).unwrap_or_default();
                 bail!("{} did not end within {} s\n{log}", self.shown(), self.within.as_secs());

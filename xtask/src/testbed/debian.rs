@@ -10,6 +10,9 @@ use super::{cache, host, sandbox};
 /// The release that the node and the database image are made of; it has OpenZFS ≥ 2.3.3 and PostgreSQL 17.
 pub(crate) const RELEASE: &str = "trixie";
 
+/// The longest that one command may take; OpenZFS is compiled here, perhaps on a busy machine.
+const SLOWEST: Duration = Duration::from_secs(3600);
+
 /// Makes a minimal root in `root`, with `packages`, from this machine's own archive.
 pub(crate) fn bootstrap(root: &Path, components: &str, packages: &[&str]) -> Result<()> {
     let archive = host::debian_archive()?;
@@ -21,18 +24,12 @@ pub(crate) fn bootstrap(root: &Path, components: &str, packages: &[&str]) -> Res
         .arg(RELEASE)
         .arg(root)
         .arg(archive);
-    cmd.log(&cache::build_log("debootstrap")?)
-        .within(Duration::from_secs(1800))
-        .run()
+    cmd.log(&cache::build_log("debootstrap")?).within(SLOWEST).run()
 }
 
 /// Runs a program inside `root`, with output to `log`.
 pub(crate) fn run_inside(root: &Path, log: &Path, argv: &[&str]) -> Result<()> {
-    sandbox::inside(root, &[])
-        .args(argv)
-        .log(log)
-        .within(Duration::from_secs(1800))
-        .run()
+    sandbox::inside(root, &[]).args(argv).log(log).within(SLOWEST).run()
 }
 
 /// Removes what nobody reads in a machine without people: manuals, translations, package lists.
