@@ -14,7 +14,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::authority::with_local_authority;
+use super::authority::LocalAuthority;
 use super::csi::DRIVER;
 use super::socket;
 
@@ -80,10 +80,10 @@ pub async fn serve(registry: &Path, csi_socket: &Path) -> io::Result<()> {
             refused.notified().await;
             tokio::time::sleep(RETRY).await;
         };
-        let connections = UnixListenerStream::new(listener).map(|accepted| accepted.map(with_local_authority));
+        let incoming = UnixListenerStream::new(listener).map(|stream| stream.map(LocalAuthority::new));
         Server::builder()
             .add_service(RegistrationServer::new(plugin))
-            .serve_with_incoming_shutdown(connections, again)
+            .serve_with_incoming_shutdown(incoming, again)
             .await
             .map_err(io::Error::other)?;
         std::fs::remove_file(&path)?;
