@@ -20,7 +20,6 @@ use crate::condition::Condition;
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
     printcolumn(name = "Checkout", type_ = "string", json_path = ".status.checkout"),
     printcolumn(name = "Claim", type_ = "string", priority = "1", json_path = ".metadata.annotations.dotmesh\\.io/claim"),
-    printcolumn(name = "Volumes", type_ = "string", json_path = ".status.volumes[*].name"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 55 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("a Dot's name has at most 55 lower-case letters, digits and '-'"),
