@@ -16,10 +16,13 @@ use dotmesh_crds::Branch;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::api::{Api, Key};
+use crate::api::{Api, ApiErrorKind, Key};
 use crate::context::{Memory, ReconcileError};
 use observe::{ObserveError, observe_class, observe_world};
 use report::Said;
+
+/// How often a claim is looked at when its Dot changes in between, before its turn ends.
+const MAX_LOOKS: u32 = 5;
 
 /// Brings one claim a step further. A claim that cannot be served is no failure: it waits, with an event, for the
 /// Dot, Branch or annotation that would help.
@@ -50,10 +53,17 @@ async fn serve<A: Api>(
     class: &StorageClass,
 ) -> Result<(), ObserveError> {
     let request = validate::validate(claim, class)?;
-    let world = observe_world(api, memory, &request).await?;
-    let step = plan::plan(&request, &world)?;
-    apply::apply(api, &world.dot, step).await?;
-    Ok(())
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let world = observe_world(api, memory, &request).await?;
+        let step = plan::plan(&request, &world)?;
+        match apply::apply(api, &world.dot, step).await {
+            // The Dot's own controller is busy with it: what is to be written is decided anew.
+            Err(error) if error.kind == ApiErrorKind::Conflict && looks < MAX_LOOKS => {}
+            result => return Ok(result?),
+        }
+    }
 }
 
 /// Claims that a Dot, or a Branch of it, may help: those that wait for it by name.

@@ -219,6 +219,21 @@ async fn an_answer_that_is_lost_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_dot_that_changes_meanwhile_is_looked_at_again() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    cluster.put_claim("pg", CLAIM, DOT, NODE);
+    cluster.api.fail(Fault {
+        verb: "apply_status",
+        kind: "Dot",
+        error: ApiErrorKind::Conflict,
+        after: false,
+    });
+    cluster.look("pg").await;
+    assert_eq!(cluster.entries(), [pair("pg", "db")]);
+}
+
+#[tokio::test]
 async fn an_entry_goes_when_claim_and_volume_are_gone_and_not_before() {
     let cluster = cluster();
     cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
