@@ -37,14 +37,15 @@ pub fn belongs_to<K: Resource>(object: &K, dot: &Dot) -> bool {
     object.namespace() == dot.namespace() && owner_dot(object).is_none_or(|owner| owner == uid(dot))
 }
 
-/// The reference by which a Dot owns an object; it does not block the Dot's deletion.
+/// The reference by which a Dot owns an object. It neither blocks the Dot's deletion nor claims to be the only
+/// controller, which somebody else's tool may be.
 pub fn owned_by(dot: &Dot) -> OwnerReference {
     OwnerReference {
         api_version: Dot::api_version(&()).into_owned(),
         kind: Dot::kind(&()).into_owned(),
         name: dot.name_any(),
         uid: uid(dot).to_owned(),
-        controller: Some(true),
+        controller: None,
         block_owner_deletion: Some(false),
     }
 }

@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::{Api, Key};
 use crate::claim::waiting_for;
 use crate::meta::{is_deleting, uid};
+use crate::pool::discover::serving_node;
 use crate::status::is_ready;
 
 /// Objects to look at.
@@ -23,6 +24,8 @@ pub struct Wake {
     pub commits: Vec<Key>,
     /// Pools.
     pub pools: Vec<Key>,
+    /// csi-node's pods.
+    pub pods: Vec<Key>,
     /// Claims.
     pub claims: Vec<Key>,
 }
@@ -81,6 +84,7 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
         branches: branches.iter().map(|branch| Key::of(&**branch)).collect(),
         commits: waiting_commits(api, namespace.as_deref(), &name),
         pools: pools.iter().map(|pool| Key::of(&**pool)).collect(),
+        pods: Vec::new(),
         claims: waiting_for(api, namespace.as_deref().unwrap_or_default(), &name),
     }
 }
@@ -100,6 +104,7 @@ pub fn branch_changed<A: Api>(api: &A, branch: &Branch) -> Wake {
         branches,
         commits: waiting_commits(api, namespace.as_deref(), &branch.spec.dot),
         pools: Vec::new(),
+        pods: Vec::new(),
         claims: waiting_for(api, namespace.as_deref().unwrap_or_default(), &branch.spec.dot),
     }
 }
@@ -130,12 +135,15 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     }
 }
 
-/// A Pool came, changed or went: Dots of its node that wait, and what waits with them.
+/// A Pool came, changed or went: Dots of its node that wait, and what waits with them; the node's pod, which asks for
+/// a Pool when there is none.
 pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
     let node = Some(pool.spec.node_name.as_str());
     let lies_here = |dot: &Dot| crate::dot::observe::node_of(dot).as_deref() == node;
+    let pods = api.cached_where::<Pod>(|pod| serving_node(pod) == node);
     let mut wake = Wake {
         pools: vec![Key::of(pool)],
+        pods: pods.iter().map(|pod| Key::of(&**pod)).collect(),
         ..Wake::default()
     };
     for dot in api.cached_where::<Dot>(lies_here) {
@@ -156,6 +164,7 @@ pub fn pod_changed<A: Api>(api: &A, pod: &Pod) -> Wake {
     let pools = node.map_or_else(Vec::new, |node| node_changed(api, &node));
     Wake {
         pools,
+        pods: vec![Key::of(pod)],
         ..Wake::default()
     }
 }

@@ -198,7 +198,10 @@ fn plan_initial(seen: &Observed) -> Initial {
         return Initial::Impossible;
     };
     let waits = |what: &str, name: &str, conditions: &[dotmesh_crds::Condition]| {
-        let why = ready_condition(conditions).map_or("", |ready| ready.message.as_str());
+        let why = ready_condition(conditions).map_or("not looked at yet", |ready| match ready.message.as_str() {
+            "" => "being made",
+            why => why,
+        });
         let verdict = Verdict::new(Reason::Progressing, format!("waits for {what} {name:?}: {why}"));
         Initial::Next(Plan::Report(verdict))
     };

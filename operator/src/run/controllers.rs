@@ -86,18 +86,15 @@ impl Queues {
             branches,
             commits,
             pools,
+            pods,
             claims,
         } = wake;
         send(&self.dots, dots);
         send(&self.branches, branches);
         send(&self.commits, commits);
         send(&self.pools, pools);
+        send(&self.pods, pods);
         send(&self.claims, claims);
-    }
-
-    /// Sends a csi-node pod to where Pools are made.
-    pub fn send_pod(&self, pod: &Pod) {
-        send(&self.pods, vec![Key::of(pod)]);
     }
 }
 
@@ -206,6 +203,10 @@ fn note<K: Kind>(context: &Shared, object: &K, result: &Result<Action, Reconcile
         Ok(_) => {
             context.metrics.reconciled(&kind, "ok");
             context.memory.succeeded(uid(object));
+        }
+        Err(error @ ReconcileError::Api(api)) if api.kind == ApiErrorKind::Conflict => {
+            context.metrics.reconciled(&kind, error.category());
+            tracing::debug!(%kind, object = %Key::of(object), %error, "changed meanwhile; looking again");
         }
         Err(error) => {
             context.metrics.reconciled(&kind, error.category());

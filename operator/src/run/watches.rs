@@ -160,9 +160,6 @@ struct Waker {
 
 impl Waker {
     fn wake(&self, woken: Woken<'_>) {
-        if let Woken::Pod(pod) = &woken {
-            self.queues.send_pod(pod);
-        }
         self.queues.send((self.wakes)(&self.api, woken));
     }
 }

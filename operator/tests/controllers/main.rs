@@ -9,4 +9,5 @@ mod dots;
 mod faults;
 mod own_dots;
 mod pools;
+mod wakes;
 mod world;

@@ -42,15 +42,25 @@ pub(crate) fn claim_uid(n: u32) -> String {
 }
 
 impl World {
-    /// With a Pool on node n1, which is ready.
-    pub(crate) async fn new() -> Self {
+    /// Without nodes.
+    pub(crate) fn empty() -> Self {
         let (api, nodes) = (FakeApi::default(), FakeNodes::default());
-        let world = Self {
+        Self {
             context: Mutex::new(context(&api, &nodes)),
             api,
             nodes,
-        };
-        world.api.put(CSI_NODE.trim());
+        }
+    }
+
+    /// csi-node runs on node n1.
+    pub(crate) fn start_csi_node(&self) {
+        self.api.put(CSI_NODE.trim());
+    }
+
+    /// With a Pool on node n1, which is ready.
+    pub(crate) async fn new() -> Self {
+        let world = Self::empty();
+        world.start_csi_node();
         world.settle().await;
         world
     }
@@ -166,6 +176,41 @@ impl World {
             clean &= commit::reconcile(object, self.context()).await.is_ok();
         }
         clean
+    }
+
+    pub(crate) async fn delete_pool(&self) {
+        self.api
+            .delete::<Pool>(&Key::cluster("n1"), &Guard::default())
+            .await
+            .unwrap();
+    }
+
+    /// One look at one object, if it is there: 0 is a pod, then Pool, Dot, Branch, Commit.
+    pub(crate) async fn look(&self, kind: u8, key: &Key) {
+        let context = self.context();
+        let result = match kind {
+            0 => match self.api.cached::<Pod>(key) {
+                Some(pod) => pool::discover::reconcile(pod, context).await,
+                None => return,
+            },
+            1 => match self.api.cached::<Pool>(key) {
+                Some(pool) => pool::reconcile(pool, context).await,
+                None => return,
+            },
+            2 => match self.api.cached::<Dot>(key) {
+                Some(dot) => dot::reconcile(dot, context).await,
+                None => return,
+            },
+            3 => match self.api.cached::<Branch>(key) {
+                Some(branch) => branch::reconcile(branch, context).await,
+                None => return,
+            },
+            _ => match self.api.cached::<Commit>(key) {
+                Some(commit) => commit::reconcile(commit, context).await,
+                None => return,
+            },
+        };
+        result.expect("nothing fails in this world");
     }
 
     /// One look at a Commit as an old cache would show it.
