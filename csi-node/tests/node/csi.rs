@@ -99,6 +99,8 @@ async fn the_conformance_program_finds_nothing() {
         .unwrap()
         .into_inner();
     assert_eq!(info.name, "csi.dotmesh.io");
+    // It makes the folders, but not what they lie in.
+    std::fs::create_dir(machine.folder.join("sanity")).unwrap();
     let program = std::env::var("DOTMESH_CSI_SANITY").expect("DOTMESH_CSI_SANITY names the conformance program");
     let output = tokio::process::Command::new(program)
         .arg(format!("--csi.endpoint=unix://{}", machine.csi_socket().display()))
