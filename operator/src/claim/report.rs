@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::Resource;
 
 use super::error::ClaimError;
-use crate::api::{Api, ApiError, Event, EventType};
+use crate::api::{Api, ApiError, ApiErrorKind, Event, EventType};
 
 /// What was last said about each claim, by uid. Losing it repeats an event, nothing more.
 #[derive(Debug, Default)]
@@ -33,7 +33,13 @@ impl Said {
             action: "Provision",
             message: error.to_string(),
         };
-        api.event(claim.object_ref(&()), event).await?;
+        match api.event(claim.object_ref(&()), event).await {
+            // A namespace that is going away takes no events.
+            Err(error) if error.kind == ApiErrorKind::Forbidden => {
+                tracing::info!(error = %error, "event not published");
+            }
+            result => result?,
+        }
         self.lock().insert(uid, error.clone());
         Ok(())
     }
