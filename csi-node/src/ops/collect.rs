@@ -17,6 +17,7 @@ use dotmesh_zfs::{
     SourceKind, Zfs, ZfsError,
 };
 
+use super::publish::is_private;
 use super::{Error, KnownPool, Ops};
 use crate::layout::{BranchRecord, COMMIT, DotState, HOLD, branch_property, dead_property, snapshot};
 
@@ -366,12 +367,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         for volume in volumes.keys() {
             let own = volume.base().parse().ok().map(|id| self.private_dir(head, id));
             for entry in table.of_zfs(volume.as_str()) {
-                if own.as_ref() != Some(&entry.target) {
+                if !own.as_ref().is_some_and(|own| is_private(&entry.target, own)) {
                     tracing::info!(what, at = %entry.target.display(), "deleted, but still mounted");
                     return Ok(false);
                 }
-                private.push(entry.target.clone());
             }
+            private.extend(own.filter(|own| table.at(own).is_some()));
         }
         for target in private {
             self.drop_private(&target).await?;

@@ -33,6 +33,12 @@ pub struct UnpublishRequest {
     pub target: PathBuf,
 }
 
+/// Whether a mount is this private one, or the same one once more: the container sees it below the host's root, too,
+/// and there it comes and goes with the first.
+pub(super) fn is_private(target: &Path, private: &Path) -> bool {
+    target.ends_with(private.strip_prefix("/").unwrap_or(private))
+}
+
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Where a head's volume is mounted for this program alone.
     pub(super) fn private_dir(&self, head: HeadId, volume: VolumeId) -> PathBuf {
@@ -221,7 +227,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn drop_unused_private(&self, source: &str, head: HeadId, volume: VolumeId) -> Result<(), Error> {
         let private = self.private_dir(head, volume);
         let table = self.mount_table().await?;
-        if table.of_zfs(source).any(|entry| entry.target != private) {
+        if table.of_zfs(source).any(|entry| !is_private(&entry.target, &private)) {
             return Ok(());
         }
         if table.at(&private).is_some() {
@@ -327,4 +333,18 @@ fn other_source(target: &Path, found: &str, wanted: &str) -> Error {
         "{} shows {found}, not {wanted}; nothing was changed there",
         target.display()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_mount_is_known_below_the_hosts_root_too() {
+        let private = Path::new("/var/lib/dotmesh/mounts/h/v");
+        assert!(is_private(private, private));
+        assert!(is_private(Path::new("/host/var/lib/dotmesh/mounts/h/v"), private));
+        assert!(!is_private(Path::new("/host/var/lib/dotmesh/mounts/h/other"), private));
+        assert!(!is_private(Path::new("/var/lib/kubelet/pods/p/volumes/v"), private));
+    }
 }
