@@ -33,10 +33,7 @@ async fn columns_answer_the_first_question() {
     ];
     cluster.apply(objects).await.unwrap();
     for (kind, columns) in [
-        (
-            "dots",
-            ["READY", "REASON", "NODE", "CHECKOUT", "VOLUMES", "AGE"].as_slice(),
-        ),
+        ("dots", ["READY", "REASON", "NODE", "CHECKOUT", "AGE"].as_slice()),
         ("branches", &["DOT", "BRANCH", "READY", "REASON", "FROM", "AGE"]),
         ("commits", &["DOT", "BRANCH", "READY", "MESSAGE", "AGE"]),
     ] {

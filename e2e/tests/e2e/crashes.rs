@@ -38,6 +38,13 @@ async fn back(workload: &str) -> Result<()> {
     status.within(2 * PATIENCE).output().await.map(drop)
 }
 
+/// Versions of the objects that were finished before anything was killed for the second time.
+async fn finished(s: &Scenario) -> Result<[Option<String>; 2]> {
+    let commit: Commit = s.cluster.get("shop-initial").await?;
+    let branch: Branch = s.cluster.get("shop-main").await?;
+    Ok([commit.resource_version(), branch.resource_version()])
+}
+
 /// `kill` is called at once after each request, while it is being worked on.
 async fn kill_at_every_turn(s: &Scenario, component: &str, workload: &str) -> Result<()> {
     let cluster = &s.cluster;
@@ -74,7 +81,8 @@ async fn kill_at_every_turn(s: &Scenario, component: &str, workload: &str) -> Re
         .count();
     ensure!(ours == 2, "{ours} PersistentVolumes for 2 claims");
 
-    // During a commit, and during a branch from it.
+    // During a commit, and during a branch from it. What is finished is written by nobody again.
+    let before = finished(s).await?;
     cluster.apply([commit("during", "shop")]).await?;
     kill(component).await?;
     let made: Commit = cluster.wait_ready("during").await?;
@@ -84,6 +92,7 @@ async fn kill_at_every_turn(s: &Scenario, component: &str, workload: &str) -> Re
     back(workload).await?;
     s.settled().await?;
     ensure!(count(&entries(s).await?) == (5, 8), "{:?}", entries(s).await?);
+    ensure!(finished(s).await? == before, "finished objects were written again");
     let again: Commit = cluster.get("during").await?;
     ensure!(again.status == made.status, "a Ready Commit never changes");
 
