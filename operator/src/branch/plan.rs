@@ -76,10 +76,14 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
 fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
     let name = valid.dot.name_any();
     let dot = valid.dot.status.clone().unwrap_or_default();
-    let (Some(node), Some(_)) = (&dot.node, &dot.pool) else {
+    let Some(node) = &dot.node else {
         let why = format!("Dot {name:?} lies nowhere yet: it is placed with the first pod that uses it");
         return Plan::Report(Verdict::new(Reason::WaitingForFirstPod, why));
     };
+    if dot.pool.is_none() {
+        let why = format!("Dot {name:?} is being made on node {node:?}");
+        return Plan::Report(Verdict::new(Reason::Progressing, why));
+    }
     if dot.volumes.is_empty() {
         let why = format!("Dot {name:?} has no volumes yet: list them in its spec, or make a claim on it");
         return Plan::Report(Verdict::new(Reason::NoVolumes, why));
