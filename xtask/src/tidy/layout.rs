@@ -61,7 +61,7 @@ const RULES: [Rule; 11] = [
     },
     Rule {
         name: "testkit",
-        ours: &["model", "crds", "zfs", "mount", "operator"],
+        ours: &["model", "crds", "zfs", "mount", "operator", "csi-proto"],
         never: &[],
     },
     Rule {
