@@ -46,32 +46,41 @@ impl Program {
     }
 }
 
-/// The static binary of a program, built from the checkout as it is.
+/// Builds the static binaries of all programs, from the checkout as it is. One run of cargo for all of them: with
+/// fewer at a time, crates that they share would be compiled again with other features.
+pub(crate) fn build() -> Result<()> {
+    report::step("build the static programs", || {
+        let cargo = workspace::cargo().args(["build", "--quiet", "--profile", "image", "--target", TARGET]);
+        let cargo = Program::ALL
+            .iter()
+            .fold(cargo, |cargo, program| cargo.args(["--package", program.file()]));
+        cargo
+            .arg("--bins")
+            .env("CARGO_TARGET_DIR", folder()?)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .run()
+    })
+}
+
+/// The static binary of a program, as [`build`] left it.
 pub(crate) fn binary(program: Program) -> Result<PathBuf> {
-    // A target folder of its own: other flags would make the ordinary one start anew each time.
-    let folder = cache::root()?.join("cargo/image");
-    let cargo = workspace::cargo().args(["build", "--quiet", "--profile", "image", "--target", TARGET]);
-    // Always both: cargo chooses the features of what they share by what is built together, and would build it twice.
-    let packages = Program::ALL
-        .into_iter()
-        .flat_map(|each| ["--package", each.file(), "--bin", each.file()]);
-    let cargo = cargo.args(packages);
-    cargo
-        .env("CARGO_TARGET_DIR", &folder)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .run()?;
-    Ok(folder.join(TARGET).join("image").join(program.file()))
+    Ok(folder()?.join(TARGET).join("image").join(program.file()))
+}
+
+/// A target folder of its own: other flags would make the ordinary one start anew each time.
+fn folder() -> Result<PathBuf> {
+    Ok(cache::root()?.join("cargo/image"))
 }
 
 /// Writes all images into `folder`, and returns their files.
 pub(crate) fn write(folder: &Path) -> Result<Vec<PathBuf>> {
+    build()?;
     std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     Program::ALL
         .into_iter()
         .map(|program| {
-            let binary = report::step(&format!("build {}", program.file()), || binary(program))?;
             let out = folder.join(format!("{}.tar", program.file()));
-            nodeimage::write_program_image(&format!("{}:{TAG}", program.repository()), &binary, &out)?;
+            nodeimage::write_program_image(&format!("{}:{TAG}", program.repository()), &binary(program)?, &out)?;
             Ok(out)
         })
         .collect()

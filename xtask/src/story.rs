@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::images::{self, Program};
+use crate::images;
 use crate::process::Cmd;
 use crate::report;
 use crate::test::OUTSIDE;
@@ -136,9 +136,7 @@ fn prepare(program: &str) -> Result<PathBuf> {
             .next_back()
             .with_context(|| format!("{OUTSIDE} has no program {program}"))
     })?;
-    for built in Program::ALL {
-        report::step(&format!("build {}", built.file()), || images::binary(built))?;
-    }
+    images::build()?;
     Ok(found)
 }
 

@@ -204,7 +204,8 @@ fn node(accel: Option<Accel>) -> Result<Count> {
         .iter()
         .map(|name| compile(name, "node"))
         .collect::<Result<Vec<_>>>()?;
-    let csi_node = report::step("build dotmesh-csi-node", || images::binary(Program::CsiNode))?;
+    images::build()?;
+    let csi_node = images::binary(Program::CsiNode)?;
     let sanity = Tool::CsiSanity.path()?;
     let bed = Ephemeral::up("node", 1, false, accel)?;
     finish(bed, |instance| {
@@ -238,9 +239,7 @@ fn e2e(accel: Option<Accel>) -> Result<Count> {
     host::ensure()?;
     let tests = compile(OUTSIDE, "e2e")?;
     // Built before the machine starts; importing finds them done.
-    for program in Program::ALL {
-        report::step(&format!("build {}", program.file()), || images::binary(program))?;
-    }
+    images::build()?;
     let bed = Ephemeral::up("e2e", 1, true, accel)?;
     finish(bed, |instance| {
         images::import(instance)?;
