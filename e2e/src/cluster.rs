@@ -15,7 +15,7 @@ use crate::program::{Program, variable};
 use crate::wait::{Look, until};
 
 /// How long anything may take on an emulated node that other tests use as well.
-pub const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A namespace of a cluster.
 #[derive(Clone)]

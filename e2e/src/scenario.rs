@@ -18,7 +18,7 @@ use crate::program::Program;
 use crate::wait::{Look, until};
 
 /// How long a whole scenario may take.
-const BOUND: Duration = Duration::from_secs(900);
+const BOUND: Duration = Duration::from_secs(1800);
 
 /// Scenarios that disturb operator or csi-node, or look at the pool as a whole, run alone.
 static ALONE: RwLock<()> = RwLock::const_new(());
