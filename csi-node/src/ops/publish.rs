@@ -281,13 +281,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Where pods see anything of the Dot.
     pub(crate) async fn users_of(&self, dot: dotmesh_model::id::DotId) -> Result<Vec<PathBuf>, Error> {
         let table = self.mount_table().await?;
-        let own = self.config.state_dir.join("mounts");
-        let of_dot = |source: &str| parse_volume_dataset(source).is_some_and(|(found, ..)| found == dot);
-        Ok(table
-            .iter()
-            .filter(|entry| entry.fs_type == "zfs" && of_dot(&entry.source) && !entry.target.starts_with(&own))
-            .map(|entry| entry.target.clone())
-            .collect())
+        let used = table.iter().filter(|entry| {
+            let shown = parse_volume_dataset(&entry.source).filter(|_| entry.fs_type == "zfs");
+            shown.is_some_and(|(found, head, volume)| {
+                found == dot && !is_private(&entry.target, &self.private_dir(head, volume))
+            })
+        });
+        Ok(used.map(|entry| entry.target.clone()).collect())
     }
 
     /// Whether the handle resolves to a volume of a living Dot.
