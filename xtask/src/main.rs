@@ -24,7 +24,10 @@ fn main() -> ExitCode {
         interrupt::install().and_then(|()| args.run())
     };
     match result {
-        _ if interrupt::seen() => ExitCode::from(interrupt::EXIT_CODE),
+        _ if interrupt::seen() => {
+            eprintln!("interrupted");
+            ExitCode::from(interrupt::EXIT_CODE)
+        }
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("error: {error:#}");
