@@ -29,7 +29,7 @@ pub(crate) const POOL_SIZE: u64 = 1 << 30;
 /// Bytes of each volume.
 pub(crate) const SIZE: u64 = 64 << 20;
 /// How long anything may take here: the machine may be emulated.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 static COUNTER: AtomicU32 = AtomicU32::new(0);
 
