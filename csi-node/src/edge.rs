@@ -23,13 +23,21 @@ use crate::ops::{self, Error};
 #[derive(Debug, Clone, Default)]
 pub struct Calls {
     rpcs: Rpcs,
+    /// Whether a status carries a `Failure` of `dotmesh.node.v1`.
+    failures: bool,
 }
 
 impl Calls {
-    /// Calls that are counted in these metrics.
+    /// Calls of the operator, counted in these metrics.
     #[must_use]
-    pub fn new(rpcs: Rpcs) -> Self {
-        Self { rpcs }
+    pub fn of_operator(rpcs: Rpcs) -> Self {
+        Self { rpcs, failures: true }
+    }
+
+    /// Calls of CSI, counted in these metrics.
+    #[must_use]
+    pub fn of_csi(rpcs: Rpcs) -> Self {
+        Self { rpcs, failures: false }
     }
 
     /// Runs an operation to its end, whatever becomes of the connection.
@@ -48,7 +56,13 @@ impl Calls {
             Ok(_) => tracing::debug!(?took, "done"),
             Err(error) => tracing::warn!(?took, category = error.category(), %error, "failed"),
         });
-        result.map_err(Status::from)
+        result.map_err(|error| {
+            if self.failures {
+                Status::from(error)
+            } else {
+                status::code_only(&error)
+            }
+        })
     }
 }
 

@@ -53,8 +53,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             dotmesh_telemetry::serve(listener, registry, readiness.clone()),
         );
     }
-    serve_csi(&args, &ops, Calls::new(csi_rpcs), &mut parts)?;
-    serve_node(&args, &ops, Calls::new(node_rpcs), &readiness, &mut parts).await?;
+    serve_csi(&args, &ops, Calls::of_csi(csi_rpcs), &mut parts)?;
+    serve_node(&args, &ops, Calls::of_operator(node_rpcs), &readiness, &mut parts).await?;
     let watching = Arc::clone(&ops);
     parts.spawn(async move {
         watching.watch_pools().await;

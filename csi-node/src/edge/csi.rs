@@ -25,6 +25,10 @@ use tonic::transport::Server;
 use super::Calls;
 use crate::ops::Ops;
 
+fn invalid(text: impl Into<String>) -> tonic::Status {
+    tonic::Status::invalid_argument(text)
+}
+
 /// The driver's name.
 pub const DRIVER: &str = "csi.dotmesh.io";
 /// The topology key whose value is a node's name.

@@ -1,5 +1,8 @@
-//! Failures of operations as gRPC status: a code for those who know only CSI, and a `Failure` of `dotmesh.node.v1` in
-//! the details (its prost bytes alone).
+//! Failures of operations as gRPC status: for CSI a code and a text; for the operator also a `Failure` of
+//! `dotmesh.node.v1` in the details (its prost bytes alone).
+//!
+//! CSI's callers are written in Go, whose gRPC takes details for a `google.rpc.Status` and turns a status whose details
+//! are anything else into Internal (seen): so they get none.
 
 use dotmesh_csi_proto::node::{Failure, Reason};
 use prost::Message;
@@ -7,22 +10,32 @@ use tonic::{Code, Status};
 
 use crate::ops::Error;
 
+const fn code_and_reason(error: &Error) -> (Code, Reason) {
+    match error {
+        Error::NotFound(_) => (Code::NotFound, Reason::NotFound),
+        Error::Conflict(_) => (Code::AlreadyExists, Reason::Conflict),
+        Error::Invalid(_) => (Code::InvalidArgument, Reason::Invalid),
+        Error::PoolMissing(_) => (Code::FailedPrecondition, Reason::PoolMissing),
+        Error::PoolForeign(_) => (Code::FailedPrecondition, Reason::PoolForeign),
+        Error::PoolSuspended(_) => (Code::FailedPrecondition, Reason::PoolSuspended),
+        Error::OutOfSpace(_) => (Code::ResourceExhausted, Reason::OutOfSpace),
+        Error::InUse(_) => (Code::FailedPrecondition, Reason::InUse),
+        Error::ZfsUnsupported(_) => (Code::FailedPrecondition, Reason::ZfsUnsupported),
+        Error::Deleted(_) => (Code::Aborted, Reason::Deleted),
+        Error::Deadline(_) => (Code::DeadlineExceeded, Reason::Deadline),
+        Error::Internal(_) => (Code::Internal, Reason::Internal),
+    }
+}
+
+/// The status for CSI.
+pub(super) fn code_only(error: &Error) -> Status {
+    Status::new(code_and_reason(error).0, error.to_string())
+}
+
 impl From<Error> for Status {
+    /// The status for the operator.
     fn from(error: Error) -> Self {
-        let (code, reason) = match &error {
-            Error::NotFound(_) => (Code::NotFound, Reason::NotFound),
-            Error::Conflict(_) => (Code::AlreadyExists, Reason::Conflict),
-            Error::Invalid(_) => (Code::InvalidArgument, Reason::Invalid),
-            Error::PoolMissing(_) => (Code::FailedPrecondition, Reason::PoolMissing),
-            Error::PoolForeign(_) => (Code::FailedPrecondition, Reason::PoolForeign),
-            Error::PoolSuspended(_) => (Code::FailedPrecondition, Reason::PoolSuspended),
-            Error::OutOfSpace(_) => (Code::ResourceExhausted, Reason::OutOfSpace),
-            Error::InUse(_) => (Code::FailedPrecondition, Reason::InUse),
-            Error::ZfsUnsupported(_) => (Code::FailedPrecondition, Reason::ZfsUnsupported),
-            Error::Deleted(_) => (Code::Aborted, Reason::Deleted),
-            Error::Deadline(_) => (Code::DeadlineExceeded, Reason::Deadline),
-            Error::Internal(_) => (Code::Internal, Reason::Internal),
-        };
+        let (code, reason) = code_and_reason(&error);
         let failure = Failure {
             reason: reason.into(),
             message: error.to_string(),
@@ -45,5 +58,12 @@ mod tests {
             ("another pool", "another pool")
         );
         assert_eq!(status.code(), Code::FailedPrecondition);
+    }
+
+    #[test]
+    fn csi_gets_no_details() {
+        let status = code_only(&Error::NotFound("gone".into()));
+        assert_eq!((status.code(), status.message()), (Code::NotFound, "gone"));
+        assert!(status.details().is_empty());
     }
 }

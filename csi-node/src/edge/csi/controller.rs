@@ -21,9 +21,9 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::capability::parse_capability;
+use super::invalid;
 use super::node::parse_handle;
 use super::{Csi, TOPOLOGY_KEY};
-use crate::edge::invalid;
 use crate::layout::DotIdentity;
 use crate::ops::{AttachRequest, BranchRequest, Error, Ops, VolumeRequest};
 

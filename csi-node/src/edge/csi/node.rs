@@ -19,8 +19,8 @@ use tonic::{Request, Response, Status};
 
 use super::Csi;
 use super::capability::parse_capability;
-use crate::edge::invalid;
-use crate::ops::{Error, PublishRequest, UnpublishRequest};
+use super::invalid;
+use crate::ops::{PublishRequest, UnpublishRequest};
 
 /// A handle that must be there; one that is not ours names nothing.
 pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
@@ -28,7 +28,7 @@ pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
         return Err(invalid("volume_id is missing"));
     }
     text.parse()
-        .map_err(|error| Status::from(Error::NotFound(format!("volume {text:?}: {error}"))))
+        .map_err(|error| Status::not_found(format!("volume {text:?}: {error}")))
 }
 
 fn parse_path(field: &str, text: String) -> Result<PathBuf, Status> {
