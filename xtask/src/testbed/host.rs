@@ -128,7 +128,7 @@ fn install(codename: &str, missing: &[&str]) -> Result<()> {
     let log = cache::build_log("apt")?;
     let apt = |args: &[&str]| {
         let cmd = Cmd::new("apt-get")
-            .args(["-o", "DPkg::Lock::Timeout=300", "-q", "-y"])
+            .args(["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0", "-q", "-y"])
             .args(args);
         cmd.env("DEBIAN_FRONTEND", "noninteractive")
             .log(&log)
