@@ -117,7 +117,15 @@ fn root_folder() -> Result<PathBuf> {
         fs::write(&policy, "#!/bin/sh\nexit 101\n").context("write policy-rc.d")?;
         fs::set_permissions(&policy, fs::Permissions::from_mode(0o755))?;
         // Without a terminal of its own it stays in our process group, and ends with it.
-        let install = ["apt-get", "-o", "Dpkg::Use-Pty=0", "install", "-y", "-q", "--no-install-recommends"];
+        let install = [
+            "apt-get",
+            "-o",
+            "Dpkg::Use-Pty=0",
+            "install",
+            "-y",
+            "-q",
+            "--no-install-recommends",
+        ];
         debian::run_inside(
             &root,
             &cache::build_log("node-root")?,
