@@ -130,11 +130,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<u8> {
 fn prepare(program: &str) -> Result<PathBuf> {
     host::ensure()?;
     let found = report::step(&format!("compile {program}"), || {
-        let found = workspace::executables(&["build", "--quiet", "--package", OUTSIDE, "--bin", program])?;
-        found
-            .into_iter()
-            .next_back()
-            .with_context(|| format!("{OUTSIDE} has no program {program}"))
+        workspace::executable(&["build", "--quiet", "--package", OUTSIDE, "--bin", program], "bin", program)
     })?;
     images::build()?;
     Ok(found)

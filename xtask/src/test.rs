@@ -263,11 +263,8 @@ fn finish(bed: Ephemeral, tests: impl FnOnce(&Instance) -> Result<Count>) -> Res
 /// Compiles a test target and returns its program.
 pub(crate) fn compile(package: &str, target: &str) -> Result<PathBuf> {
     report::step(&format!("compile {package}'s {target}"), || {
-        let found = workspace::executables(&["test", "--quiet", "--no-run", "--package", package, "--test", target])?;
-        found
-            .into_iter()
-            .next_back()
-            .with_context(|| format!("{package} has no test target {target}"))
+        let args = ["test", "--quiet", "--no-run", "--package", package, "--test", target];
+        workspace::executable(&args, "test", target)
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::process::Cmd;
@@ -108,18 +108,20 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Compiles with the given arguments of cargo, and returns the programs that it made.
-pub(crate) fn executables(args: &[&str]) -> Result<Vec<PathBuf>> {
+/// Compiles with the given arguments of cargo, and returns the program of the target of that kind and name: cargo makes a
+/// package's binaries along with its tests.
+pub(crate) fn executable(args: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
     let text = cargo()
         .args(args)
         .args(["--message-format=json-render-diagnostics"])
         .visible_output()?;
-    let mut found = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
         let message: Value = serde_json::from_str(line).context("read a message of cargo")?;
-        if let Some(path) = message["executable"].as_str() {
-            found.push(PathBuf::from(path));
+        let target = &message["target"];
+        let wanted = target["name"] == name && list(&target["kind"]).any(|found| found == kind);
+        if let Some(path) = message["executable"].as_str().filter(|_| wanted) {
+            return Ok(PathBuf::from(path));
         }
     }
-    Ok(found)
+    bail!("cargo {} made no {kind} {name}", args.join(" "))
 }
