@@ -130,7 +130,11 @@ pub(crate) fn measure(bench: &Bench) -> Result<u8> {
 fn prepare(program: &str) -> Result<PathBuf> {
     host::ensure()?;
     let found = report::step(&format!("compile {program}"), || {
-        workspace::executable(&["build", "--quiet", "--package", OUTSIDE, "--bin", program], "bin", program)
+        workspace::executable(
+            &["build", "--quiet", "--package", OUTSIDE, "--bin", program],
+            "bin",
+            program,
+        )
     })?;
     images::build()?;
     Ok(found)

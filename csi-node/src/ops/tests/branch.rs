@@ -1,3 +1,5 @@
+//! Branches and their heads, over the fakes: made, completed, refused.
+
 use super::*;
 use dotmesh_zfs::{ErrorKind, FailWhen, GetRequest, Verb};
 

@@ -1,3 +1,5 @@
+//! The collector over the fakes: any order of deletion ends with an empty pool.
+
 use super::*;
 
 /// What can be deleted in the story of [`story`].

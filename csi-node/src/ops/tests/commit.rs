@@ -1,3 +1,5 @@
+//! Commits over the fakes: atomic, batched, repeated.
+
 use super::killed::Killed;
 use super::*;
 use dotmesh_zfs::{ErrorKind, FailWhen, PropValue, Verb};

@@ -1,3 +1,5 @@
+//! Pools over the fakes: made once, known for ever, never taken for another.
+
 use super::*;
 use dotmesh_zfs::{ErrorKind, FailWhen, Health, PoolName, Verb};
 

@@ -1,3 +1,5 @@
+//! Publishing over the fakes: mounts verified, targets respected.
+
 use super::*;
 use dotmesh_mount::{Mount, MountCall, MountErrorKind};
 
