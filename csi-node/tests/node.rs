@@ -4,6 +4,8 @@
 //! `cargo xtask test --only node` runs this as root with `DOTMESH_TEST_NODE=1` and `DOTMESH_CSI_NODE`, the program. Each
 //! test has a pool of its own; without that machine it fails, because it would show nothing.
 
+#![expect(clippy::unwrap_used, reason = "what a test stands on must work, or it fails")]
+
 #[path = "node/csi.rs"]
 mod csi;
 #[path = "node/kill.rs"]

@@ -74,7 +74,11 @@ async fn another_pool_under_our_name_is_left_alone_and_nothing_counts_as_absent(
     ]);
     let refused = node.ensure_pool(machine.pool_request()).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::PoolForeign, "{refused:?}");
-    assert_eq!(machine.names(), [machine.pool.clone()], "nothing was made in it");
+    assert_eq!(
+        machine.names(),
+        std::slice::from_ref(&machine.pool),
+        "nothing was made in it"
+    );
     let dot = Dot::new();
     let delete = dotmesh_csi_proto::node::DeleteDotRequest {
         dot_id: dot.id.to_string(),
