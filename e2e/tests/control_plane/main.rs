@@ -2,6 +2,8 @@
 //!
 //! What the server itself refuses or accepts, without any program of ours running.
 
+#![expect(clippy::unwrap_used, reason = "what a test stands on must work, or it fails")]
+
 use anyhow::Result;
 use dotmesh_e2e::chart;
 use dotmesh_e2e::cluster::Cluster;
