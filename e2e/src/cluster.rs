@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use dotmesh_crds::Condition;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, Resource, ResourceExt};
 use serde_json::Value;
@@ -286,6 +286,18 @@ impl Cluster {
             .within(PATIENCE)
             .output()
             .await
+    }
+
+    /// Waits for the namespace's default service account: no pod can be made before a controller made it.
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub async fn wait_account(&self) -> Result<()> {
+        until("the namespace's default service account", PATIENCE, async || {
+            let account = self.api::<ServiceAccount>().get_opt("default").await?;
+            Ok(Look::when(account.is_some(), "none yet"))
+        })
+        .await
     }
 
     /// The uid of an object.

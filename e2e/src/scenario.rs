@@ -97,12 +97,7 @@ impl Scenario {
             .input(object.to_string())
             .output()
             .await?;
-        // Pods cannot be made before the controller made this.
-        until("the namespace's default service account", PATIENCE, async || {
-            let api: Api<k8s_openapi::api::core::v1::ServiceAccount> = cluster.api();
-            Ok(Look::when(api.get_opt("default").await?.is_some(), "none yet"))
-        })
-        .await?;
+        cluster.wait_account().await?;
         Ok(Self {
             cluster,
             nodes: Nodes::from_env()?,

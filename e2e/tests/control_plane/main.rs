@@ -42,6 +42,7 @@ async fn prepare() -> Result<()> {
             .input(namespace.to_string())
             .output()
             .await?;
+        Cluster::connect(name).await?.wait_account().await?;
     }
     Ok(())
 }
