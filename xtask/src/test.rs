@@ -4,7 +4,7 @@
 //! nothing to run has failed.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
@@ -20,6 +20,9 @@ use crate::{interrupt, report, tidy, workspace};
 
 /// The crate with the tests from outside.
 pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
+
+/// The longest that the tests of one part may take from outside.
+const OUTSIDE_TIME: Duration = Duration::from_secs(3000);
 
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -270,7 +273,9 @@ pub(crate) fn compile(package: &str, target: &str) -> Result<PathBuf> {
 
 /// Runs a test program in the instance's network namespace.
 fn run_here(instance: &Instance, program: &Path, env: &[(String, String)]) -> Result<Count> {
-    let mut cmd = instance.namespace().exec(program).dir(&workspace::root());
+    // Most of what these tests do is waiting for the node, so more of them run than there are processors.
+    let cmd = instance.namespace().exec(program).args(["--test-threads", "4"]);
+    let mut cmd = cmd.dir(&workspace::root()).within(OUTSIDE_TIME);
     for (key, value) in cluster::environment(instance)?.iter().chain(env) {
         cmd = cmd.env(key, value);
     }
