@@ -168,7 +168,8 @@ impl Counter<'_> {
 fn shown(counted: &Sample, metric: &str, label: &str) -> (String, String) {
     let ours = |(name, _): &(String, f64)| !name.contains("Event") && name != "Watch" && !name.starts_with("zpool");
     let by_label: Vec<(String, f64)> = counted.by_label(metric, label).into_iter().filter(ours).collect();
-    let sum: f64 = by_label.iter().map(|(_, value)| value).sum();
+    // The sum of nothing is negative zero.
+    let sum = by_label.iter().map(|(_, value)| value).sum::<f64>() + 0.0;
     let which: Vec<String> = by_label.iter().map(|(name, value)| format!("{value} {name}")).collect();
     (sum.to_string(), which.join(", "))
 }

@@ -49,7 +49,7 @@ pub(super) async fn with_commits(
     let snapshots = counted.by_label(super::counts::PROCESSES, "verb");
     let snapshots = snapshots
         .iter()
-        .find(|(verb, _)| verb == "snapshot")
+        .find(|(verb, _)| verb == "zfs snapshot")
         .map_or(0.0, |(_, value)| *value);
     #[expect(clippy::cast_precision_loss, reason = "a count of thousands")]
     let commits = options.commits as f64;
