@@ -65,11 +65,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         let handle = request.handle;
         let _guard = self.dots.exclusive(handle.dot).await;
-        let head = match self.living_dot(&pool, handle.dot).await {
-            Ok(state) => resolve(&state, handle)?,
-            Err(Error::Deleted(text)) => return Err(Error::NotFound(text)),
-            Err(error) => return Err(error),
-        };
+        let head = self.head_of(&pool, handle).await?;
         let dataset = pool.layout.volume(handle.dot, head, handle.volume);
         let table = self.mount_table().await?;
         if let Some(entry) = table.at(&request.target) {
@@ -296,8 +292,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// [`Error::NotFound`] when not; those of the pool.
     pub async fn check_handle(&self, handle: Handle) -> Result<(), Error> {
         let pool = self.known_pool()?;
-        match self.living_dot(&pool, handle.dot).await {
-            Ok(state) => resolve(&state, handle).map(drop),
+        let _guard = self.dots.shared(handle.dot).await;
+        self.head_of(&pool, handle).await.map(drop)
+    }
+
+    /// The head whose volume the handle stands for now. The caller has the Dot's lock. A copy in memory is enough to
+    /// find it; that there is none is told from the disk.
+    async fn head_of(&self, pool: &KnownPool, handle: Handle) -> Result<HeadId, Error> {
+        let copy = self.cache.dot(handle.dot).filter(|state| !state.deleted);
+        if let Some(head) = copy.and_then(|state| resolve(&state, handle).ok()) {
+            return Ok(head);
+        }
+        match self.living_dot(pool, handle.dot).await {
+            Ok(state) => resolve(&state, handle),
             Err(Error::Deleted(text)) => Err(Error::NotFound(text)),
             Err(error) => Err(error),
         }

@@ -198,10 +198,10 @@ fn plan_initial(seen: &Observed) -> Initial {
         return Initial::Impossible;
     };
     let waits = |what: &str, name: &str, conditions: &[dotmesh_crds::Condition]| {
-        let why = ready_condition(conditions).map_or("not looked at yet", |ready| match ready.message.as_str() {
-            "" => "being made",
-            why => why,
-        });
+        // Each turn of the other's progress would be a write here; only what keeps it is told.
+        let under_way = [Reason::Progressing.as_str(), Reason::Ready.as_str()];
+        let stuck = ready_condition(conditions).filter(|ready| !under_way.contains(&ready.reason.as_str()));
+        let why = stuck.map_or("being made", |ready| ready.message.as_str());
         let verdict = Verdict::new(Reason::Progressing, format!("waits for {what} {name:?}: {why}"));
         Initial::Next(Plan::Report(verdict))
     };

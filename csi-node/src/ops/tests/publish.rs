@@ -76,11 +76,15 @@ async fn repeating_mounts_nothing_and_unmounts_nothing_else() {
 }
 
 #[tokio::test]
-async fn publish_is_one_zfs_process() {
+async fn publish_is_one_zfs_process_or_none() {
     let (host, ops) = attached().await;
     let before = host.zfs.counts().total();
     ops.publish(&publish(TARGET, false)).await.unwrap();
     assert_eq!(host.zfs.counts().total() - before, 1);
+    let before = host.zfs.counts().total();
+    ops.publish(&publish("/pods/b/mount", false)).await.unwrap();
+    assert_eq!(host.zfs.counts().total(), before, "the Dot is known by now");
+    ops.unpublish(&unpublish("/pods/b/mount")).await.unwrap();
     let before = host.zfs.counts().total();
     ops.unpublish(&unpublish(TARGET)).await.unwrap();
     assert_eq!(host.zfs.counts().total(), before, "unpublish needs no pool");
