@@ -7,7 +7,6 @@ pub mod registration;
 pub mod socket;
 pub mod tls;
 
-mod authority;
 mod status;
 
 use std::future::Future;

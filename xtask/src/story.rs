@@ -130,12 +130,12 @@ pub(crate) fn measure(bench: &Bench) -> Result<u8> {
 fn prepare(program: &str) -> Result<PathBuf> {
     host::ensure()?;
     let found = report::step(&format!("compile {program}"), || {
-        workspace::executable(
-            &["build", "--quiet", "--package", OUTSIDE, "--bin", program],
-            "bin",
-            program,
-        )
+        workspace::executables(&["build", "--quiet", "--bin", program], "bin", program)
     })?;
+    let found = found
+        .into_values()
+        .next()
+        .with_context(|| format!("{OUTSIDE} has no program {program}"))?;
     images::build()?;
     Ok(found)
 }

@@ -3,10 +3,11 @@
 //! Tests are compiled first and run afterwards, so that no compiler competes with an emulated node. A part that finds
 //! nothing to run has failed.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::images::{self, Program};
 use crate::process::Cmd;
@@ -183,30 +184,15 @@ fn unit() -> Result<Count> {
 
 fn control_plane() -> Result<Count> {
     host::ensure()?;
-    let tests = compile(OUTSIDE, "control_plane")?;
+    let tests = compile_outside("control_plane")?;
     let bed = Ephemeral::up("api", 0, true, None)?;
     finish(bed, |instance| run_here(instance, &tests, &[]))
 }
 
 fn node(accel: Option<Accel>) -> Result<Count> {
     host::ensure()?;
-    let packages = workspace::packages()?;
-    let with_tests = packages
-        .iter()
-        .filter(|p| p.tests.iter().any(|test| test.name == "node"))
-        .map(|p| p.name.clone());
-    let (outside, inside): (Vec<_>, Vec<_>) = with_tests.partition(|name| name == OUTSIDE);
-    if inside.is_empty() && outside.is_empty() {
-        bail!("no crate has a test target `node`");
-    }
-    let inside = inside
-        .iter()
-        .map(|name| Ok((name.clone(), compile(name, "node")?)))
-        .collect::<Result<Vec<_>>>()?;
-    let outside = outside
-        .iter()
-        .map(|name| compile(name, "node"))
-        .collect::<Result<Vec<_>>>()?;
+    let mut inside = compile("node")?;
+    let outside = inside.remove(OUTSIDE);
     images::build()?;
     let csi_node = images::binary(Program::CsiNode)?;
     let sanity = Tool::CsiSanity.path()?;
@@ -222,7 +208,7 @@ fn node(accel: Option<Accel>) -> Result<Count> {
                 .try_for_each(|(name, tests)| node.push(tests, &format!("/opt/dotmesh/{name}-tests")))
         })?;
         let mut count = Count::default();
-        for (name, _) in &inside {
+        for name in inside.keys() {
             println!("--- {name} on the node ---");
             let script = format!(
                 "mkdir -p /var/tmp/{name} && cd /var/tmp/{name} && exec env DOTMESH_TEST_NODE=1 RUST_BACKTRACE=1 \
@@ -240,7 +226,7 @@ fn node(accel: Option<Accel>) -> Result<Count> {
 
 fn e2e(accel: Option<Accel>) -> Result<Count> {
     host::ensure()?;
-    let tests = compile(OUTSIDE, "e2e")?;
+    let tests = compile_outside("e2e")?;
     // Built before the machine starts; importing finds them done.
     images::build()?;
     let bed = Ephemeral::up("e2e", 1, true, accel)?;
@@ -263,12 +249,23 @@ fn finish(bed: Ephemeral, tests: impl FnOnce(&Instance) -> Result<Count>) -> Res
     count
 }
 
-/// Compiles a test target and returns its program.
-pub(crate) fn compile(package: &str, target: &str) -> Result<PathBuf> {
-    report::step(&format!("compile {package}'s {target}"), || {
-        let args = ["test", "--quiet", "--no-run", "--package", package, "--test", target];
-        workspace::executable(&args, "test", target)
-    })
+/// Compiles the test targets of that name and returns their programs by crate.
+fn compile(target: &str) -> Result<BTreeMap<String, PathBuf>> {
+    let programs = report::step(&format!("compile the tests {target}"), || {
+        workspace::executables(&["test", "--quiet", "--no-run", "--test", target], "test", target)
+    })?;
+    let packages = workspace::packages()?.into_iter();
+    let of = |folder: &PathBuf| programs.get(folder).cloned();
+    Ok(packages
+        .filter_map(|package| Some((package.name, of(&package.folder)?)))
+        .collect())
+}
+
+/// Compiles the test target of that name of the tests from outside.
+fn compile_outside(target: &str) -> Result<PathBuf> {
+    compile(target)?
+        .remove(OUTSIDE)
+        .with_context(|| format!("{OUTSIDE} has no test target {target}"))
 }
 
 /// Runs a test program in the instance's network namespace.

@@ -1,6 +1,7 @@
 //! The checkout: where it is, and cargo on it.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -108,20 +109,29 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// Compiles with the given arguments of cargo, and returns the program of the target of that kind and name: cargo makes a
-/// package's binaries along with its tests.
-pub(crate) fn executable(args: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
+/// Compiles with the given arguments of cargo, and returns the programs of the targets of that kind and name, by the
+/// folder of their crate: cargo makes a package's binaries along with its tests.
+///
+/// Always the whole workspace: for some crates alone, what they share would be compiled once more with fewer features.
+pub(crate) fn executables(args: &[&str], kind: &str, name: &str) -> Result<BTreeMap<PathBuf, PathBuf>> {
     let text = cargo()
         .args(args)
-        .args(["--message-format=json-render-diagnostics"])
+        .args(["--workspace", "--message-format=json-render-diagnostics"])
         .visible_output()?;
+    let mut programs = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with('{')) {
         let message: Value = serde_json::from_str(line).context("read a message of cargo")?;
         let target = &message["target"];
         let wanted = target["name"] == name && list(&target["kind"]).any(|found| found == kind);
-        if let Some(path) = message["executable"].as_str().filter(|_| wanted) {
-            return Ok(PathBuf::from(path));
+        if let (Some(program), Some(manifest)) = (message["executable"].as_str(), message["manifest_path"].as_str())
+            && wanted
+        {
+            let folder = Path::new(manifest).parent().map(PathBuf::from).unwrap_or_default();
+            programs.insert(folder, PathBuf::from(program));
         }
     }
-    bail!("cargo {} made no {kind} {name}", args.join(" "))
+    if programs.is_empty() {
+        bail!("cargo {} made no {kind} {name}", args.join(" "));
+    }
+    Ok(programs)
 }

@@ -9,12 +9,10 @@ use std::time::Duration;
 use dotmesh_csi_proto::registration::registration_server::{Registration, RegistrationServer};
 use dotmesh_csi_proto::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse};
 use tokio::sync::Notify;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::authority::LocalAuthority;
 use super::csi::DRIVER;
 use super::socket;
 
@@ -80,12 +78,47 @@ pub async fn serve(registry: &Path, csi_socket: &Path) -> io::Result<()> {
             refused.notified().await;
             tokio::time::sleep(RETRY).await;
         };
-        let incoming = UnixListenerStream::new(listener).map(|stream| stream.map(LocalAuthority::new));
         Server::builder()
             .add_service(RegistrationServer::new(plugin))
-            .serve_with_incoming_shutdown(incoming, again)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), again)
             .await
             .map_err(io::Error::other)?;
         std::fs::remove_file(&path)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use dotmesh_csi_proto::registration::registration_client::RegistrationClient;
+    use tonic::transport::Endpoint;
+
+    /// Asks as grpc-go does: the socket's path, percent-encoded, is the request's `:authority`.
+    async fn ask(socket: &Path, authority: &str) -> PluginInfo {
+        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display())).unwrap();
+        let channel = endpoint
+            .origin(format!("http://{authority}").parse().unwrap())
+            .connect()
+            .await
+            .unwrap();
+        let answer = RegistrationClient::new(channel).get_info(InfoRequest {}).await;
+        answer.unwrap().into_inner()
+    }
+
+    #[tokio::test]
+    async fn the_kubelet_is_answered_although_it_names_the_path_as_authority() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = socket_path(folder.path());
+        let encoded = format!("%2Fvar%2Flib%2Fkubelet%2Fplugins_registry%2F{DRIVER}@reg.sock");
+        let csi = folder.path().join("csi.sock");
+        tokio::select! {
+            biased;
+            ended = serve(folder.path(), &csi) => panic!("{ended:?}"),
+            info = ask(&socket, &encoded) => {
+                assert_eq!((info.name.as_str(), info.r#type.as_str()), (DRIVER, "CSIPlugin"));
+                assert_eq!(info.endpoint, csi.to_string_lossy());
+            }
+        }
     }
 }
