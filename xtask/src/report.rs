@@ -1,12 +1,16 @@
 //! What a person sees: one line per step with its time, a spinner on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::interrupt;
+
+/// Steps may run beside each other.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Does `work` as a step called `name`, and prints how long it took.
 ///
@@ -17,7 +21,7 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
     let begin = Instant::now();
     let spinner = std::io::stdout().is_terminal().then(|| {
         let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
-        let bar = ProgressBar::new_spinner().with_message(name.to_owned());
+        let bar = SPINNERS.add(ProgressBar::new_spinner().with_message(name.to_owned()));
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.enable_steady_tick(Duration::from_millis(120));
         bar
@@ -30,7 +34,7 @@ pub(crate) fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T>
         bar.finish_and_clear();
     }
     let mark = if result.is_ok() { "✓" } else { "✗" };
-    println!("{mark} {name}: {}", seconds(begin.elapsed()));
+    SPINNERS.suspend(|| println!("{mark} {name}: {}", seconds(begin.elapsed())));
     result
 }
 

@@ -111,6 +111,17 @@ impl Count {
 
 /// Runs the parts; the answer is the exit code.
 pub(crate) fn run(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
+    if only.is_some() {
+        return run_parts(only, accel);
+    }
+    std::thread::scope(|scope| {
+        // Takes minutes on a machine that has none of it yet. Should it fail, the part that needs it tries again and says so.
+        scope.spawn(|| host::ensure().and_then(|()| cluster::build_debian(true)));
+        run_parts(only, accel)
+    })
+}
+
+fn run_parts(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
     let mut total = Count::default();
     let mut lines = Vec::new();
     for part in Part::ALL

@@ -183,25 +183,23 @@ pub(crate) fn environment(instance: &Instance) -> Result<Vec<(String, String)>> 
 
 fn build(options: Options) -> Result<Artefacts> {
     node::ssh_key()?;
-    if options.kubernetes {
-        for tool in controlplane::TOOLS {
-            tool.path()?;
+    let Options { nodes, kubernetes, .. } = options;
+    let disk = std::thread::scope(|scope| {
+        let disk = (nodes > 0).then(|| scope.spawn(move || build_debian(kubernetes)));
+        if kubernetes {
+            build_tools()?;
         }
-        Tool::Kubectl.path()?;
-    }
-    if options.nodes == 0 {
+        disk.map(|disk| disk.join().unwrap_or_else(|_| bail!("building the node's disk panicked")))
+            .transpose()
+    })?;
+    let Some(disk) = disk else {
         return Ok(Artefacts {
             disk: None,
             kubernetes: None,
             accel: None,
         });
-    }
-    let disk = nodeimage::node_disk()?;
-    let kubernetes = if options.kubernetes {
-        Some(nodeimage::kubernetes_disk()?)
-    } else {
-        None
     };
+    let kubernetes = kubernetes.then(nodeimage::kubernetes_disk).transpose()?;
     let accel = Accel::choose(options.accel, &disk)?;
     println!("nodes run with {accel:?}");
     Ok(Artefacts {
@@ -209,6 +207,24 @@ fn build(options: Options) -> Result<Artefacts> {
         kubernetes,
         accel: Some(accel),
     })
+}
+
+/// What is made by Go.
+fn build_tools() -> Result<()> {
+    for tool in controlplane::TOOLS {
+        tool.path()?;
+    }
+    Tool::Kubectl.path().map(drop)
+}
+
+/// What is made from Debian: much of it is waiting for disks and archives, so it goes well beside a compiler. Whoever
+/// needs any of it meanwhile waits for that.
+pub(crate) fn build_debian(kubernetes: bool) -> Result<NodeDisk> {
+    let disk = nodeimage::node_disk()?;
+    if kubernetes {
+        super::dbimage::image()?;
+    }
+    Ok(disk)
 }
 
 fn start(instance: &Instance, options: Options, artefacts: &Artefacts) -> Result<()> {
