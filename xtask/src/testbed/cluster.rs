@@ -189,8 +189,11 @@ fn build(options: Options) -> Result<Artefacts> {
         if kubernetes {
             build_tools()?;
         }
-        disk.map(|disk| disk.join().unwrap_or_else(|_| bail!("building the node's disk panicked")))
-            .transpose()
+        disk.map(|disk| {
+            disk.join()
+                .unwrap_or_else(|_| bail!("building the node's disk panicked"))
+        })
+        .transpose()
     })?;
     let Some(disk) = disk else {
         return Ok(Artefacts {
