@@ -110,17 +110,19 @@ impl FakeZfs {
         *self.mounts.lock() = Some(Arc::new(mounted));
     }
 
-    /// Whether the kernel could mount this: a filesystem or a snapshot of one, in an imported pool that answers.
+    /// The identity of what the kernel could mount by this name: a filesystem or a snapshot of one, in an imported pool
+    /// that answers.
     #[must_use]
-    pub fn is_mountable(&self, source: &str) -> bool {
-        let Ok(name) = source.parse::<ObjectName>() else {
-            return false;
-        };
+    pub fn mountable(&self, source: &str) -> Option<Guid> {
+        let name: ObjectName = source.parse().ok()?;
         self.locked(|state| {
-            state.kind(&name).is_ok()
-                && state
-                    .dataset(name.dataset())
-                    .is_ok_and(|dataset| dataset.kind == Kind::Filesystem)
+            let dataset = state.dataset(name.dataset()).ok()?;
+            let filesystem = dataset.kind == Kind::Filesystem;
+            let guid = match &name {
+                ObjectName::Dataset(_) => dataset.guid,
+                ObjectName::Snapshot(snapshot) => state.snapshot(snapshot).ok()?.guid,
+            };
+            filesystem.then_some(guid)
         })
     }
 
