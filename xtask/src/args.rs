@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::story::{Bench, Story};
-use crate::test::Part;
+use crate::test::{Contract, Part};
 use crate::testbed::cluster::{self, Options};
 use crate::testbed::gotools::Tool;
 use crate::testbed::instance::{self, Instance};
@@ -141,6 +141,8 @@ pub(crate) enum Command {
 pub(crate) enum Campaign {
     /// The demo with a hundred commits.
     Demo(Story),
+    /// Generated operations on OpenZFS and on its fake, side by side.
+    Contract(Contract),
 }
 
 impl Args {
@@ -195,6 +197,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Demo(story),
             } => story::tell(&story.longer()),
+            Command::Campaign {
+                which: Campaign::Contract(contract),
+            } => test::contract(&contract),
             Command::Images { folder } => {
                 images::write(&folder)?
                     .iter()

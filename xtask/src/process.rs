@@ -149,10 +149,11 @@ impl Cmd {
         Ok(output)
     }
 
-    /// Runs it to its end, shows what it prints as it comes, and returns whether it succeeded and the same text.
+    /// Runs it to its end, shows what it prints as it comes, and returns whether it succeeded and the same text. It may
+    /// take as long as tests do, or longer where more was given.
     pub(crate) fn shown_and_kept(self) -> Result<(bool, String)> {
         let (status, output) = Self {
-            within: TESTS_TIME,
+            within: self.within.max(TESTS_TIME),
             ..self
         }
         .piped(true)?;

@@ -25,6 +25,23 @@ pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
 /// The longest that the tests of one part may take from outside.
 const OUTSIDE_TIME: Duration = Duration::from_secs(3000);
 
+/// The longest that one operation of the contract may take on average, on an emulated node.
+const OPERATION_TIME: Duration = Duration::from_secs(3);
+
+/// A longer comparison of the fake with OpenZFS.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Contract {
+    /// About how many generated operations.
+    #[arg(long, default_value_t = 2000)]
+    ops: u32,
+    /// Repeats the sequences of an earlier run.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How the node runs; by default KVM when a probe works, else emulation.
+    #[arg(long, env = "DOTMESH_ACCEL")]
+    accel: Option<Accel>,
+}
+
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
@@ -216,16 +233,13 @@ fn node(accel: Option<Accel>) -> Result<Count> {
             node.push(&sanity, "/opt/dotmesh/csi-sanity")?;
             inside
                 .iter()
-                .try_for_each(|(name, tests)| node.push(tests, &format!("/opt/dotmesh/{name}-tests")))
+                .try_for_each(|(name, tests)| node.push(tests, &inside_path(name)))
         })?;
         let mut count = Count::default();
         for name in inside.keys() {
             println!("--- {name} on the node ---");
-            let script = format!(
-                "mkdir -p /var/tmp/{name} && cd /var/tmp/{name} && exec env DOTMESH_TEST_NODE=1 RUST_BACKTRACE=1 \
-                 DOTMESH_CSI_NODE=/opt/dotmesh/dotmesh-csi-node DOTMESH_CSI_SANITY=/opt/dotmesh/csi-sanity /opt/dotmesh/{name}-tests 2>&1"
-            );
-            count.add(counted(instance.node(1).ssh()?.arg(script))?);
+            let env = "DOTMESH_CSI_NODE=/opt/dotmesh/dotmesh-csi-node DOTMESH_CSI_SANITY=/opt/dotmesh/csi-sanity";
+            count.add(counted(on_node(instance, name, env)?)?);
         }
         let env = [("DOTMESH_TEST_CSI_NODE".to_owned(), csi_node.display().to_string())];
         outside
@@ -233,6 +247,40 @@ fn node(accel: Option<Accel>) -> Result<Count> {
             .try_for_each(|tests| run_here(instance, tests, &env).map(|more| count.add(more)))?;
         Ok(count)
     })
+}
+
+/// Where a crate's tests lie on the node.
+fn inside_path(name: &str) -> String {
+    format!("/opt/dotmesh/{name}-tests")
+}
+
+/// Tests of a crate that lie on the node, run there as root in an empty folder.
+fn on_node(instance: &Instance, name: &str, env: &str) -> Result<Cmd> {
+    let script = format!(
+        "mkdir -p /var/tmp/{name} && cd /var/tmp/{name} && \
+         exec env DOTMESH_TEST_NODE=1 RUST_BACKTRACE=1 {env} {} 2>&1",
+        inside_path(name)
+    );
+    Ok(instance.node(1).ssh()?.arg(script))
+}
+
+/// Compares the fake with OpenZFS for longer than `test` does; the answer is the exit code.
+pub(crate) fn contract(contract: &Contract) -> Result<u8> {
+    const CRATE: &str = "dotmesh-zfs";
+    host::ensure()?;
+    let tests = compile(CRATE, "node")?;
+    let seed = contract.seed.unwrap_or_else(|| u64::from(std::process::id()));
+    println!("seed {seed}");
+    let bed = Ephemeral::up("contract", 1, false, contract.accel)?;
+    let count = finish(bed, |instance| {
+        let node = instance.node(1);
+        node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
+        node.push(&tests, &inside_path(CRATE))?;
+        let env = format!("DOTMESH_CONTRACT_OPS={} DOTMESH_CONTRACT_SEED={seed}", contract.ops);
+        counted(on_node(instance, CRATE, &env)?.within(OPERATION_TIME * contract.ops))
+    })?;
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(u8::from(count.failed > 0 || count.passed == 0))
 }
 
 fn e2e(accel: Option<Accel>) -> Result<Count> {

@@ -49,8 +49,8 @@ pub trait Mount: Send + Sync + 'static {
     /// ([`crate::MountErrorKind::NotEmpty`]): callers look first.
     fn mount_zfs(&self, mount: &ZfsMount) -> impl Future<Output = Result<(), MountError>> + Send;
 
-    /// Shows the folder `source` at `target` too, and verifies it. With `readonly`, the target alone is read-only,
-    /// from the moment it can be seen. Refuses targets as [`Mount::mount_zfs`] does.
+    /// Shows the folder `source` at `target` too, and verifies it. With `readonly`, the target alone is read-only.
+    /// Refuses targets as [`Mount::mount_zfs`] does. A bind of a read-only bind is read-only in any case.
     fn bind(&self, source: &Path, target: &Path, readonly: bool)
     -> impl Future<Output = Result<(), MountError>> + Send;
 

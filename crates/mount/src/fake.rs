@@ -1,11 +1,15 @@
 //! [`FakeMount`]: a mount table and folders in memory, with switches for what can go wrong.
 //!
-//! It knows folders, files and links by path, and mounts on them. What lies inside a mounted filesystem is kept per
-//! dataset, so that a file written through one mount is seen through a bind of it, and is hidden when unmounted.
+//! It knows folders, files and links, and mounts on them, with the kernel's peer groups. What lies inside a mounted
+//! filesystem is kept per dataset, so that a file written through one mount is seen through a bind of it, is hidden
+//! when unmounted, and outlives a reboot. The host's root is shared and in no listing. The generated sequences of this
+//! crate's tests compare it with the kernel.
 
 mod state;
+mod tree;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,10 +58,35 @@ impl MountCall {
     }
 }
 
+/// Who tells which datasets are there.
+type Watch = Arc<dyn Fn(&str) -> Option<u64> + Send + Sync>;
+
+/// The datasets that are looked up, if any.
+#[derive(Clone, Default)]
+struct Datasets(Arc<Mutex<Option<Watch>>>);
+
+impl Datasets {
+    fn lock(&self) -> MutexGuard<'_, Option<Watch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Datasets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.lock().is_some() {
+            "watched"
+        } else {
+            "not watched"
+        };
+        f.write_str(word)
+    }
+}
+
 /// Mounts in memory. Clones share one state.
 #[derive(Debug, Clone, Default)]
 pub struct FakeMount {
     state: Arc<Mutex<State>>,
+    datasets: Datasets,
 }
 
 impl FakeMount {
@@ -81,10 +110,41 @@ impl FakeMount {
         self.lock().put(path, Node::Link);
     }
 
+    /// Writes a file as a program would: with folders above it, outside of what is read-only.
+    ///
+    /// # Errors
+    /// What the program would be told.
+    pub fn write(&self, path: &Path) -> Result<(), MountErrorKind> {
+        self.lock().write(path)
+    }
+
     /// Whether something is there, seen through the mounts as they are now.
     #[must_use]
     pub fn exists(&self, path: &Path) -> bool {
         self.lock().node(path).is_some()
+    }
+
+    /// Looks up what can be mounted: `identity` names the dataset that has this name now, if one has. Any dataset can
+    /// be mounted unless this is said. Called before each mount, with nothing locked.
+    pub fn watch_datasets(&self, identity: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) {
+        *self.datasets.lock() = Some(Arc::new(identity));
+    }
+
+    /// The sources of all that is mounted, or was unmounted lazily and is still used.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<String> {
+        self.lock().sources()
+    }
+
+    /// The host was started again: nothing is mounted or used any more; folders and files stay, in each filesystem.
+    pub fn reboot(&self) {
+        self.lock().reboot();
+    }
+
+    /// Begins or ends sharing what is mounted below the mount that is seen at `path`, as `mount --make-shared` and
+    /// `--make-private` do.
+    pub fn set_shared(&self, path: &Path, shared: bool) {
+        self.lock().set_shared(path, shared);
     }
 
     /// Makes mounting this dataset fail, as if it were not there.
@@ -106,14 +166,10 @@ impl FakeMount {
         };
     }
 
-    /// Makes a path busy: somebody uses what is mounted there, so that it can be unmounted lazily only.
+    /// Makes a path busy: somebody uses what is mounted there, so that it can be unmounted lazily only, and then stays
+    /// in use until this is ended.
     pub fn set_busy(&self, target: &Path, busy: bool) {
-        let mut state = self.lock();
-        if busy {
-            state.busy.insert(target.to_owned())
-        } else {
-            state.busy.remove(target)
-        };
+        self.lock().set_busy(target, busy);
     }
 
     /// What [`Mount::statfs`] says of a dataset's mounts.
@@ -166,7 +222,13 @@ impl FakeMount {
 
 impl Mount for FakeMount {
     async fn mount_zfs(&self, request: &ZfsMount) -> Result<(), MountError> {
-        self.perform(MountCall::MountZfs, &request.target, |state| state.mount_zfs(request))
+        let watch = self.datasets.lock().clone();
+        let identity = watch.map(|watch| watch(&request.source));
+        self.perform(MountCall::MountZfs, &request.target, |state| match identity {
+            Some(None) => state.check_target(&request.target).and(Err(MountErrorKind::NotFound)),
+            Some(identity) => state.mount_zfs(request, identity),
+            None => state.mount_zfs(request, None),
+        })
     }
 
     async fn bind(&self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {
@@ -212,3 +274,6 @@ impl Mount for FakeMount {
 
 /// Where a path leads: a filesystem and a path inside it.
 type Place = (String, PathBuf);
+
+#[cfg(test)]
+mod tests;

@@ -54,14 +54,16 @@ pub trait Zfs: Send + Sync + 'static {
         properties: &Properties,
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
-    /// Holds the snapshots of this name on the dataset and everything below it, in one transaction.
+    /// Holds the snapshots of this name on the dataset and everything below it, in one transaction: all that are
+    /// there, or none when the tag is on one of them already ([`crate::ErrorKind::HoldExists`]).
     fn hold_recursive(
         &self,
         tag: &HoldTag,
         snapshot: &SnapshotName,
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
-    /// Releases what [`Zfs::hold_recursive`] holds, in one transaction.
+    /// Releases what [`Zfs::hold_recursive`] holds, in one transaction. [`crate::ErrorKind::HoldNotFound`] when the tag
+    /// is on none of them, whether or not they are there.
     fn release_recursive(
         &self,
         tag: &HoldTag,
@@ -90,9 +92,11 @@ pub trait Zfs: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Puts a dataset back to its newest snapshot; [`crate::ErrorKind::NewerSnapshots`] when this is not the newest.
+    /// One that is mounted is *not* refused: whoever uses it sees its files change.
     fn rollback_to_newest(&self, snapshot: &SnapshotName) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
-    /// Sets several properties in one command; user properties in one transaction.
+    /// Sets several properties in one command; user properties in one transaction. Sizes are set one by one: when one
+    /// of them is refused, everything else that was asked for is set all the same.
     fn set(&self, dataset: &DatasetName, properties: &Properties) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Removes a dataset's own value of a property, so that the inherited or default one shows.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cmd::HostCommand;
-use crate::request::written_since;
+use crate::request::{one_pool, written_since};
 use crate::{
     CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Guid, Health, Hold, HoldTag,
     ImportRequest, ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties,
@@ -85,20 +85,6 @@ impl ZfsCli {
     }
 }
 
-/// The pool that all these lie in: what is absent can be told for one pool at a time only.
-fn one_pool<'a>(verb: Verb, datasets: impl IntoIterator<Item = &'a DatasetName>) -> Result<PoolName, ZfsError> {
-    let mut pools: Vec<PoolName> = datasets.into_iter().map(DatasetName::pool).collect();
-    pools.dedup();
-    match pools.pop() {
-        Some(pool) if pools.is_empty() => Ok(pool),
-        _ => Err(ZfsError {
-            kind: ErrorKind::Other,
-            verb,
-            stderr: "names of several pools in one command".into(),
-        }),
-    }
-}
-
 impl Zfs for ZfsCli {
     async fn version(&self) -> Result<Versions, ZfsError> {
         parse::parse_version(&self.run(lines::build_version()).await?)
@@ -161,9 +147,17 @@ impl Zfs for ZfsCli {
     }
 
     async fn release_recursive(&self, tag: &HoldTag, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        self.run_in(&snapshot.dataset().pool(), || lines::build_release(tag, snapshot))
-            .await
-            .map(drop)
+        let result = self
+            .run_in(&snapshot.dataset().pool(), || lines::build_release(tag, snapshot))
+            .await;
+        // The program complains of the last dataset it looked at only: "does not exist" may be said of a child while
+        // the snapshot of the dataset itself is there, without that hold.
+        result.map(drop).map_err(|mut error| {
+            if error.kind == ErrorKind::SnapshotNotFound {
+                error.kind = ErrorKind::HoldNotFound;
+            }
+            error
+        })
     }
 
     async fn destroy_dataset(&self, dataset: &DatasetName) -> Result<(), ZfsError> {

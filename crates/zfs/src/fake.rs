@@ -1,25 +1,34 @@
 //! [`FakeZfs`]: pools in memory, with switches for what can go wrong.
 //!
 //! It keeps what the callers rely on: GUIDs and transaction groups, clones and their origins, holds, deferred destroys,
-//! inherited properties with their sources, quotas. It does not keep file contents. What it does and refuses is what
-//! [`crate::contract`] found on the real thing.
+//! inherited properties with their sources, sizes and quotas. It does not keep file contents. What it does and refuses
+//! is what [`crate::contract`] and the generated sequences of this crate's tests found on the real thing; it has no
+//! clock and no randomness, so the same calls have the same answers.
 
 mod datasets;
+mod native;
 mod pools;
 mod properties;
 mod snapshots;
+mod space;
 mod state;
+mod switches;
+mod tamper;
 
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::request::one_pool;
 use crate::{
-    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Guid, Health, Hold, HoldTag,
-    ImportRequest, ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow,
-    Release, Row, SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
+    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Hold, HoldTag, ImportRequest,
+    ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row,
+    SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
 };
 use state::State;
+pub use tamper::Tampering;
 
 /// Whether an injected failure comes before or after the effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +39,49 @@ pub enum FailWhen {
     After,
 }
 
+/// Who tells what is mounted.
+type Watch = Arc<dyn Fn() -> BTreeSet<String> + Send + Sync>;
+
+/// The mount table that is looked at, if any.
+#[derive(Clone, Default)]
+struct Mounts(Arc<Mutex<Option<Watch>>>);
+
+impl Mounts {
+    fn lock(&self) -> MutexGuard<'_, Option<Watch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Mounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.lock().is_some() {
+            "watched"
+        } else {
+            "not watched"
+        };
+        f.write_str(word)
+    }
+}
+
 /// Pools and datasets in memory. Clones share one state.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct FakeZfs {
     state: Arc<Mutex<State>>,
     counts: Arc<CommandCounts>,
+    mounts: Mounts,
+    /// Whether its commands take the failures that [`FakeZfs::fail_next`] sets.
+    takes_failures: bool,
+}
+
+impl Default for FakeZfs {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            counts: Arc::default(),
+            mounts: Mounts::default(),
+            takes_failures: true,
+        }
+    }
 }
 
 impl FakeZfs {
@@ -44,104 +91,24 @@ impl FakeZfs {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes the next such command fail. Several are taken in order.
-    pub fn fail_next(&self, verb: Verb, when: FailWhen, kind: ErrorKind) {
-        self.lock().failures.entry(verb).or_default().push_back((when, kind));
-    }
-
-    /// Replaces the release that both programs and module say they are.
-    pub fn set_version(&self, release: Release) {
-        self.lock().version = release;
-    }
-
-    /// Imports or takes away a pool without a command, as somebody else would. An import makes a new `load_guid`.
-    pub fn set_imported(&self, pool: &PoolName, imported: bool) {
-        self.lock().set_imported(pool, imported);
-    }
-
-    /// Sets a pool's state, as [`Health::Suspended`].
-    pub fn set_health(&self, pool: &PoolName, health: Health) {
-        if let Some(pool) = self.lock().pool_mut(pool) {
-            pool.health = health;
-        }
-    }
-
-    /// Gives a pool another identity, as `zpool reguid` or a pool of the same name does.
-    pub fn set_pool_guid(&self, pool: &PoolName, guid: Guid) {
-        if let Some(pool) = self.lock().pool_mut(pool) {
-            pool.guid = guid;
-        }
-    }
-
-    /// Makes everything that needs room fail with [`ErrorKind::OutOfSpace`].
-    pub fn set_full(&self, pool: &PoolName, full: bool) {
-        if let Some(pool) = self.lock().pool_mut(pool) {
-            pool.full = full;
-        }
-    }
-
-    /// Makes a dataset busy: somebody uses its mount.
-    pub fn set_busy(&self, dataset: &DatasetName, busy: bool) {
-        if let Some(dataset) = self.lock().dataset_mut(dataset) {
-            dataset.busy = busy;
-        }
-    }
-
-    /// Makes a snapshot busy: it is mounted, sent, or walked through.
-    pub fn set_snapshot_busy(&self, snapshot: &SnapshotName, busy: bool) {
-        if let Some(snapshot) = self.lock().snapshot_mut(snapshot) {
-            snapshot.busy = busy;
-        }
-    }
-
-    /// Says that a dataset is mounted, which makes it busy for being destroyed and its pool for being exported.
-    pub fn set_mounted(&self, dataset: &DatasetName, mounted: bool) {
-        if let Some(dataset) = self.lock().dataset_mut(dataset) {
-            dataset.mounted = mounted;
-        }
-    }
-
-    /// Whether a dataset is there and said to be mounted.
-    #[must_use]
-    pub fn is_mounted(&self, dataset: &DatasetName) -> bool {
-        self.lock().dataset(dataset).is_ok_and(|dataset| dataset.mounted)
-    }
-
-    /// Writes new bytes to a dataset.
-    pub fn write(&self, dataset: &DatasetName, bytes: u64) {
-        if let Some(dataset) = self.lock().dataset_mut(dataset) {
-            dataset.referenced += bytes;
-            dataset.written += bytes;
-        }
-    }
-
-    /// What somebody asked to destroy although it was mounted: a caller that looks first leaves this empty.
-    #[must_use]
-    pub fn destroyed_while_mounted(&self) -> Vec<DatasetName> {
-        self.lock().destroyed_while_mounted.clone()
-    }
-
-    /// Every dataset and snapshot of all pools, imported or not, in order: what a test compares before and after.
-    #[must_use]
-    pub fn all_names(&self) -> Vec<String> {
-        self.lock().all_names()
+    /// Does something with the state, which knows the mount table of this moment.
+    fn locked<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let watch = self.mounts.lock().clone();
+        let mounted = watch.map(|watch| watch());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.mount_table = mounted.unwrap_or_default();
+        work(&mut state)
     }
 
     fn perform<T>(&self, verb: Verb, work: impl FnOnce(&mut State) -> Result<T, ErrorKind>) -> Result<T, ZfsError> {
-        let mut state = self.lock();
-        let failure = state
-            .failures
-            .get_mut(&verb)
-            .and_then(std::collections::VecDeque::pop_front);
-        let result = match failure {
-            Some((FailWhen::Before, kind)) => Err(kind),
-            Some((FailWhen::After, kind)) => work(&mut state).and(Err(kind)),
-            None => work(&mut state),
-        };
+        let result = self.locked(|state| {
+            let failures = state.failures.get_mut(&verb).filter(|_| self.takes_failures);
+            match failures.and_then(VecDeque::pop_front) {
+                Some((FailWhen::Before, kind)) => Err(kind),
+                Some((FailWhen::After, kind)) => work(state).and(Err(kind)),
+                None => work(state),
+            }
+        });
         self.counts.record(verb, result.is_err(), Duration::ZERO);
         result.map_err(|kind| ZfsError::new(verb, kind))
     }
@@ -182,6 +149,7 @@ impl Zfs for FakeZfs {
     }
 
     async fn clone_snapshot(&self, request: &CloneRequest) -> Result<(), ZfsError> {
+        one_pool(Verb::Clone, [request.snapshot.dataset(), &request.dataset])?;
         self.perform(Verb::Clone, |state| state.clone_snapshot(request))
     }
 
@@ -189,6 +157,7 @@ impl Zfs for FakeZfs {
         if snapshots.is_empty() {
             return Ok(());
         }
+        one_pool(Verb::Snapshot, snapshots.iter().map(SnapshotName::dataset))?;
         self.perform(Verb::Snapshot, |state| state.take_snapshots(snapshots, properties))
     }
 
@@ -234,6 +203,7 @@ impl Zfs for FakeZfs {
         if request.roots.is_empty() {
             return Ok(Vec::new());
         }
+        one_pool(Verb::List, request.roots.iter().map(ObjectName::dataset))?;
         self.perform(Verb::List, |state| state.list(request))
     }
 
@@ -241,6 +211,7 @@ impl Zfs for FakeZfs {
         if request.targets.is_empty() {
             return Ok(Vec::new());
         }
+        one_pool(Verb::Get, request.targets.iter().map(ObjectName::dataset))?;
         self.perform(Verb::Get, |state| state.get(request))
     }
 
@@ -248,6 +219,7 @@ impl Zfs for FakeZfs {
         if snapshots.is_empty() {
             return Ok(Vec::new());
         }
+        one_pool(Verb::Holds, snapshots.iter().map(SnapshotName::dataset))?;
         self.perform(Verb::Holds, |state| state.holds(snapshots))
     }
 

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{DatasetName, HoldTag, NameError, ObjectName, PropName, Properties, SnapName, SnapshotName};
+use crate::{
+    DatasetName, ErrorKind, HoldTag, NameError, ObjectName, PoolName, PropName, Properties, SnapName, SnapshotName,
+    Verb, ZfsError,
+};
 
 /// What `create` makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +222,23 @@ impl Hold {
     #[must_use]
     pub fn is(&self, tag: &HoldTag) -> bool {
         self.tag == tag.as_str()
+    }
+}
+
+/// The pool that all these lie in: what is absent can be told for one pool at a time only.
+pub(crate) fn one_pool<'a>(
+    verb: Verb,
+    datasets: impl IntoIterator<Item = &'a DatasetName>,
+) -> Result<PoolName, ZfsError> {
+    let mut pools: Vec<PoolName> = datasets.into_iter().map(DatasetName::pool).collect();
+    pools.dedup();
+    match pools.pop() {
+        Some(pool) if pools.is_empty() => Ok(pool),
+        _ => Err(ZfsError {
+            kind: ErrorKind::Other,
+            verb,
+            stderr: "names of several pools in one command".into(),
+        }),
     }
 }
 

@@ -12,8 +12,8 @@ impl Surroundings for FakeMount {
         self.put_link(path);
     }
 
-    fn writable(&self, _: &Path) -> Option<bool> {
-        None
+    fn writable(&self, path: &Path) -> Option<bool> {
+        Some(self.write(path).is_ok())
     }
 }
 

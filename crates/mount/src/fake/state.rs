@@ -1,10 +1,13 @@
-//! The state behind [`super::FakeMount`], and the rules by which it changes.
+//! The state behind [`super::FakeMount`], and what its calls do, in the order of the kernel's checks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
+use super::tree::{Mounted, ROOT, Tree};
 use super::{MountCall, Place};
-use crate::{FsUsage, MountEntry, MountErrorKind, MountTable, ZfsMount};
+use crate::{FsUsage, MountErrorKind, MountTable, ZfsMount};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
@@ -20,11 +23,13 @@ const HOST: &str = "host";
 pub(super) struct State {
     /// What is in each filesystem. Its root folder is always there.
     nodes: BTreeMap<Place, Node>,
-    mounts: Vec<MountEntry>,
-    last_id: u64,
+    pub(super) tree: Tree,
     pub(super) missing: BTreeSet<String>,
     pub(super) shown: BTreeMap<String, String>,
-    pub(super) busy: BTreeSet<PathBuf>,
+    /// Mounts that somebody uses, by the path where they were when that began.
+    busy: BTreeMap<PathBuf, u64>,
+    /// What was taken away lazily while somebody used it, by the path where it was.
+    lingering: BTreeMap<PathBuf, String>,
     pub(super) usage: BTreeMap<String, FsUsage>,
     pub(super) failures: BTreeMap<MountCall, VecDeque<(bool, MountErrorKind)>>,
     pub(super) calls: BTreeMap<MountCall, u64>,
@@ -34,11 +39,11 @@ impl Default for State {
     fn default() -> Self {
         Self {
             nodes: BTreeMap::new(),
-            mounts: Vec::new(),
-            last_id: 20,
+            tree: Tree::new(HOST),
             missing: BTreeSet::new(),
             shown: BTreeMap::new(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            lingering: BTreeMap::new(),
             usage: BTreeMap::new(),
             failures: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -54,41 +59,15 @@ fn check_plain(path: &Path) -> Result<(), MountErrorKind> {
 }
 
 impl State {
-    /// Where a path leads through the mounts, its last component's mount included or not.
-    fn place(&self, path: &Path, through_last: bool) -> Place {
-        let above = |entry: &&MountEntry| path.starts_with(&entry.target) && (through_last || entry.target != path);
-        let longest = self
-            .mounts
-            .iter()
-            .filter(above)
-            .map(|entry| entry.target.components().count())
-            .max();
-        let entry = self
-            .mounts
-            .iter()
-            .rev()
-            .filter(above)
-            .find(|entry| Some(entry.target.components().count()) == longest);
-        match entry {
-            None => (HOST.to_owned(), path.to_owned()),
-            Some(entry) => {
-                let inside = path.strip_prefix(&entry.target).unwrap_or(Path::new(""));
-                let inside = if inside.as_os_str().is_empty() {
-                    entry.root.clone()
-                } else {
-                    entry.root.join(inside)
-                };
-                (entry.device.clone(), inside)
-            }
-        }
+    pub(super) fn node(&self, path: &Path) -> Option<Node> {
+        self.node_at(&self.tree.place(path, true))
     }
 
-    pub(super) fn node(&self, path: &Path) -> Option<Node> {
-        let place = self.place(path, true);
+    fn node_at(&self, place: &Place) -> Option<Node> {
         if place.1 == Path::new("/") {
             Some(Node::Folder)
         } else {
-            self.nodes.get(&place).copied()
+            self.nodes.get(place).copied()
         }
     }
 
@@ -98,7 +77,7 @@ impl State {
         {
             self.put(parent, Node::Folder);
         }
-        let place = self.place(path, true);
+        let place = self.tree.place(path, true);
         self.nodes.insert(place, node);
     }
 
@@ -113,7 +92,7 @@ impl State {
                 None => return Err(MountErrorKind::NotFound),
             }
         }
-        Ok(self.place(path, true))
+        Ok(self.tree.place(path, true))
     }
 
     fn is_empty(&self, (device, inside): &Place) -> bool {
@@ -123,13 +102,10 @@ impl State {
             .any(|(other, path)| other == device && path != inside && path.starts_with(inside))
     }
 
-    fn at(&self, target: &Path) -> Option<&MountEntry> {
-        self.mounts.iter().rev().find(|entry| entry.target == target)
-    }
-
-    fn check_target(&self, target: &Path) -> Result<(), MountErrorKind> {
+    /// What a folder to mount on must be.
+    pub(super) fn check_target(&self, target: &Path) -> Result<(), MountErrorKind> {
         let place = self.folder(target)?;
-        if self.at(target).is_some() {
+        if target == Path::new("/") || self.tree.at(target).is_some() {
             return Err(MountErrorKind::AlreadyMounted);
         }
         if self.is_empty(&place) {
@@ -139,77 +115,82 @@ impl State {
         }
     }
 
-    fn push(&mut self, mut entry: MountEntry) {
-        self.last_id += 1;
-        entry.id = self.last_id;
-        self.mounts.push(entry);
-    }
-
-    pub(super) fn mount_zfs(&mut self, request: &ZfsMount) -> Result<(), MountErrorKind> {
-        self.check_target(&request.target)?;
-        if self.missing.contains(&request.source) {
-            return Err(MountErrorKind::NotFound);
+    /// Whether the mount that a path leads through can be written to.
+    fn check_writable(&self, path: &Path) -> Result<(), MountErrorKind> {
+        let (id, _) = self.tree.walk(path, true);
+        let readonly = |mounted: &Mounted| mounted.readonly || mounted.superblock_readonly;
+        if self.tree.get(id).is_some_and(readonly) {
+            return Err(MountErrorKind::from_errno(Errno::EROFS));
         }
-        let collides =
-            |entry: &MountEntry| entry.source == request.source && entry.superblock_readonly != request.readonly;
-        if self.mounts.iter().any(collides) {
-            return Err(MountErrorKind::Busy);
-        }
-        if let Some(shown) = self.shown.get(&request.source) {
-            let (wanted, found) = (request.source.clone(), shown.clone());
-            return Err(MountErrorKind::WrongSource { wanted, found });
-        }
-        let readonly = request.readonly;
-        self.push(MountEntry {
-            id: 0,
-            parent: 1,
-            device: request.source.clone(),
-            root: PathBuf::from("/"),
-            target: request.target.clone(),
-            options: if readonly { "ro" } else { "rw" }.to_owned(),
-            readonly,
-            superblock_readonly: readonly,
-            shared: true,
-            fs_type: "zfs".to_owned(),
-            source: request.source.clone(),
-        });
         Ok(())
     }
 
-    pub(super) fn bind(&mut self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountErrorKind> {
-        let (device, root) = self.folder(source)?;
-        self.check_target(target)?;
-        let shown = source.ancestors().find_map(|path| self.at(path));
-        let entry = MountEntry {
-            id: 0,
-            parent: 1,
-            fs_type: shown.map_or("ext4", |entry| &entry.fs_type).to_owned(),
-            source: shown.map_or(HOST, |entry| &entry.source).to_owned(),
-            superblock_readonly: shown.is_some_and(|entry| entry.superblock_readonly),
-            device,
-            root,
-            target: target.to_owned(),
-            options: if readonly { "ro" } else { "rw" }.to_owned(),
+    /// `identity` tells apart datasets that had this name one after the other.
+    pub(super) fn mount_zfs(&mut self, request: &ZfsMount, identity: Option<u64>) -> Result<(), MountErrorKind> {
+        let ZfsMount {
+            source,
+            target,
             readonly,
-            shared: true,
+            options: _,
+        } = request;
+        self.check_target(target)?;
+        if self.missing.contains(source) {
+            return Err(MountErrorKind::NotFound);
+        }
+        let collides = |mounted: &Mounted| mounted.source == *source && mounted.superblock_readonly != *readonly;
+        if self.tree.iter().any(|(_, mounted)| collides(mounted)) {
+            return Err(MountErrorKind::Busy);
+        }
+        if let Some(shown) = self.shown.get(source) {
+            let (wanted, found) = (source.clone(), shown.clone());
+            return Err(MountErrorKind::WrongSource { wanted, found });
+        }
+        let device = identity.map_or_else(|| source.clone(), |identity| format!("{source}#{identity}"));
+        let new = Mounted {
+            parent: ROOT,
+            on: PathBuf::new(),
+            device,
+            root: PathBuf::from("/"),
+            source: source.clone(),
+            fs_type: "zfs",
+            readonly: *readonly,
+            superblock_readonly: *readonly,
+            group: None,
         };
-        self.push(entry);
+        self.tree.attach(target, new);
+        Ok(())
+    }
+
+    /// What is bound keeps the source's flags; what is shown of it elsewhere does not become read-only.
+    pub(super) fn bind(&mut self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountErrorKind> {
+        self.folder(source)?;
+        self.check_target(target)?;
+        let (id, root) = self.tree.walk(source, true);
+        let Some(mounted) = self.tree.get(id) else {
+            return Err(MountErrorKind::NotMounted);
+        };
+        let new = Mounted {
+            root,
+            ..mounted.clone()
+        };
+        self.tree.attach(target, new);
+        if readonly && let Some(mounted) = self.tree.at_mut(target) {
+            mounted.readonly = true;
+        }
         Ok(())
     }
 
     pub(super) fn remount_bind(&mut self, target: &Path, readonly: bool) -> Result<(), MountErrorKind> {
         self.folder(target)?;
-        let entry = self.mounts.iter_mut().rev().find(|entry| entry.target == target);
-        let entry = entry.ok_or(MountErrorKind::NotMounted)?;
-        entry.readonly = readonly;
-        entry.options = if readonly { "ro" } else { "rw" }.to_owned();
+        let mounted = self.tree.at_mut(target).ok_or(MountErrorKind::NotMounted)?;
+        mounted.readonly = readonly;
         Ok(())
     }
 
     pub(super) fn unmount(&mut self, target: &Path, lazy: bool) -> Result<(), MountErrorKind> {
         check_plain(target)?;
         self.folder(target.parent().ok_or(MountErrorKind::BadPath)?)?;
-        let Some(index) = self.mounts.iter().rposition(|entry| entry.target == target) else {
+        let Some(id) = self.tree.at(target) else {
             let there = self.node(target).is_some();
             return Err(if there {
                 MountErrorKind::NotMounted
@@ -217,21 +198,66 @@ impl State {
                 MountErrorKind::NotFound
             });
         };
-        let below = self
-            .mounts
-            .iter()
-            .any(|entry| entry.target != target && entry.target.starts_with(target));
-        if !lazy && (self.busy.contains(target) || below) {
+        if !lazy && self.tree.is_busy(id, |id| self.busy.values().any(|used| *used == id)) {
             return Err(MountErrorKind::Busy);
         }
-        self.mounts.remove(index);
-        self.mounts
-            .retain(|entry| entry.target == target || !entry.target.starts_with(target));
+        let gone = self.tree.detach(id, lazy);
+        for (path, id) in &self.busy {
+            if let Some(source) = gone.get(id) {
+                self.lingering.insert(path.clone(), source.clone());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_busy(&mut self, target: &Path, busy: bool) {
+        if busy {
+            let id = self.tree.at(target);
+            self.busy.extend(id.map(|id| (target.to_owned(), id)));
+        } else {
+            self.busy.remove(target);
+            self.lingering.remove(target);
+        }
+    }
+
+    pub(super) fn set_shared(&mut self, path: &Path, shared: bool) {
+        let id = if path == Path::new("/") {
+            Some(ROOT)
+        } else {
+            self.tree.at(path)
+        };
+        if let Some(id) = id {
+            self.tree.set_shared(id, shared);
+        }
+    }
+
+    pub(super) fn sources(&self) -> BTreeSet<String> {
+        let mounted = self.tree.iter().filter(|(id, _)| *id != ROOT);
+        let mounted = mounted.map(|(_, mounted)| mounted.source.clone());
+        mounted.chain(self.lingering.values().cloned()).collect()
+    }
+
+    pub(super) fn reboot(&mut self) {
+        self.tree = Tree::new(HOST);
+        self.busy.clear();
+        self.lingering.clear();
+    }
+
+    /// Writes a file as a program would.
+    pub(super) fn write(&mut self, path: &Path) -> Result<(), MountErrorKind> {
+        check_plain(path)?;
+        self.folder(path.parent().ok_or(MountErrorKind::BadPath)?)?;
+        self.check_writable(path)?;
+        match self.node(path) {
+            None | Some(Node::File) => self.put(path, Node::File),
+            Some(Node::Folder) => return Err(MountErrorKind::from_errno(Errno::EISDIR)),
+            Some(Node::Link) => return Err(MountErrorKind::SymbolicLink),
+        }
         Ok(())
     }
 
     pub(super) fn statfs(&self, path: &Path) -> Result<FsUsage, MountErrorKind> {
-        let (device, _) = self.folder(path)?;
+        self.folder(path)?;
         let gib = 1 << 30;
         let usual = FsUsage {
             total_bytes: gib,
@@ -240,7 +266,9 @@ impl State {
             total_inodes: 1000,
             free_inodes: 999,
         };
-        Ok(self.usage.get(&device).copied().unwrap_or(usual))
+        let (id, _) = self.tree.walk(path, true);
+        let said = self.tree.get(id).and_then(|mounted| self.usage.get(&mounted.source));
+        Ok(said.copied().unwrap_or(usual))
     }
 
     pub(super) fn make_dir(&mut self, path: &Path) -> Result<(), MountErrorKind> {
@@ -248,7 +276,10 @@ impl State {
         for ancestor in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
             match self.folder(ancestor) {
                 Ok(_) => {}
-                Err(MountErrorKind::NotFound) => self.put(ancestor, Node::Folder),
+                Err(MountErrorKind::NotFound) => {
+                    self.check_writable(ancestor)?;
+                    self.put(ancestor, Node::Folder);
+                }
                 Err(kind) => return Err(kind),
             }
         }
@@ -263,13 +294,12 @@ impl State {
             Err(MountErrorKind::NotFound) => return Ok(()),
             Err(kind) => return Err(kind),
         }
-        if self.at(path).is_some() {
-            return Err(MountErrorKind::Busy);
-        }
-        let place = self.place(path, false);
-        match self.nodes.get(&place) {
+        self.check_writable(parent)?;
+        let place = self.tree.place(path, false);
+        match self.node_at(&place) {
             None => Ok(()),
             Some(Node::File | Node::Link) => Err(MountErrorKind::NotADirectory),
+            Some(Node::Folder) if self.tree.is_mountpoint(&place) => Err(MountErrorKind::Busy),
             Some(Node::Folder) if !self.is_empty(&place) => Err(MountErrorKind::NotEmpty),
             Some(Node::Folder) => {
                 self.nodes.remove(&place);
@@ -279,12 +309,10 @@ impl State {
     }
 
     pub(super) fn is_empty_dir(&self, path: &Path) -> Result<bool, MountErrorKind> {
-        let place = self.folder(path)?;
-        let mounted_below = self.mounts.iter().any(|entry| entry.target.parent() == Some(path));
-        Ok(self.is_empty(&place) && !mounted_below)
+        Ok(self.is_empty(&self.folder(path)?))
     }
 
     pub(super) fn table(&self) -> MountTable {
-        MountTable::new(self.mounts.clone())
+        self.tree.table()
     }
 }

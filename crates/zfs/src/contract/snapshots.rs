@@ -238,7 +238,7 @@ async fn holds<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&Dat
     findings.fails(
         "release what is gone",
         zfs.release_recursive(&TAG, &all[0]).await,
-        missing,
+        &ErrorKind::HoldNotFound,
     );
     findings.fails(
         "destroy what is gone",

@@ -133,6 +133,12 @@ fn every_message_of_the_programs_has_its_kind() {
             ErrorKind::InvalidName,
         ),
         (
+            "cannot open 'p/a@x': snapshot delimiter '@' is not expected here\n",
+            ErrorKind::InvalidName,
+        ),
+        ("cannot create 'p': missing dataset name\n", ErrorKind::InvalidName),
+        ("used property is read-only\n", ErrorKind::InvalidProperty),
+        (
             "cannot create 'p/a': invalid property 'sizze'\n",
             ErrorKind::InvalidProperty,
         ),

@@ -3,37 +3,36 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::state::{Pool, State};
+use super::native;
+use super::state::{Beginning, Contents, Pool, State};
 use crate::{
-    CreateKind, ErrorKind, Health, ImportRequest, ImportablePool, PoolName, PoolSelector, PoolSpec, PoolStatus,
+    CreateKind, ErrorKind, Health, ImportRequest, ImportablePool, Kind, PoolName, PoolSelector, PoolSpec, PoolStatus,
     PropName,
 };
 
-/// Bytes of every pool here.
+/// Bytes of a pool unless said otherwise.
 const SIZE: u64 = 100 << 30;
 
 impl State {
     pub(super) fn set_imported(&mut self, name: &PoolName, imported: bool) {
         let load_guid = self.next_guid();
         if let Some(pool) = self.pool_mut(name) {
-            if imported && !pool.imported {
-                pool.load_guid = load_guid;
-            }
-            pool.imported = imported;
+            pool.load(imported, load_guid);
         }
     }
 
     pub(super) fn pool_create(&mut self, spec: &PoolSpec) -> Result<(), ErrorKind> {
-        if self
-            .pools
-            .iter()
-            .any(|pool| pool.vdevs.iter().any(|vdev| spec.vdevs.contains(vdev)))
-        {
+        let used = |vdev: &PathBuf| self.pools.iter().any(|pool| pool.vdevs.contains(vdev));
+        if spec.vdevs.iter().any(used) {
             return Err(ErrorKind::DeviceInUse);
         }
         if self.pool(&spec.name).is_ok() {
             return Err(ErrorKind::PoolExists);
         }
+        let mut local = native::check(&spec.root_properties, Kind::Filesystem)?;
+        local
+            .entry(PropName::from_static("mountpoint"))
+            .or_insert_with(|| "none".to_owned());
         let (guid, load_guid) = (self.next_guid(), self.next_guid());
         self.pools.push(Pool {
             name: spec.name.clone(),
@@ -41,43 +40,54 @@ impl State {
             load_guid,
             health: Health::Online,
             imported: true,
+            foreign: false,
             full: false,
+            size: SIZE,
             vdevs: spec.vdevs.clone(),
-            txg: 4,
-            datasets: BTreeMap::new(),
+            contents: Contents {
+                txg: 4,
+                datasets: BTreeMap::new(),
+            },
+            checkpoint: None,
         });
-        let mut local: BTreeMap<PropName, String> = spec
-            .root_properties
-            .iter()
-            .map(|(name, value)| (name.clone(), value.to_string()))
-            .collect();
-        local
-            .entry(PropName::from_static("mountpoint"))
-            .or_insert_with(|| "none".to_owned());
-        self.insert_dataset(&spec.name.root(), &CreateKind::Filesystem, None, local);
+        self.insert_dataset(&spec.name.root(), Beginning::empty(&CreateKind::Filesystem, local));
         Ok(())
     }
 
     pub(super) fn pool_import(&mut self, request: &ImportRequest) -> Result<(), ErrorKind> {
-        let wanted = |pool: &&Pool| match &request.pool {
-            PoolSelector::Name(name) => pool.name == *name,
-            PoolSelector::Guid(guid) => pool.guid == *guid,
-        };
         if let PoolSelector::Name(name) = &request.pool
             && self.pool(name).is_ok()
         {
             return Err(ErrorKind::PoolExists);
         }
-        let found = self
-            .pools
-            .iter()
-            .filter(wanted)
-            .find(|pool| !pool.imported && is_found(pool, &request.search));
-        let name = found.map(|pool| pool.name.clone()).ok_or(ErrorKind::PoolMissing)?;
-        if self.pool(&name).is_ok() {
+        let wanted = |pool: &Pool| match &request.pool {
+            PoolSelector::Name(name) => pool.name == *name,
+            PoolSelector::Guid(guid) => pool.guid == *guid,
+        };
+        let found: Vec<usize> = (0..self.pools.len())
+            .filter(|index| {
+                let pool = &self.pools[*index];
+                !pool.imported && wanted(pool) && is_found(pool, &request.search)
+            })
+            .collect();
+        let index = match found[..] {
+            [index] => index,
+            [] => return Err(ErrorKind::PoolMissing),
+            // Of one name: import by identity.
+            _ => return Err(ErrorKind::Other),
+        };
+        let load_guid = self.next_guid();
+        let pool = &self.pools[index];
+        if self.pool(&pool.name).is_ok() {
             return Err(ErrorKind::PoolExists);
         }
-        self.set_imported(&name, true);
+        if pool.foreign {
+            return Err(ErrorKind::PoolOfOtherHost);
+        }
+        if !matches!(pool.health, Health::Online | Health::Degraded | Health::Suspended) {
+            return Err(ErrorKind::PoolUnavailable);
+        }
+        self.pools[index].load(true, load_guid);
         Ok(())
     }
 
@@ -97,14 +107,18 @@ impl State {
 
     pub(super) fn pool_get(&self, name: &PoolName) -> Result<PoolStatus, ErrorKind> {
         let pool = self.pool(name)?;
-        let allocated = pool.datasets.values().map(|dataset| dataset.referenced).sum();
+        let allocated = pool.allocated();
         Ok(PoolStatus {
             guid: pool.guid,
             load_guid: pool.load_guid,
             health: pool.health,
-            size: SIZE,
+            size: pool.size,
             allocated,
-            free: if pool.full { 0 } else { SIZE.saturating_sub(allocated) },
+            free: if pool.full {
+                0
+            } else {
+                pool.size.saturating_sub(allocated)
+            },
             freeing: 0,
             fragmentation: Some(0),
             readonly: false,
@@ -112,16 +126,33 @@ impl State {
     }
 
     pub(super) fn pool_export(&mut self, name: &PoolName) -> Result<(), ErrorKind> {
-        if self
-            .pool(name)?
-            .datasets
-            .values()
-            .any(|dataset| dataset.busy || dataset.mounted)
+        let datasets: Vec<_> = self.readable(name)?.contents.datasets.keys().cloned().collect();
+        let mut snapshots = datasets.iter().flat_map(|dataset| self.snapshots(dataset));
+        if datasets.iter().any(|dataset| self.is_mounted(dataset))
+            || snapshots.any(|snapshot| self.is_snapshot_busy(&snapshot))
         {
             return Err(ErrorKind::Busy);
         }
         self.set_imported(name, false);
         Ok(())
+    }
+}
+
+impl Pool {
+    /// Imports it or takes it away. What was mounted of it is not any more.
+    pub(super) fn load(&mut self, imported: bool, load_guid: crate::Guid) {
+        if imported && !self.imported {
+            self.load_guid = load_guid;
+        }
+        if imported != self.imported {
+            for dataset in self.contents.datasets.values_mut() {
+                (dataset.mounted, dataset.busy) = (false, false);
+                for snapshot in dataset.snapshots.values_mut() {
+                    snapshot.busy = false;
+                }
+            }
+        }
+        self.imported = imported;
     }
 }
 

@@ -1,47 +1,11 @@
 //! Properties of [`super::FakeZfs`]: what a listing shows, and where each value comes from.
 
+use super::native;
 use super::state::State;
 use crate::{
     DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PropName, PropertyRow, Row, SnapName,
     SnapshotName, Source, SourceKind,
 };
-
-/// Native properties that may be set: name, default, whether children inherit it.
-const SETTABLE: &[(&str, &str, bool)] = &[
-    ("atime", "on", true),
-    ("checksum", "on", true),
-    ("compression", "on", true),
-    ("devices", "on", true),
-    ("logbias", "latency", true),
-    ("mountpoint", "/", true),
-    ("primarycache", "all", true),
-    ("quota", "0", false),
-    ("readonly", "off", true),
-    ("recordsize", "131072", true),
-    ("refquota", "0", false),
-    ("refreservation", "0", false),
-    ("relatime", "on", true),
-    ("reservation", "0", false),
-    ("setuid", "on", true),
-    ("snapdir", "hidden", true),
-    ("sync", "standard", true),
-    ("volsize", "0", false),
-    ("xattr", "sa", true),
-    ("acltype", "off", true),
-    ("dnodesize", "legacy", true),
-    ("canmount", "on", false),
-];
-
-pub(super) fn is_settable(name: &PropName) -> bool {
-    SETTABLE.iter().any(|(known, _, _)| *known == name.as_str())
-}
-
-pub(super) fn is_inheritable(name: &PropName) -> bool {
-    name.is_user()
-        || SETTABLE
-            .iter()
-            .any(|(known, _, inherits)| *known == name.as_str() && *inherits)
-}
 
 fn flag(value: bool, yes: &'static str, no: &'static str) -> String {
     if value { yes } else { no }.to_owned()
@@ -51,85 +15,76 @@ impl State {
     /// A number or fact that ZFS itself keeps.
     fn statistic(&self, name: &ObjectName, property: &str) -> Option<String> {
         match name {
-            ObjectName::Dataset(name) => {
-                let dataset = self.dataset(name).ok()?;
-                Some(match property {
-                    "guid" => dataset.guid.to_string(),
-                    "createtxg" => dataset.createtxg.to_string(),
-                    "creation" => (1_700_000_000 + dataset.createtxg.0).to_string(),
-                    "type" => dataset.kind.as_str().to_owned(),
-                    "used" | "referenced" | "usedbydataset" | "logicalreferenced" => dataset.referenced.to_string(),
-                    "available" => self.available(name).to_string(),
-                    "written" => self.written(name, None).ok()?.to_string(),
-                    "origin" => dataset.origin.as_ref()?.to_string(),
-                    "mounted" if dataset.kind == Kind::Filesystem => flag(dataset.mounted, "yes", "no"),
-                    _ => return None,
-                })
-            }
-            ObjectName::Snapshot(name) => {
-                let snapshot = self.snapshot(name).ok()?;
-                Some(match property {
-                    "guid" => snapshot.guid.to_string(),
-                    "createtxg" => snapshot.createtxg.to_string(),
-                    "creation" => (1_700_000_000 + snapshot.createtxg.0).to_string(),
-                    "type" => "snapshot".to_owned(),
-                    "used" => "0".to_owned(),
-                    "referenced" => snapshot.referenced.to_string(),
-                    "written" => self.written_before(name)?.to_string(),
-                    "userrefs" => snapshot.holds.len().to_string(),
-                    "defer_destroy" => flag(snapshot.defer_destroy, "on", "off"),
-                    "clones" => {
-                        let clones = self.clones(name);
-                        clones.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
-                    }
-                    _ => return None,
-                })
-            }
+            ObjectName::Dataset(name) => self.statistic_of_dataset(name, property),
+            ObjectName::Snapshot(name) => self.statistic_of_snapshot(name, property),
         }
     }
 
-    fn available(&self, name: &DatasetName) -> u64 {
-        let quota = |quota: &str| {
-            let dataset = self.dataset(name).ok()?;
-            let text = dataset.local.iter().find(|(name, _)| name.as_str() == quota)?.1;
-            text.parse::<u64>()
-                .ok()
-                .filter(|size| *size > 0)
-                .map(|size| size.saturating_sub(dataset.referenced))
-        };
-        let free = self.pool_get(&name.pool()).map_or(0, |pool| pool.free);
-        [quota("refquota"), quota("quota")]
-            .into_iter()
-            .flatten()
-            .fold(free, u64::min)
+    fn statistic_of_dataset(&self, name: &DatasetName, property: &str) -> Option<String> {
+        let dataset = self.dataset(name).ok()?;
+        let is_volume = dataset.kind == Kind::Volume;
+        Some(match property {
+            "name" => name.to_string(),
+            "guid" => dataset.guid.to_string(),
+            "createtxg" => dataset.createtxg.to_string(),
+            "creation" => (1_700_000_000 + dataset.createtxg.0).to_string(),
+            "type" => dataset.kind.as_str().to_owned(),
+            "used" | "logicalused" => self.pool(&name.pool()).ok()?.used(name).to_string(),
+            "referenced" | "usedbydataset" | "logicalreferenced" => dataset.referenced.to_string(),
+            "usedbysnapshots" => "0".to_owned(),
+            "available" => self.available(name).to_string(),
+            "written" => self.written(name, None).ok()?.to_string(),
+            "origin" => dataset.origin.as_ref()?.to_string(),
+            "mounted" if !is_volume => flag(self.is_mounted(name), "yes", "no"),
+            "volsize" if is_volume => dataset.volsize.to_string(),
+            "volblocksize" if is_volume => dataset.block_size.to_string(),
+            _ => {
+                let since = property.strip_prefix("written@")?.parse().ok()?;
+                self.written(name, Some(&since)).ok()?.to_string()
+            }
+        })
+    }
+
+    fn statistic_of_snapshot(&self, name: &SnapshotName, property: &str) -> Option<String> {
+        let snapshot = self.snapshot(name).ok()?;
+        let clones = || self.clones(name);
+        Some(match property {
+            "name" => name.to_string(),
+            "guid" => snapshot.guid.to_string(),
+            "createtxg" => snapshot.createtxg.to_string(),
+            "creation" => (1_700_000_000 + snapshot.createtxg.0).to_string(),
+            "type" => Kind::Snapshot.as_str().to_owned(),
+            "used" => "0".to_owned(),
+            "referenced" | "logicalreferenced" => snapshot.referenced.to_string(),
+            "written" => self.written_before(name)?.to_string(),
+            "userrefs" => snapshot.holds.len().to_string(),
+            "numclones" => clones().len().to_string(),
+            "defer_destroy" => flag(snapshot.defer_destroy, "on", "off"),
+            "clones" => clones().iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+            "volsize" if snapshot.volsize > 0 => snapshot.volsize.to_string(),
+            _ => return None,
+        })
     }
 
     /// The value of any property, and where it comes from; `-` when unset or not applicable.
     fn property(&self, name: &ObjectName, property: &PropName) -> (String, Source) {
+        let unset = || ("-".to_owned(), Source::None);
         if let Some(value) = self.statistic(name, property.as_str()) {
             return (value, Source::None);
         }
-        let unset = || ("-".to_owned(), Source::None);
-        if let ObjectName::Snapshot(snapshot) = name {
-            let own = self
-                .snapshot(snapshot)
-                .ok()
-                .and_then(|snapshot| snapshot.local.get(property));
-            if let Some(value) = own {
-                return (value.clone(), Source::Local);
-            }
-            if !property.is_user() {
-                return unset();
-            }
+        let Ok(kind) = self.kind(name) else { return unset() };
+        if !native::is_of(property, kind) {
+            return unset();
         }
-        let settable = SETTABLE.iter().find(|(known, _, _)| *known == property.as_str());
+        if let ObjectName::Snapshot(snapshot) = name
+            && let Some(value) = self.snapshot(snapshot).ok().and_then(|own| own.local.get(property))
+        {
+            return (value.clone(), Source::Local);
+        }
         let mut holder = Some(name.dataset().clone());
         while let Some(dataset) = holder {
-            let own = self
-                .dataset(&dataset)
-                .ok()
-                .and_then(|dataset| dataset.local.get(property));
-            if let Some(value) = own {
+            let there = self.dataset(&dataset).ok();
+            if let Some(value) = there.and_then(|there| there.local.get(property)) {
                 let here = matches!(name, ObjectName::Dataset(name) if *name == dataset);
                 let source = if here {
                     Source::Local
@@ -138,14 +93,10 @@ impl State {
                 };
                 return (value.clone(), source);
             }
-            holder = if is_inheritable(property) {
-                dataset.parent()
-            } else {
-                None
-            };
+            holder = dataset.parent().filter(|_| native::is_inheritable(property));
         }
-        match settable {
-            Some((_, default, _)) => ((*default).to_owned(), Source::Default),
+        match native::default_of(property, kind) {
+            Some(default) => (default.to_owned(), Source::Default),
             None => unset(),
         }
     }
@@ -184,37 +135,54 @@ impl State {
         names
     }
 
-    /// What lies at and below some roots.
+    /// Opens what a listing begins with, as `zfs_for_each` does: filesystems always, volumes when these or snapshots
+    /// are listed, snapshots when they are.
+    fn open_root(&self, root: &ObjectName, kinds: &[Kind]) -> Result<(), ErrorKind> {
+        let snapshots = kinds.contains(&Kind::Snapshot);
+        if root.snapshot().is_some() && !snapshots {
+            return Err(ErrorKind::InvalidName);
+        }
+        let kind = self.kind(root)?;
+        if kind == Kind::Volume && !snapshots && !kinds.contains(&kind) {
+            return Err(ErrorKind::WrongType);
+        }
+        Ok(())
+    }
+
+    /// What lies at and below some roots: each once, datasets by name, the snapshots of one by age.
     fn selected(&self, roots: &[ObjectName], depth: Option<u32>, kinds: &[Kind]) -> Result<Vec<ObjectName>, ErrorKind> {
+        let errors = roots.iter().filter_map(|root| self.open_root(root, kinds).err());
+        if let Some(error) = errors.min_by_key(severity) {
+            return Err(error);
+        }
         let mut selected = Vec::new();
         for root in roots {
-            let kind = self.kind(root)?;
             let ObjectName::Dataset(top) = root else {
-                if kinds.contains(&kind) {
-                    selected.push(root.clone());
-                    continue;
-                }
-                return Err(ErrorKind::WrongType);
+                selected.push(root.clone());
+                continue;
             };
             let within = |levels: usize| depth.is_none_or(|depth| levels <= depth as usize);
             for name in std::iter::once(top.clone()).chain(self.below(top)) {
                 let levels = name.depth() - top.depth();
-                let dataset = self.dataset(&name)?;
-                if within(levels) && kinds.contains(&dataset.kind) {
+                if within(levels) && kinds.contains(&self.dataset(&name)?.kind) {
                     selected.push(name.clone().into());
                 }
                 if within(levels + 1) && kinds.contains(&Kind::Snapshot) {
-                    let mut snapshots: Vec<_> = dataset.snapshots.iter().collect();
-                    snapshots.sort_by_key(|(_, snapshot)| snapshot.createtxg);
-                    let named = |snap: &SnapName| name.at(snap).ok().map(ObjectName::from);
-                    selected.extend(snapshots.into_iter().filter_map(|(snap, _)| named(snap)));
+                    selected.extend(self.snapshots(&name).into_iter().map(ObjectName::from));
                 }
             }
         }
+        let age = |name: &ObjectName| {
+            let snapshot = name.snapshot().and_then(|name| self.snapshot(name).ok());
+            snapshot.map(|snapshot| snapshot.createtxg)
+        };
+        selected.sort_by_cached_key(|name| (name.dataset().clone(), age(name)));
+        selected.dedup();
         Ok(selected)
     }
 
     pub(super) fn list(&self, request: &ListRequest) -> Result<Vec<Row>, ErrorKind> {
+        native::check_known(&request.columns)?;
         let row = |name: ObjectName| {
             let values = request
                 .columns
@@ -231,6 +199,7 @@ impl State {
     }
 
     pub(super) fn get(&self, request: &GetRequest) -> Result<Vec<PropertyRow>, ErrorKind> {
+        native::check_known(&request.properties)?;
         let all = [Kind::Filesystem, Kind::Volume, Kind::Snapshot];
         let kinds = if request.depth == Some(0) {
             &all[..]
@@ -274,6 +243,7 @@ impl State {
         })
     }
 
+    /// Bytes written to a dataset since that snapshot of it, or since its newest, or since it began.
     pub(super) fn written(&self, name: &DatasetName, since: Option<&SnapName>) -> Result<u64, ErrorKind> {
         let dataset = self.dataset(name)?;
         let before = match since {
@@ -286,6 +256,20 @@ impl State {
         };
         Ok(dataset.written.saturating_sub(before))
     }
+}
+
+/// Of several complaints in one output, which one [`crate::classify`] reads: the least first.
+fn severity(kind: &ErrorKind) -> usize {
+    let order = [
+        ErrorKind::InvalidName,
+        ErrorKind::WrongType,
+        ErrorKind::SnapshotNotFound,
+        ErrorKind::DatasetNotFound,
+    ];
+    order
+        .iter()
+        .position(|other| other == kind)
+        .map_or(0, |place| place + 1)
 }
 
 fn source_kind(source: &Source) -> SourceKind {

@@ -2,27 +2,35 @@
 
 use std::collections::BTreeSet;
 
+use super::datasets::REFQUOTA;
+use super::space::size_of;
 use super::state::{Snapshot, State};
 use crate::{DatasetName, ErrorKind, Hold, HoldTag, Properties, SnapName, SnapshotName};
 
 impl State {
     pub(super) fn take_snapshots(&mut self, names: &[SnapshotName], properties: &Properties) -> Result<(), ErrorKind> {
         for name in names {
-            let dataset = self.dataset(name.dataset())?;
-            if dataset.snapshots.contains_key(name.snap()) {
-                return Err(ErrorKind::SnapshotExists);
-            }
-            self.check_writable(name.dataset(), true)?;
-        }
-        let datasets: BTreeSet<_> = names.iter().map(SnapshotName::dataset).collect();
-        let pools: BTreeSet<_> = datasets.iter().map(|dataset| dataset.pool()).collect();
-        if datasets.len() < names.len() || pools.len() > 1 {
-            return Err(ErrorKind::Other);
+            self.dataset(name.dataset())?;
         }
         if properties.iter().any(|(name, _)| !name.is_user()) {
             return Err(ErrorKind::InvalidProperty);
         }
-        let createtxg = self.next_txg(&names[0].dataset().pool());
+        // The same name twice is one name; two of one dataset could not share a transaction group.
+        let names: BTreeSet<&SnapshotName> = names.iter().collect();
+        let datasets: BTreeSet<&DatasetName> = names.iter().map(|name| name.dataset()).collect();
+        if datasets.len() < names.len() {
+            return Err(ErrorKind::Other);
+        }
+        for name in &names {
+            self.check_room(name.dataset())?;
+        }
+        if names.iter().any(|name| self.snapshot(name).is_ok()) {
+            return Err(ErrorKind::SnapshotExists);
+        }
+        let Some(pool) = datasets.first().map(|dataset| dataset.pool()) else {
+            return Ok(());
+        };
+        let createtxg = self.next_txg(&pool);
         for name in names {
             let guid = self.next_guid();
             if let Some(dataset) = self.dataset_mut(name.dataset()) {
@@ -34,6 +42,7 @@ impl State {
                         .map(|(name, value)| (name.clone(), value.to_string()))
                         .collect(),
                     holds: BTreeSet::new(),
+                    volsize: dataset.volsize,
                     referenced: dataset.referenced,
                     written: dataset.written,
                     defer_destroy: false,
@@ -53,17 +62,25 @@ impl State {
         Ok(names.filter(|name| self.snapshot(name).is_ok()).collect())
     }
 
+    fn is_held(&self, name: &SnapshotName, tag: &HoldTag) -> bool {
+        self.snapshot(name).is_ok_and(|s| s.holds.contains(tag.as_str()))
+    }
+
     pub(super) fn hold(&mut self, tag: &HoldTag, name: &SnapshotName) -> Result<(), ErrorKind> {
         let names = self.named(name)?;
-        if names.is_empty() {
+        self.hold_all(tag, &names)
+    }
+
+    /// All or none: where the tag is on one of them already, the others do not get it.
+    pub(super) fn hold_all(&mut self, tag: &HoldTag, names: &[SnapshotName]) -> Result<(), ErrorKind> {
+        let Some(first) = names.first() else {
             return Err(ErrorKind::SnapshotNotFound);
-        }
-        self.check_writable(name.dataset(), false)?;
-        let held = |name: &SnapshotName| self.snapshot(name).is_ok_and(|s| s.holds.contains(tag.as_str()));
-        if names.iter().any(held) {
+        };
+        if names.iter().any(|name| self.is_held(name, tag)) {
             return Err(ErrorKind::HoldExists);
         }
-        for name in &names {
+        self.next_txg(&first.dataset().pool());
+        for name in names {
             if let Some(snapshot) = self.snapshot_mut(name) {
                 snapshot.holds.insert(tag.to_string());
             }
@@ -73,23 +90,33 @@ impl State {
 
     pub(super) fn release(&mut self, tag: &HoldTag, name: &SnapshotName) -> Result<(), ErrorKind> {
         let names = self.named(name)?;
-        if names.is_empty() {
-            return Err(ErrorKind::SnapshotNotFound);
+        self.release_all(tag, &names)
+    }
+
+    pub(super) fn release_all(&mut self, tag: &HoldTag, names: &[SnapshotName]) -> Result<(), ErrorKind> {
+        let held: Vec<_> = names.iter().filter(|name| self.is_held(name, tag)).collect();
+        let Some(first) = held.first() else {
+            return Err(ErrorKind::HoldNotFound);
+        };
+        if held
+            .iter()
+            .any(|name| self.waits_for(name, 0, 1) && self.is_snapshot_busy(name))
+        {
+            return Err(ErrorKind::Busy);
         }
-        self.check_writable(name.dataset(), false)?;
-        let mut released = false;
-        for name in &names {
+        self.next_txg(&first.dataset().pool());
+        for name in held {
             if let Some(snapshot) = self.snapshot_mut(name) {
-                released |= snapshot.holds.remove(tag.as_str());
+                snapshot.holds.remove(tag.as_str());
             }
             self.collect_deferred(name);
         }
-        if released { Ok(()) } else { Err(ErrorKind::HoldNotFound) }
+        Ok(())
     }
 
     pub(super) fn holds(&self, names: &[SnapshotName]) -> Result<Vec<Hold>, ErrorKind> {
         let mut holds = Vec::new();
-        for name in names {
+        for name in names.iter().collect::<BTreeSet<_>>() {
             let snapshot = self.snapshot(name)?;
             holds.extend(snapshot.holds.iter().map(|tag| Hold {
                 snapshot: name.clone(),
@@ -103,26 +130,23 @@ impl State {
         self.dataset(dataset)?;
         let names = snaps.iter().filter_map(|snap| dataset.at(snap).ok());
         let names: Vec<_> = names.filter(|name| self.snapshot(name).is_ok()).collect();
-        self.destroy_all(dataset, &names)
+        self.destroy_all(&names)
     }
 
     pub(super) fn destroy_recursive(&mut self, name: &SnapshotName) -> Result<(), ErrorKind> {
         let names = self.named(name)?;
-        self.destroy_all(name.dataset(), &names)
+        self.destroy_all(&names)
     }
 
-    fn destroy_all(&mut self, dataset: &DatasetName, names: &[SnapshotName]) -> Result<(), ErrorKind> {
-        if names.is_empty() {
+    /// Destroys or marks snapshots, all in one transaction, or none when one is busy.
+    fn destroy_all(&mut self, names: &[SnapshotName]) -> Result<(), ErrorKind> {
+        let Some(first) = names.first() else {
             return Err(ErrorKind::SnapshotNotFound);
-        }
-        self.check_writable(dataset, false)?;
-        if names
-            .iter()
-            .any(|name| self.snapshot(name).is_ok_and(|snapshot| snapshot.busy))
-        {
+        };
+        if names.iter().any(|name| self.is_snapshot_busy(name)) {
             return Err(ErrorKind::Busy);
         }
-        self.next_txg(&dataset.pool());
+        self.next_txg(&first.dataset().pool());
         for name in names {
             if let Some(snapshot) = self.snapshot_mut(name) {
                 snapshot.defer_destroy = true;
@@ -132,20 +156,21 @@ impl State {
         Ok(())
     }
 
+    /// Mounted and used or not: the kernel suspends the filesystem and shows the old data (`zfs_ioc_rollback`).
     pub(super) fn rollback(&mut self, name: &SnapshotName) -> Result<(), ErrorKind> {
-        let referenced = self.snapshot(name)?.referenced;
+        let snapshot = self.snapshot(name)?.clone();
         let dataset = self.dataset(name.dataset())?;
         if dataset.newest().map(|(snap, _)| snap) != Some(name.snap()) {
             return Err(ErrorKind::NewerSnapshots);
         }
-        if dataset.busy {
-            return Err(ErrorKind::Busy);
+        if size_of(dataset, REFQUOTA.as_str()).is_some_and(|quota| quota < snapshot.referenced) {
+            return Err(ErrorKind::OutOfSpace);
         }
-        self.check_writable(name.dataset(), false)?;
-        let written = self.snapshot(name)?.written;
+        self.next_txg(&name.dataset().pool());
         if let Some(dataset) = self.dataset_mut(name.dataset()) {
-            dataset.referenced = referenced;
-            dataset.written = written;
+            dataset.referenced = snapshot.referenced;
+            dataset.written = snapshot.written;
+            dataset.volsize = snapshot.volsize;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! What [`super::FakeZfs`] remembers, and how things in it are found.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use super::FailWhen;
@@ -11,10 +11,13 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct State {
+    /// In the order they came to be. Several may have one name, of which one at most is imported.
     pub(super) pools: Vec<Pool>,
     pub(super) version: Release,
-    pub(super) failures: HashMap<Verb, VecDeque<(FailWhen, ErrorKind)>>,
+    pub(super) failures: BTreeMap<Verb, VecDeque<(FailWhen, ErrorKind)>>,
     pub(super) destroyed_while_mounted: Vec<DatasetName>,
+    /// What the host's mount table showed when the current command began, by source.
+    pub(super) mount_table: BTreeSet<String>,
     last_guid: u64,
 }
 
@@ -26,8 +29,9 @@ impl Default for State {
                 number: (2, 3, 9),
                 text: "2.3.9-1".to_owned(),
             },
-            failures: HashMap::new(),
+            failures: BTreeMap::new(),
             destroyed_while_mounted: Vec::new(),
+            mount_table: BTreeSet::new(),
             last_guid: 0,
         }
     }
@@ -40,13 +44,26 @@ pub(super) struct Pool {
     pub(super) load_guid: Guid,
     pub(super) health: Health,
     pub(super) imported: bool,
+    /// Last used by another host, and not exported there.
+    pub(super) foreign: bool,
+    /// Said to be full, whatever is in it.
     pub(super) full: bool,
+    pub(super) size: u64,
     pub(super) vdevs: Vec<PathBuf>,
+    pub(super) contents: Contents,
+    /// What a rewind brings back.
+    pub(super) checkpoint: Option<Contents>,
+}
+
+/// What lies in a pool at one moment.
+#[derive(Debug, Clone)]
+pub(super) struct Contents {
+    /// The newest transaction group. A rewind puts it back too, so that numbers come again.
     pub(super) txg: u64,
     pub(super) datasets: BTreeMap<DatasetName, Dataset>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Dataset {
     pub(super) guid: Guid,
     pub(super) createtxg: Txg,
@@ -54,6 +71,10 @@ pub(super) struct Dataset {
     pub(super) origin: Option<SnapshotName>,
     pub(super) local: BTreeMap<PropName, String>,
     pub(super) snapshots: BTreeMap<SnapName, Snapshot>,
+    /// Of a volume; part of its content, so clones begin with their snapshot's and a rollback brings it back.
+    pub(super) volsize: u64,
+    /// Of a volume.
+    pub(super) block_size: u64,
     pub(super) referenced: u64,
     /// All bytes ever written, so that differences tell what was written since.
     pub(super) written: u64,
@@ -61,12 +82,13 @@ pub(super) struct Dataset {
     pub(super) mounted: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Snapshot {
     pub(super) guid: Guid,
     pub(super) createtxg: Txg,
     pub(super) local: BTreeMap<PropName, String>,
     pub(super) holds: BTreeSet<String>,
+    pub(super) volsize: u64,
     pub(super) referenced: u64,
     pub(super) written: u64,
     pub(super) defer_destroy: bool,
@@ -79,6 +101,38 @@ impl Dataset {
     }
 }
 
+/// What a new dataset begins with.
+pub(super) struct Beginning {
+    pub(super) kind: Kind,
+    pub(super) origin: Option<SnapshotName>,
+    pub(super) local: BTreeMap<PropName, String>,
+    pub(super) volsize: u64,
+    pub(super) block_size: u64,
+}
+
+impl Beginning {
+    /// An empty filesystem or volume.
+    pub(super) fn empty(kind: &CreateKind, local: BTreeMap<PropName, String>) -> Self {
+        let (kind, volsize, block_size) = match *kind {
+            CreateKind::Filesystem => (Kind::Filesystem, 0, 0),
+            CreateKind::Volume { size, block_size, .. } => {
+                let block_size = block_size.unwrap_or(super::datasets::BLOCK_SIZE);
+                (Kind::Volume, size.next_multiple_of(block_size), block_size)
+            }
+        };
+        Self {
+            kind,
+            origin: None,
+            local,
+            volsize,
+            block_size,
+        }
+    }
+}
+
+/// Bytes of an empty dataset.
+const EMPTY: u64 = 24 << 10;
+
 impl State {
     /// A number that was never given before: odd multiples do not repeat.
     pub(super) fn next_guid(&mut self) -> Guid {
@@ -86,8 +140,11 @@ impl State {
         Guid(self.last_guid.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
+    /// The pool of that name: the imported one if there is.
     pub(super) fn pool_mut(&mut self, name: &PoolName) -> Option<&mut Pool> {
-        self.pools.iter_mut().find(|pool| pool.name == *name)
+        let imported = self.pools.iter().position(|pool| pool.name == *name && pool.imported);
+        let index = imported.or_else(|| self.pools.iter().position(|pool| pool.name == *name))?;
+        self.pools.get_mut(index)
     }
 
     /// An imported pool.
@@ -99,7 +156,7 @@ impl State {
     }
 
     /// An imported pool whose datasets can be looked at: a suspended one does not answer.
-    fn readable(&self, name: &PoolName) -> Result<&Pool, ErrorKind> {
+    pub(super) fn readable(&self, name: &PoolName) -> Result<&Pool, ErrorKind> {
         let pool = self.pool(name)?;
         match pool.health {
             Health::Online | Health::Degraded => Ok(pool),
@@ -111,64 +168,61 @@ impl State {
     }
 
     pub(super) fn dataset(&self, name: &DatasetName) -> Result<&Dataset, ErrorKind> {
-        self.readable(&name.pool())?
-            .datasets
-            .get(name)
-            .ok_or(ErrorKind::DatasetNotFound)
+        let datasets = &self.readable(&name.pool())?.contents.datasets;
+        datasets.get(name).ok_or(ErrorKind::DatasetNotFound)
     }
 
     pub(super) fn snapshot(&self, name: &SnapshotName) -> Result<&Snapshot, ErrorKind> {
-        let dataset = self.readable(&name.dataset().pool())?.datasets.get(name.dataset());
-        dataset
+        let datasets = &self.readable(&name.dataset().pool())?.contents.datasets;
+        datasets
+            .get(name.dataset())
             .and_then(|dataset| dataset.snapshots.get(name.snap()))
             .ok_or(ErrorKind::SnapshotNotFound)
     }
 
     pub(super) fn dataset_mut(&mut self, name: &DatasetName) -> Option<&mut Dataset> {
-        self.pool_mut(&name.pool())?.datasets.get_mut(name)
+        self.pool_mut(&name.pool())?.contents.datasets.get_mut(name)
     }
 
     pub(super) fn snapshot_mut(&mut self, name: &SnapshotName) -> Option<&mut Snapshot> {
         self.dataset_mut(name.dataset())?.snapshots.get_mut(name.snap())
     }
 
-    /// What every change needs: an imported pool that writes. With `room`, one that is not full either.
-    pub(super) fn check_writable(&self, dataset: &DatasetName, room: bool) -> Result<(), ErrorKind> {
-        let pool = self.readable(&dataset.pool())?;
-        if room && pool.full {
-            return Err(ErrorKind::OutOfSpace);
-        }
-        Ok(())
+    /// Whether somebody has this dataset mounted, used or not.
+    pub(super) fn is_mounted(&self, name: &DatasetName) -> bool {
+        let said = self.dataset(name).is_ok_and(|dataset| dataset.mounted || dataset.busy);
+        said || self.mount_table.contains(name.as_str())
+    }
+
+    /// Whether this snapshot is mounted, sent or walked through.
+    pub(super) fn is_snapshot_busy(&self, name: &SnapshotName) -> bool {
+        let said = self.snapshot(name).is_ok_and(|snapshot| snapshot.busy);
+        said || self.mount_table.contains(&name.to_string())
     }
 
     /// The next transaction group of a pool.
     pub(super) fn next_txg(&mut self, name: &PoolName) -> Txg {
         match self.pool_mut(name) {
             Some(pool) => {
-                pool.txg += 1;
-                Txg(pool.txg)
+                pool.contents.txg += 1;
+                Txg(pool.contents.txg)
             }
             None => Txg(0),
         }
     }
 
-    pub(super) fn insert_dataset(
-        &mut self,
-        name: &DatasetName,
-        kind: &CreateKind,
-        origin: Option<SnapshotName>,
-        local: BTreeMap<PropName, String>,
-    ) {
+    pub(super) fn insert_dataset(&mut self, name: &DatasetName, beginning: Beginning) {
+        let Beginning {
+            kind,
+            origin,
+            local,
+            volsize,
+            block_size,
+        } = beginning;
         let guid = self.next_guid();
         let createtxg = self.next_txg(&name.pool());
-        let referenced = origin
-            .as_ref()
-            .and_then(|origin| self.snapshot(origin).ok())
-            .map_or(24 << 10, |s| s.referenced);
-        let kind = match kind {
-            CreateKind::Filesystem => Kind::Filesystem,
-            CreateKind::Volume { .. } => Kind::Volume,
-        };
+        let from = origin.as_ref().and_then(|origin| self.snapshot(origin).ok());
+        let referenced = from.map_or(EMPTY, |snapshot| snapshot.referenced);
         let dataset = Dataset {
             guid,
             createtxg,
@@ -176,21 +230,24 @@ impl State {
             origin,
             local,
             snapshots: BTreeMap::new(),
+            volsize,
+            block_size,
             referenced,
             written: 0,
             busy: false,
             mounted: false,
         };
         if let Some(pool) = self.pool_mut(&name.pool()) {
-            pool.datasets.insert(name.clone(), dataset);
+            pool.contents.datasets.insert(name.clone(), dataset);
         }
     }
 
     /// The clones that began as this snapshot.
     pub(super) fn clones(&self, origin: &SnapshotName) -> Vec<DatasetName> {
-        let datasets = self.pools.iter().flat_map(|pool| &pool.datasets);
+        let pool = self.pool(&origin.dataset().pool()).ok();
+        let datasets = pool.into_iter().flat_map(|pool| &pool.contents.datasets);
         datasets
-            .filter(|(_, d)| d.origin.as_ref() == Some(origin))
+            .filter(|(_, dataset)| dataset.origin.as_ref() == Some(origin))
             .map(|(name, _)| name.clone())
             .collect()
     }
@@ -199,15 +256,22 @@ impl State {
     pub(super) fn below(&self, name: &DatasetName) -> Vec<DatasetName> {
         let pool = self.pool(&name.pool()).ok();
         pool.into_iter()
-            .flat_map(|pool| pool.datasets.keys())
+            .flat_map(|pool| pool.contents.datasets.keys())
             .filter(|other| other.is_below(name))
             .cloned()
             .collect()
     }
 
+    /// The snapshots of one dataset.
+    pub(super) fn snapshots(&self, name: &DatasetName) -> Vec<SnapshotName> {
+        let dataset = self.dataset(name).ok();
+        let snaps = dataset.into_iter().flat_map(|dataset| dataset.snapshots.keys());
+        snaps.filter_map(|snap| name.at(snap).ok()).collect()
+    }
+
     pub(super) fn all_names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for (name, dataset) in self.pools.iter().flat_map(|pool| &pool.datasets) {
+        for (name, dataset) in self.pools.iter().flat_map(|pool| &pool.contents.datasets) {
             names.push(name.to_string());
             names.extend(dataset.snapshots.keys().map(|snap| format!("{name}@{snap}")));
         }

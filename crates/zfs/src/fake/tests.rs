@@ -1,5 +1,5 @@
 use super::*;
-use crate::{CreateKind, GetRequest, Kind};
+use crate::{CreateKind, GetRequest, Health, Kind, PropValue};
 
 fn pool() -> PoolName {
     "p".parse().unwrap()
@@ -121,4 +121,142 @@ async fn guids_never_come_again() {
     fake.destroy_dataset(&dataset("p/a")).await.unwrap();
     create(&fake, "p/a").await.unwrap();
     assert_ne!(fake.list(&list).await.unwrap()[0].number(&guid).unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_size_that_is_refused_keeps_nothing_else_from_being_set() {
+    let fake = fake().await;
+    let note = PropName::from_static("org.example:note");
+    let properties = Properties::new()
+        .with(PropName::from_static("refquota"), 1)
+        .with(note.clone(), 1);
+    let result = fake.set(&dataset("p/a"), &properties).await;
+    assert_eq!(result.unwrap_err().kind, ErrorKind::QuotaBelowUsed);
+    let local = fake.get(&GetRequest::local(vec![dataset("p/a").into()], vec![])).await;
+    let names: Vec<_> = local.unwrap().into_iter().map(|row| row.property).collect();
+    assert_eq!(names, [note]);
+}
+
+#[tokio::test]
+async fn a_rewound_pool_counts_transaction_groups_again_and_guids_not() {
+    let fake = fake().await;
+    let column = [PropName::from_static("createtxg"), PropName::from_static("guid")];
+    let look = async |name: &str| {
+        let list = ListRequest {
+            roots: vec![snapshot(name).into()],
+            depth: Some(0),
+            kinds: vec![Kind::Snapshot],
+            columns: column.to_vec(),
+        };
+        let row = fake.list(&list).await?.remove(0);
+        Ok::<_, ZfsError>((row.number(&column[0]).unwrap(), row.number(&column[1]).unwrap()))
+    };
+    fake.tamper(&Tampering::Checkpoint(pool())).unwrap();
+    let before = fake.pool_get(&pool()).await.unwrap();
+    fake.snapshot(&[snapshot("p/a@x")], &Properties::new()).await.unwrap();
+    let (txg, guid) = look("p/a@x").await.unwrap();
+    fake.tamper(&Tampering::Rewind(pool())).unwrap();
+    assert_eq!(look("p/a@x").await.unwrap_err().kind, ErrorKind::SnapshotNotFound);
+    let after = fake.pool_get(&pool()).await.unwrap();
+    assert_eq!(after.guid, before.guid);
+    assert_ne!(after.load_guid, before.load_guid);
+    fake.snapshot(&[snapshot("p/a@x")], &Properties::new()).await.unwrap();
+    let (again, other) = look("p/a@x").await.unwrap();
+    assert_eq!(again, txg);
+    assert_ne!(other, guid);
+}
+
+#[tokio::test]
+async fn of_two_pools_with_one_name_the_imported_one_is_meant() {
+    let fake = fake().await;
+    fake.set_imported(&pool(), false);
+    let spec = PoolSpec {
+        name: pool(),
+        vdevs: vec!["/other.img".into()],
+        properties: Properties::new(),
+        root_properties: Properties::new(),
+    };
+    fake.pool_create(&spec).await.unwrap();
+    create(&fake, "p/b").await.unwrap();
+    let gone = GetRequest::local(vec![dataset("p/a").into()], vec![]);
+    assert_eq!(fake.get(&gone).await.unwrap_err().kind, ErrorKind::DatasetNotFound);
+    fake.pool_export(&pool()).await.unwrap();
+    let by_name = ImportRequest {
+        pool: crate::PoolSelector::Name(pool()),
+        search: vec![],
+    };
+    assert_eq!(fake.pool_import(&by_name).await.unwrap_err().kind, ErrorKind::Other);
+    fake.set_foreign(&pool(), true);
+    let first = fake.pools_importable(&["/pool.img".into()]).await.unwrap().remove(0);
+    let by_guid = ImportRequest {
+        pool: crate::PoolSelector::Guid(first.guid),
+        search: vec![],
+    };
+    assert_eq!(
+        fake.pool_import(&by_guid).await.unwrap_err().kind,
+        ErrorKind::PoolOfOtherHost
+    );
+    fake.set_foreign(&pool(), false);
+    fake.pool_import(&by_guid).await.unwrap();
+    fake.get(&gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn there_is_room_until_a_quota_above_is_reached() {
+    let fake = fake().await;
+    let quota = Properties::new().with(PropName::from_static("quota"), PropValue::from_static("10M"));
+    create(&fake, "p/a/b").await.unwrap();
+    create(&fake, "p/a/c").await.unwrap();
+    fake.set(&dataset("p/a"), &quota).await.unwrap();
+    assert!(fake.write(&dataset("p/a/b"), 6 << 20));
+    assert!(!fake.write(&dataset("p/a/c"), 6 << 20));
+    // A commit of what is full works all the same.
+    fake.snapshot(&[snapshot("p/a/b@x")], &Properties::new()).await.unwrap();
+    let used = fake.pool_get(&pool()).await.unwrap().allocated;
+    assert!((6 << 20..7 << 20).contains(&used), "{used}");
+    fake.set_size(&pool(), 256 << 20);
+    let thick = CreateRequest {
+        dataset: dataset("p/v"),
+        kind: CreateKind::Volume {
+            size: 200 << 20,
+            sparse: false,
+            block_size: None,
+        },
+        properties: Properties::new(),
+        parents: false,
+    };
+    assert_eq!(fake.create(&thick).await.unwrap_err().kind, ErrorKind::OutOfSpace);
+    assert_eq!(fake.all_names(), ["p", "p/a", "p/a/b", "p/a/b@x", "p/a/c"]);
+}
+
+#[tokio::test]
+async fn another_tool_destroys_nothing_that_is_held_cloned_or_mounted() {
+    let fake = fake().await;
+    create(&fake, "p/a/b").await.unwrap();
+    fake.snapshot(&[snapshot("p/a/b@x")], &Properties::new()).await.unwrap();
+    let (all, one) = (
+        Tampering::DestroyAll(dataset("p/a")),
+        Tampering::DestroySnapshot(snapshot("p/a/b@x")),
+    );
+    let tag: HoldTag = "t".parse().unwrap();
+    fake.tamper(&Tampering::Hold(tag.clone(), snapshot("p/a/b@x"))).unwrap();
+    assert_eq!(fake.tamper(&all), Err(ErrorKind::Busy));
+    assert_eq!(fake.tamper(&one), Err(ErrorKind::Busy));
+    fake.tamper(&Tampering::Release(tag, snapshot("p/a/b@x"))).unwrap();
+    let clone = CloneRequest {
+        snapshot: snapshot("p/a/b@x"),
+        dataset: dataset("p/c"),
+        properties: Properties::new(),
+    };
+    fake.other_program().clone_snapshot(&clone).await.unwrap();
+    let clones = ErrorKind::HasClones(vec!["p/c".into()]);
+    assert_eq!(fake.tamper(&all), Err(clones.clone()));
+    assert_eq!(fake.tamper(&one), Err(clones));
+    fake.destroy_dataset(&dataset("p/c")).await.unwrap();
+    fake.watch_mounts(|| BTreeSet::from(["p/a/b".to_owned()]));
+    assert_eq!(fake.tamper(&all), Err(ErrorKind::Busy));
+    fake.watch_mounts(BTreeSet::new);
+    fake.tamper(&all).unwrap();
+    assert_eq!(fake.all_names(), ["p"]);
+    assert_eq!(fake.counts().snapshot().get(&Verb::Clone), None);
 }
