@@ -136,6 +136,16 @@ impl FakeMount {
         self.lock().sources()
     }
 
+    /// Tells [`FakeMount::sources`] without keeping this alive: what a fake ZFS of the same host looks up.
+    pub fn tell_sources(&self) -> impl Fn() -> BTreeSet<String> + Send + Sync + 'static {
+        let state = Arc::downgrade(&self.state);
+        move || {
+            let state = state.upgrade();
+            let sources = state.map(|state| state.lock().unwrap_or_else(PoisonError::into_inner).sources());
+            sources.unwrap_or_default()
+        }
+    }
+
     /// The host was started again: nothing is mounted or used any more; folders and files stay, in each filesystem.
     pub fn reboot(&self) {
         self.lock().reboot();

@@ -284,4 +284,16 @@ impl State {
             ObjectName::Snapshot(name) => self.snapshot(name).map(|_| Kind::Snapshot),
         }
     }
+
+    /// The identity of what the kernel could mount by this name.
+    pub(super) fn mountable(&self, source: &str) -> Option<Guid> {
+        let name: ObjectName = source.parse().ok()?;
+        let dataset = self.dataset(name.dataset()).ok()?;
+        let filesystem = dataset.kind == Kind::Filesystem;
+        let guid = match &name {
+            ObjectName::Dataset(_) => dataset.guid,
+            ObjectName::Snapshot(snapshot) => self.snapshot(snapshot).ok()?.guid,
+        };
+        filesystem.then_some(guid)
+    }
 }

@@ -1,10 +1,10 @@
 //! The switches of [`FakeZfs`]: what befalls a host, set by a test or a simulator.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{FailWhen, FakeZfs};
-use crate::{DatasetName, ErrorKind, Guid, Health, Kind, ObjectName, PoolName, Release, SnapshotName, Verb};
+use crate::{DatasetName, ErrorKind, Guid, Health, PoolName, Release, SnapshotName, Verb};
 
 impl FakeZfs {
     /// Makes the next such command fail. Several are taken in order.
@@ -114,16 +114,17 @@ impl FakeZfs {
     /// that answers.
     #[must_use]
     pub fn mountable(&self, source: &str) -> Option<Guid> {
-        let name: ObjectName = source.parse().ok()?;
-        self.locked(|state| {
-            let dataset = state.dataset(name.dataset()).ok()?;
-            let filesystem = dataset.kind == Kind::Filesystem;
-            let guid = match &name {
-                ObjectName::Dataset(_) => dataset.guid,
-                ObjectName::Snapshot(snapshot) => state.snapshot(snapshot).ok()?.guid,
-            };
-            filesystem.then_some(guid)
-        })
+        self.locked(|state| state.mountable(source))
+    }
+
+    /// Tells [`FakeZfs::mountable`] without keeping this alive: what fake mounts of the same host look up.
+    pub fn tell_mountable(&self) -> impl Fn(&str) -> Option<u64> + Send + Sync + 'static {
+        let state = Arc::downgrade(&self.state);
+        move |source| {
+            let state = state.upgrade()?;
+            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.mountable(source).map(|guid| guid.0)
+        }
     }
 
     /// Whether a dataset is there and mounted.

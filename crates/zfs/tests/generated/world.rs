@@ -103,17 +103,26 @@ impl<'a, Z: Zfs, A: Around> World<'a, Z, A> {
         }
     }
 
-    /// Does one operation and tells the answer.
+    /// Does one operation and tells the answer. A new volume is looked at by the host and busy for a while: tried again.
     pub(crate) async fn perform(&mut self, operation: &Operation) -> Answer {
         let mut result = self.attempt(operation).await;
         for _ in 0..PATIENCE {
-            if result != Err(ErrorKind::Busy) || !self.has_volumes || !self.mounted.is_empty() {
+            if result != Err(ErrorKind::Busy) || !self.has_volumes || self.is_in_use(operation) {
                 break;
             }
             self.around.settle();
             result = self.attempt(operation).await;
         }
         result.unwrap_or_else(|kind| vec![normal::error(&kind, &self.root)])
+    }
+
+    /// Whether something that this sequence mounted may keep the operation from being done.
+    fn is_in_use(&self, operation: &Operation) -> bool {
+        if let Operation::Destroy(place) = operation {
+            let snapshots = self.mounted.iter().any(|object| object.snapshot().is_some());
+            return snapshots || self.mounted.contains(&place.under(&self.root).into());
+        }
+        !self.mounted.is_empty()
     }
 
     async fn attempt(&mut self, operation: &Operation) -> Result<Answer, ErrorKind> {
