@@ -268,7 +268,7 @@ fn on_node(instance: &Instance, name: &str, env: &str) -> Result<Cmd> {
 pub(crate) fn contract(contract: &Contract) -> Result<u8> {
     const CRATE: &str = "dotmesh-zfs";
     host::ensure()?;
-    let tests = compile(CRATE, "node")?;
+    let tests = compile_of(CRATE, "node")?;
     let seed = contract.seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
     let bed = Ephemeral::up("contract", 1, false, contract.accel)?;
@@ -322,9 +322,14 @@ fn compile(target: &str) -> Result<BTreeMap<String, PathBuf>> {
 
 /// Compiles the test target of that name of the tests from outside.
 fn compile_outside(target: &str) -> Result<PathBuf> {
+    compile_of(OUTSIDE, target)
+}
+
+/// Compiles the test target of that name of one crate.
+fn compile_of(package: &str, target: &str) -> Result<PathBuf> {
     compile(target)?
-        .remove(OUTSIDE)
-        .with_context(|| format!("{OUTSIDE} has no test target {target}"))
+        .remove(package)
+        .with_context(|| format!("{package} has no test target {target}"))
 }
 
 /// Runs a test program in the instance's network namespace.
