@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use dotmesh_crds::Condition;
+use dotmesh_crds::{Condition, Pool};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams};
@@ -296,6 +296,24 @@ impl Cluster {
         until("the namespace's default service account", PATIENCE, async || {
             let account = self.api::<ServiceAccount>().get_opt("default").await?;
             Ok(Look::when(account.is_some(), "none yet"))
+        })
+        .await
+    }
+
+    /// Waits until each of so many nodes has a pool: after an installation, that is when claims can be served.
+    ///
+    /// # Errors
+    /// When they are not Ready in time.
+    pub async fn wait_pools(&self, nodes: usize) -> Result<()> {
+        let api: Api<Pool> = Api::all(self.client.clone());
+        until("each node's Pool ready", PATIENCE, async || {
+            let pools = api.list(&ListParams::default()).await?.items;
+            let state: Vec<_> = pools
+                .iter()
+                .map(|pool| format!("{}: {}", pool.name_any(), readiness(pool)))
+                .collect();
+            let ready = pools.iter().filter(|pool| is_ready(*pool)).count();
+            Ok(Look::when(ready >= nodes, format!("{state:?}")))
         })
         .await
     }

@@ -98,10 +98,9 @@ impl Scenario {
             .output()
             .await?;
         cluster.wait_account().await?;
-        Ok(Self {
-            cluster,
-            nodes: Nodes::from_env()?,
-        })
+        let nodes = Nodes::from_env()?;
+        cluster.wait_pools(nodes.names().count()).await?;
+        Ok(Self { cluster, nodes })
     }
 
     /// Waits until each dataset and snapshot of the namespace has its object, and the reverse.
