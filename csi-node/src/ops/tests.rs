@@ -33,10 +33,14 @@ struct Host {
 }
 
 impl Host {
+    /// What is mounted is busy for ZFS, and what ZFS has not cannot be mounted.
     fn new() -> Self {
+        let (zfs, mount) = (FakeZfs::new(), FakeMount::new());
+        zfs.watch_mounts(mount.tell_sources());
+        mount.watch_datasets(zfs.tell_mountable());
         Self {
-            zfs: FakeZfs::new(),
-            mount: FakeMount::new(),
+            zfs,
+            mount,
             disk: tempfile::tempdir().unwrap(),
         }
     }

@@ -153,7 +153,7 @@ async fn what_pods_use_is_waited_for() {
         .unwrap()
         .layout
         .volume(dot(), head_id(0), volume_id("db"));
-    host.zfs.set_mounted(&volume, true);
+    assert!(host.zfs.is_mounted(&volume));
     for part in PARTS {
         delete(&ops, part).await;
     }
@@ -166,7 +166,6 @@ async fn what_pods_use_is_waited_for() {
         target: target.clone(),
     };
     ops.unpublish(&unpublish).await.unwrap();
-    host.zfs.set_mounted(&volume, false);
     assert!(ops.collect_dot(&pool, dot()).await.unwrap());
     assert!(host.zfs.destroyed_while_mounted().is_empty());
     assert_eq!(host.mount.table().iter().count(), 0);

@@ -160,8 +160,15 @@ async fn targets_that_are_links_full_or_taken_are_refused() {
     assert!(host.mount.exists("/pods/full/file".as_ref()));
 
     host.mount.make_dir("/pods/taken".as_ref()).await.unwrap();
+    let other = dotmesh_zfs::CreateRequest {
+        dataset: "dotmesh/other".parse().unwrap(),
+        kind: dotmesh_zfs::CreateKind::Filesystem,
+        properties: dotmesh_zfs::Properties::new(),
+        parents: false,
+    };
+    host.zfs.create(&other).await.unwrap();
     let other = dotmesh_mount::ZfsMount {
-        source: "tank/other".into(),
+        source: "dotmesh/other".into(),
         target: "/pods/taken".into(),
         readonly: false,
         options: String::new(),
