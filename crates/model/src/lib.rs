@@ -2,6 +2,7 @@
 //!
 //! Pure: no async, no I/O, no clock, no randomness; knows neither Kubernetes nor ZFS.
 
+pub mod bijection;
 pub mod handle;
 pub mod history;
 pub mod id;

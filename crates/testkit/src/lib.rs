@@ -1,7 +1,8 @@
 //! For tests only: the Kubernetes API and the nodes as values that hold state, and helpers around it.
 
+pub mod accounts;
 pub mod fake_api;
 pub mod fake_nodes;
 
-pub use fake_api::{FakeApi, Fault};
+pub use fake_api::{Change, FakeApi, Fault};
 pub use fake_nodes::FakeNodes;

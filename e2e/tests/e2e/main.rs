@@ -33,10 +33,10 @@ async fn entries(s: &Scenario) -> Result<Vec<Entry>> {
 
 /// How many volumes (datasets of the third level) and snapshots there are of these.
 fn count(entries: &[Entry]) -> (usize, usize) {
-    let snapshots = entries.iter().filter(|entry| entry.name.contains('@')).count();
+    let snapshots = entries.iter().filter(|found| found.entry.name.contains('@')).count();
     let volumes = entries
         .iter()
-        .filter(|e| !e.name.contains('@') && e.name.matches('/').count() == 2)
+        .filter(|e| !e.entry.name.contains('@') && e.entry.name.matches('/').count() == 2)
         .count();
     (volumes, snapshots)
 }
