@@ -9,12 +9,15 @@
 mod attach;
 mod batch;
 mod branch;
+mod buried;
 mod cache;
 mod collect;
 mod commit;
 mod delete;
 mod dot;
 mod error;
+mod files;
+mod holds;
 mod known;
 mod locks;
 mod pool;
@@ -28,6 +31,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +48,7 @@ pub use attach::AttachRequest;
 pub use branch::{BranchRequest, OriginRequest, VolumeRequest, VolumeState};
 pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
 pub use error::Error;
+pub use files::{Files, Found, HostFiles};
 pub use pool::{FLOOR, PoolRequest};
 pub use publish::{PublishRequest, UnpublishRequest};
 pub use watch::PoolState;
@@ -62,6 +67,8 @@ pub struct Config {
     /// Where the host's root is mounted here; nothing when this program runs on the host itself. Pools' files are
     /// reached through it.
     pub host_root: Option<PathBuf>,
+    /// How the host's files are reached.
+    pub files: Arc<dyn Files>,
 }
 
 /// The pool that this node knows as its own, imported.
@@ -88,7 +95,10 @@ pub struct Ops<Z, M> {
     heads: KeyedLocks<HeadId>,
     cache: Cache,
     batches: batch::Batches,
+    buried: buried::Buried,
     holds: Semaphore,
+    /// A commit may lack its hold.
+    unheld: AtomicBool,
     /// Dots with tombstones.
     tombstoned: Mutex<BTreeSet<DotId>>,
     collect_now: Notify,
@@ -111,7 +121,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             heads: KeyedLocks::default(),
             cache: Cache::default(),
             batches: batch::Batches::default(),
+            buried: buried::Buried::default(),
             holds: Semaphore::new(HOLDS),
+            unheld: AtomicBool::new(false),
             tombstoned: Mutex::default(),
             collect_now: Notify::new(),
             usage_changed: Notify::new(),

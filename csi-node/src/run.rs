@@ -23,7 +23,7 @@ use crate::edge::tls::{self, OnlyOperator};
 use crate::edge::{Calls, registration, socket};
 use crate::enroll::{Enrollment, keep_enrolled};
 use crate::metrics::{self, Rpcs};
-use crate::ops::{Config, Ops};
+use crate::ops::{Config, HostFiles, Ops};
 
 type Parts = JoinSet<anyhow::Result<()>>;
 
@@ -37,6 +37,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config {
         state_dir: args.data_dir.clone(),
         host_root: args.host_root.clone(),
+        files: Arc::new(HostFiles),
     };
     let ops = Ops::new(zfs, LinuxMount::new(), config);
     let (csi_rpcs, node_rpcs) = (Rpcs::default(), Rpcs::default());

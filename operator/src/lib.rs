@@ -20,4 +20,5 @@ pub mod pki;
 pub mod pool;
 pub mod run;
 pub mod status;
+pub mod turn;
 pub mod wake;

@@ -2,12 +2,13 @@
 //!
 //! Only those that could be waiting for the change: an object that is Ready waits for nothing but its own deletion.
 
-use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Resource, ResourceExt};
 
 use crate::api::{Api, Key};
+use crate::claim::validate::{is_unbound, our_source};
 use crate::claim::waiting_for;
 use crate::meta::{is_deleting, uid};
 use crate::pool::discover::serving_node;
@@ -28,6 +29,38 @@ pub struct Wake {
     pub pods: Vec<Key>,
     /// Claims.
     pub claims: Vec<Key>,
+}
+
+/// An object that changed.
+#[derive(Debug, Clone, Copy)]
+pub enum Woken<'a> {
+    /// A Dot.
+    Dot(&'a Dot),
+    /// A Branch.
+    Branch(&'a Branch),
+    /// A Commit.
+    Commit(&'a Commit),
+    /// A Pool.
+    Pool(&'a Pool),
+    /// A pod of csi-node.
+    Pod(&'a Pod),
+    /// A claim.
+    Claim(&'a PersistentVolumeClaim),
+    /// A PersistentVolume.
+    Volume(&'a PersistentVolume),
+}
+
+/// Whom the change of an object concerns.
+pub fn wakes<A: Api>(api: &A, woken: Woken<'_>) -> Wake {
+    match woken {
+        Woken::Dot(dot) => dot_changed(api, dot),
+        Woken::Branch(branch) => branch_changed(api, branch),
+        Woken::Commit(commit) => commit_changed(api, commit),
+        Woken::Pool(pool) => pool_changed(api, pool),
+        Woken::Pod(pod) => pod_changed(api, pod),
+        Woken::Claim(claim) => claim_changed(api, claim),
+        Woken::Volume(volume) => volume_changed(api, volume),
+    }
 }
 
 fn waits<K: Resource>(object: &K, conditions: &[Condition]) -> bool {
@@ -135,7 +168,7 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     }
 }
 
-/// A Pool came, changed or went: Dots of its node that wait, and what waits with them; the node's pod, which asks for
+/// A Pool came, changed or went: Dots and claims of its node that wait, and what waits with them; the node's pod, which asks for
 /// a Pool when there is none.
 pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
     let node = Some(pool.spec.node_name.as_str());
@@ -146,7 +179,10 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
         pods: pods.iter().map(|pod| Key::of(&**pod)).collect(),
         ..Wake::default()
     };
+    wake.claims = claims_placed_on(api, &pool.spec.node_name);
     for dot in api.cached_where::<Dot>(lies_here) {
+        let namespace = dot.namespace().unwrap_or_default();
+        wake.claims.extend(waiting_for(api, &namespace, &dot.name_any()));
         if waits(&*dot, conditions_of_dot(&dot)) {
             wake.dots.push(Key::of(&*dot));
         }
@@ -156,6 +192,15 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
             .extend(waiting_commits(api, dot.namespace().as_deref(), &dot.name_any()));
     }
     wake
+}
+
+/// Claims that wait, and whose first pod will run on this node.
+fn claims_placed_on<A: Api>(api: &A, node: &str) -> Vec<Key> {
+    let waits = |claim: &PersistentVolumeClaim| {
+        let selected = claim.annotations().get(ANNOTATION_SELECTED_NODE);
+        selected.is_some_and(|selected| selected == node) && is_unbound(claim) && our_source(claim).is_some()
+    };
+    api.cached_where(waits).iter().map(|claim| Key::of(&**claim)).collect()
 }
 
 /// A csi-node pod came, changed or went: its node's Pool.

@@ -13,7 +13,7 @@ use crate::testbed::instance::{self, Instance};
 use crate::testbed::node::Node;
 use crate::testbed::qemu::Accel;
 use crate::testbed::sandbox::SandboxArgs;
-use crate::{crds, images, story, test, tidy};
+use crate::{crds, images, sim, story, test, tidy};
 
 /// Tasks of the Dotmesh project.
 #[derive(Debug, Parser)]
@@ -116,6 +116,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         which: Campaign,
     },
+    /// Plant each known defect and see that the simulator notices.
+    Mutants,
     /// Build the images of the programs, into a folder.
     Images {
         /// The folder.
@@ -143,6 +145,12 @@ pub(crate) enum Campaign {
     Demo(Story),
     /// Generated operations on OpenZFS and on its fake, side by side.
     Contract(Contract),
+    /// Histories of the simulator by chance; goes on where the last one stopped.
+    Sim {
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+    },
 }
 
 impl Args {
@@ -200,6 +208,10 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Contract(contract),
             } => test::contract(&contract),
+            Command::Campaign {
+                which: Campaign::Sim { minutes },
+            } => sim::campaign(minutes),
+            Command::Mutants => sim::mutants(),
             Command::Images { folder } => {
                 images::write(&folder)?
                     .iter()

@@ -6,6 +6,7 @@ mod images;
 mod interrupt;
 mod process;
 mod report;
+mod sim;
 mod story;
 mod test;
 mod testbed;

@@ -4,20 +4,22 @@
 //! status as a subresource with fields owned by managers, finalizers, and dependents that go with their owners.
 //! Has switches for what goes wrong: calls that fail, calls that succeed but whose answer is lost, stale caches.
 
+mod log;
 mod objects;
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_crds::Dot;
 use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Cached, Event, Guard, Key, Kind};
 use dotmesh_operator::facade::watch::{DotStream, WatchDot};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio_stream::wrappers::WatchStream;
+use tokio::sync::Notify;
 
+pub use log::Change;
 use objects::Objects;
 
 /// A call that goes wrong once.
@@ -46,20 +48,19 @@ struct State {
     tokens: Vec<(String, Value)>,
 }
 
-/// The API in memory; shared by cloning.
-#[derive(Debug, Clone)]
-pub struct FakeApi {
-    state: Arc<Mutex<State>>,
-    changed: Arc<watch::Sender<u64>>,
+/// How often something changed, and who waits for the next time; those are woken in the order in which they came,
+/// which a `watch` channel does not promise.
+#[derive(Debug, Default)]
+struct Changed {
+    count: AtomicU64,
+    next: Notify,
 }
 
-impl Default for FakeApi {
-    fn default() -> Self {
-        Self {
-            state: Arc::default(),
-            changed: Arc::new(watch::Sender::new(0)),
-        }
-    }
+/// The API in memory; shared by cloning.
+#[derive(Debug, Clone, Default)]
+pub struct FakeApi {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Changed>,
 }
 
 impl FakeApi {
@@ -143,11 +144,26 @@ impl FakeApi {
             .collect()
     }
 
+    /// All objects of a kind, as stored.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        self.lock().objects.list(kind).cloned().collect()
+    }
+
+    /// The changes after the first `seen` ones.
+    pub fn log_after(&self, seen: usize) -> Vec<Change> {
+        self.lock().objects.log_after(seen).to_vec()
+    }
+
     /// Waits until something changed since `seen` (0: since the beginning) and tells how often it has changed so far.
     pub async fn changes(&self, seen: u64) -> u64 {
-        let mut changes = self.changed.subscribe();
-        let now = changes.wait_for(|count| *count > seen).await;
-        now.map_or(seen, |count| *count)
+        loop {
+            let next = self.changed.next.notified();
+            let count = self.changed.count.load(Ordering::SeqCst);
+            if count > seen {
+                return count;
+            }
+            next.await;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -155,7 +171,8 @@ impl FakeApi {
     }
 
     fn notify(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.count.fetch_add(1, Ordering::SeqCst);
+        self.changed.next.notify_waiters();
     }
 
     /// One call: its fault, if one is due, and its effect.
@@ -207,7 +224,7 @@ impl FakeApi {
 }
 
 fn parse<K: Kind>(object: &Value) -> K {
-    serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"))
+    K::deserialize(object).unwrap_or_else(|error| panic!("{error}: {object}"))
 }
 
 impl Api for FakeApi {
@@ -289,15 +306,21 @@ impl Api for FakeApi {
 impl WatchDot for FakeApi {
     fn watch_dot(&self, key: &Key) -> DotStream {
         let (api, key) = (self.clone(), key.clone());
-        let mut last = None;
-        WatchStream::new(self.changed.subscribe())
-            .filter_map(move |_| {
+        let first = (api, key, None, None);
+        stream::unfold(first, async |(api, key, mut changes, mut last)| {
+            loop {
+                changes = Some(match changes {
+                    None => api.changed.count.load(Ordering::SeqCst),
+                    Some(seen) => api.changes(seen).await,
+                });
                 let now = api.lock().objects.get("Dot", &key).map(parse::<Dot>);
                 let version = now.as_ref().and_then(|dot| dot.metadata.resource_version.clone());
-                let news = last.as_ref() != Some(&version);
-                last = Some(version);
-                std::future::ready(news.then_some(Ok(now)))
-            })
-            .boxed()
+                if last.as_ref() != Some(&version) {
+                    last = Some(version);
+                    return Some((Ok(now), (api, key, changes, last)));
+                }
+            }
+        })
+        .boxed()
     }
 }

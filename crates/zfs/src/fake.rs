@@ -6,6 +6,7 @@
 //! clock and no randomness, so the same calls have the same answers.
 
 mod datasets;
+mod inventory;
 mod native;
 mod pools;
 mod properties;
@@ -27,6 +28,7 @@ use crate::{
     ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row,
     SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
 };
+pub use inventory::FakeObject;
 use state::State;
 pub use tamper::Tampering;
 

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::edge::Calls;
 use crate::edge::node_v1::NodeService;
-use crate::ops::{Config, Ops};
+use crate::ops::{Config, HostFiles, Ops};
 
 const NODE: &str = "node-1";
 const TOKEN: &str = "the pod's token";
@@ -132,6 +132,7 @@ async fn a_node_enrols_and_then_serves_the_operator_alone() {
     let config = Config {
         state_dir: folder.path().join("state"),
         host_root: None,
+        files: std::sync::Arc::new(HostFiles),
     };
     let ops = Ops::new(FakeZfs::new(), FakeMount::new(), config);
     let service = NodeServer::new(NodeService::new(ops, Calls::default()));

@@ -10,6 +10,7 @@ use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
 use dotmesh_model::size::MIN_VOLUME_BYTES;
 use dotmesh_mount::Mount;
+use dotmesh_mutant::is_planted;
 use dotmesh_zfs::{
     CloneRequest, CreateKind, CreateRequest, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, Properties,
     PropertyRow, SnapshotName, Source, Zfs,
@@ -107,10 +108,15 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         check_volumes(&pool, request)?;
         let _guard = self.dots.exclusive(request.dot).await;
+        self.buried.refuse_branch(request.branch)?;
         let state = self.living_dot(&pool, request.dot).await?;
         check_branch(&state, request)?;
         let mut current = self.read_head(&pool, request.dot, request.head).await?;
         check_head(request, &current)?;
+        if is_planted("the flip before the clones") {
+            self.point(&pool, &state, request).await?;
+            return verify_head(&pool, request, &current);
+        }
         if self.complete_head(&pool, request, &current).await? {
             current = self.read_head(&pool, request.dot, request.head).await?;
         }

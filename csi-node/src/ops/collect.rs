@@ -7,11 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
+use dotmesh_mutant::is_planted;
 use dotmesh_zfs::{
     DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PropName, SnapName, SnapshotName, Source,
     SourceKind, Zfs, ZfsError,
@@ -45,13 +47,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// Collects for ever: at once after a start or import, when something became free, and every 30 seconds.
     pub async fn collect(self: Arc<Self>) {
-        let mut scanned = None;
+        let (mut scanned, mut audited) = (None, None);
         loop {
             if let Ok(pool) = self.known_pool() {
-                if scanned != Some(pool.guid) {
+                if scanned != Some(pool.guid) && !is_planted("clean-up only on the event") {
                     match self.find_tombstones(&pool).await {
                         Ok(()) => scanned = Some(pool.guid),
                         Err(error) => tracing::warn!(%error, "tombstones cannot be read yet"),
+                    }
+                }
+                if audited != Some(pool.guid) || self.unheld.load(Ordering::Relaxed) {
+                    match self.audit_holds(&pool).await {
+                        Ok(()) => audited = Some(pool.guid),
+                        Err(error) => tracing::warn!(%error, "commits may lack their holds"),
                     }
                 }
                 let dots: Vec<DotId> = {
@@ -65,6 +73,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 }
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(PERIOD) => {}
                 () = self.collect_now.notified() => {}
             }
@@ -163,6 +172,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             Destroyed::Gone => {
                 self.note_usage();
+                if is_planted("a tombstone stays for ever") {
+                    return Ok(true);
+                }
                 match self.unset_dot(pool, dot, &dead_property(commit)).await {
                     Ok(()) | Err(Error::NotFound(_)) => Ok(true),
                     Err(error) => Err(error),
@@ -174,7 +186,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Marks a commit's snapshots to go with the last of what needs them.
     async fn destroy_commit(&self, pool: &KnownPool, on_head: &SnapshotName) -> Result<Destroyed, Error> {
         let doing = format!("destroying {on_head}");
-        match self.zfs.release_recursive(&HOLD, on_head).await {
+        let held = is_planted("a hold is never released");
+        match if held {
+            Ok(())
+        } else {
+            self.zfs.release_recursive(&HOLD, on_head).await
+        } {
             Ok(()) => {}
             Err(error) if error.kind == ErrorKind::HoldNotFound || error.is_not_found() => {}
             Err(error) if error.kind == ErrorKind::Busy => return Ok(Destroyed::Needed),
@@ -253,6 +270,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         let newest = self.newest_snapshots(&dataset, &what).await?;
         if !newest.is_empty() {
+            if is_planted("destroy takes snapshots along") {
+                for commit in self.commits_of(pool, &dataset).await? {
+                    self.destroy_commit(pool, &snapshot(dataset.clone(), commit)).await?;
+                }
+            }
             for (volume, snap) in newest {
                 if volumes.get(&volume).is_some_and(|written| *written > 0) {
                     self.roll_back(&volume, &snap).await?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId};
 use dotmesh_mount::Mount;
+use dotmesh_mutant::is_planted;
 use dotmesh_zfs::Zfs;
 
 use super::{Error, Ops};
@@ -27,6 +28,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         {
             let _guard = self.dots.exclusive(dot).await;
+            self.buried.note_commit(commit);
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };
@@ -35,7 +37,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 return Ok(false);
             }
             self.cache.drop_head(head);
-            if !state.dead_commits.contains_key(&commit) {
+            if !state.dead_commits.contains_key(&commit) && !is_planted("a commit is deleted without a tombstone") {
                 self.set_dot(&pool, dot, [encode_dead_commit(commit, head)]).await?;
             }
         }
@@ -57,6 +59,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         {
             let _guard = self.dots.exclusive(dot).await;
+            self.buried.note_branch(branch);
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };
@@ -85,7 +88,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 self.cache.drop_head(*head);
             }
             let record = BranchRecord::Dead { heads: dead, name };
-            if state.branches.get(&branch) != Some(&record) {
+            if state.branches.get(&branch) != Some(&record) && !is_planted("a branch is deleted without a tombstone") {
                 self.set_dot(&pool, dot, [encode_branch(branch, &record)]).await?;
             }
         }
@@ -101,6 +104,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         {
             let _guard = self.dots.exclusive(dot).await;
+            self.buried.note_dot(dot);
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };

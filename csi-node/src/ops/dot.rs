@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dotmesh_model::id::DotId;
 use dotmesh_mount::Mount;
+use dotmesh_mutant::is_planted;
 use dotmesh_zfs::{
     CreateKind, CreateRequest, ErrorKind, GetRequest, ObjectName, PropName, PropValue, Properties, Source, Zfs,
 };
@@ -17,6 +18,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let request = GetRequest::local(vec![ObjectName::from(pool.layout.dot(dot))], Vec::new());
         let rows = match self.zfs.get(&request).await {
             Ok(rows) => rows,
+            Err(_) if is_planted("any error means absent from the pool") => return Ok(None),
             Err(error) => {
                 return self
                     .failed(pool, &format!("reading Dot {dot}"), "", &error)
@@ -96,6 +98,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn ensure_dot(&self, dot: DotId, identity: &DotIdentity) -> Result<(), Error> {
         let pool = self.known_pool()?;
         let _guard = self.dots.exclusive(dot).await;
+        self.buried.refuse_dot(dot)?;
         let (name, value) = encode_identity(identity);
         let Some(state) = self.read_dot(&pool, dot).await? else {
             let create = CreateRequest {

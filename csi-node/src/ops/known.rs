@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use dotmesh_zfs::Guid;
 use serde::{Deserialize, Serialize};
 
+use super::files::Files;
+
 /// The version of the file that this program writes.
 const VERSION: u32 = 1;
 
@@ -38,11 +40,9 @@ impl Remembered {
     }
 
     /// What the file says; nothing when there is none.
-    pub(crate) fn read(file: &Path) -> io::Result<Option<Self>> {
-        let text = match std::fs::read(file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+    pub(crate) async fn read(files: &dyn Files, file: &Path) -> io::Result<Option<Self>> {
+        let Some(text) = files.read(file).await? else {
+            return Ok(None);
         };
         let remembered: Self = serde_json::from_slice(&text)?;
         if remembered.version != VERSION {
@@ -56,24 +56,8 @@ impl Remembered {
     }
 
     /// Replaces the file as a whole and durably.
-    pub(crate) fn write(&self, file: &Path) -> io::Result<()> {
-        let folder = file
-            .parent()
-            .ok_or_else(|| io::Error::other("the state file has no folder"))?;
-        std::fs::create_dir_all(folder)?;
-        let new = file.with_extension("new");
-        std::fs::write(&new, serde_json::to_vec_pretty(self)?)?;
-        std::fs::File::open(&new)?.sync_all()?;
-        std::fs::rename(&new, file)?;
-        std::fs::File::open(folder)?.sync_all()
-    }
-
-    /// Removes the file.
-    pub(crate) fn forget(file: &Path) -> io::Result<()> {
-        match std::fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+    pub(crate) async fn write(&self, files: &dyn Files, file: &Path) -> io::Result<()> {
+        files.replace(file, serde_json::to_vec_pretty(self)?).await
     }
 }
 
@@ -81,26 +65,28 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_remembered_is_read_again() {
+    use crate::ops::HostFiles;
+
+    #[tokio::test]
+    async fn what_is_remembered_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state/pool.json");
-        assert_eq!(Remembered::read(&file).unwrap(), None);
+        assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), None);
         let remembered = Remembered::new("dotmesh", Path::new("/p.img"), Some(Guid(u64::MAX)));
-        remembered.write(&file).unwrap();
-        assert_eq!(Remembered::read(&file).unwrap(), Some(remembered));
-        Remembered::forget(&file).unwrap();
-        Remembered::forget(&file).unwrap();
-        assert_eq!(Remembered::read(&file).unwrap(), None);
+        remembered.write(&HostFiles, &file).await.unwrap();
+        assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), Some(remembered));
+        HostFiles.remove(&file).await.unwrap();
+        HostFiles.remove(&file).await.unwrap();
+        assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), None);
     }
 
-    #[test]
-    fn a_newer_or_damaged_file_is_an_error_and_not_nothing() {
+    #[tokio::test]
+    async fn a_newer_or_damaged_file_is_an_error_and_not_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pool.json");
         for text in ["", "{}", r#"{"version":2,"name":"p","path":"/p","guid":1}"#] {
             std::fs::write(&file, text).unwrap();
-            assert!(Remembered::read(&file).is_err(), "{text}");
+            assert!(Remembered::read(&HostFiles, &file).await.is_err(), "{text}");
         }
     }
 }

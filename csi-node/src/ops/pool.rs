@@ -13,8 +13,9 @@ use dotmesh_zfs::{
     PoolSelector, PoolSpec, PropName, PropValue, Properties, Source, Versions, Zfs,
 };
 
+use super::files::Found;
 use super::known::Remembered;
-use super::pool_file::{self, Found};
+use super::pool_file;
 use super::{Error, KnownPool, Ops, PoolState};
 use crate::layout::Layout;
 
@@ -78,14 +79,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         self.config.state_dir.join("pool.json")
     }
 
-    fn remembered(&self) -> Result<Option<Remembered>, Error> {
-        Remembered::read(&self.memory())
+    pub(super) async fn remembered(&self) -> Result<Option<Remembered>, Error> {
+        Remembered::read(&*self.config.files, &self.memory())
+            .await
             .map_err(|error| Error::Internal(format!("reading what is remembered: {error}")))
     }
 
-    fn remember(&self, name: &PoolName, path: &Path, guid: Option<Guid>) -> Result<(), Error> {
+    async fn remember(&self, name: &PoolName, path: &Path, guid: Option<Guid>) -> Result<(), Error> {
         Remembered::new(name.as_str(), path, guid)
-            .write(&self.memory())
+            .write(&*self.config.files, &self.memory())
+            .await
             .map_err(|error| Error::Internal(format!("remembering the pool: {error}")))
     }
 
@@ -116,14 +119,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             )));
         }
         self.supported_versions().await?;
-        let memory = self.remembered()?;
+        let memory = self.remembered().await?;
         let known = expected(request, memory.as_ref())?;
         let intended = memory.is_some_and(|memory| memory.guid().is_none() && memory.path == request.path);
         let (guid, created) = match self.imported(&request.name).await? {
             Some(found) => (accept_imported(request, known, intended, found)?, false),
             None => self.import_or_create(request, &file, known, intended).await?,
         };
-        self.remember_once(request, guid)?;
+        self.remember_once(request, guid).await?;
         self.adopt(layout, guid).await?;
         let states = self.refresh_states().await;
         let state = states
@@ -142,7 +145,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if self.known_pool().is_ok() {
             return Ok(true);
         }
-        let Some(memory) = self.remembered()? else {
+        let Some(memory) = self.remembered().await? else {
             return Ok(false);
         };
         let Some(guid) = memory.guid() else {
@@ -183,7 +186,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// What could be imported from exactly this file.
     async fn importable(&self, path: &Path) -> Result<Vec<ImportablePool>, Error> {
         let file = pool_file::here(self.config.host_root.as_deref(), path)?;
-        if pool_file::look(&file)? != Found::File {
+        if self.config.files.look(&file).await? != Found::File {
             return Ok(Vec::new());
         }
         self.zfs
@@ -226,11 +229,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if let Some(pool) = found.first() {
             // Never seen by us, but it is the very file that was named: data from before is taken over.
             accept_importable(request, pool.guid, &found)?;
-            self.remember(&request.name, &request.path, None)?;
+            self.remember(&request.name, &request.path, None).await?;
             self.import(request, pool.guid).await?;
             return Ok((pool.guid, false));
         }
-        if pool_file::look(file)? == Found::File && !intended {
+        if self.config.files.look(file).await? == Found::File && !intended {
             return Err(Error::Conflict(format!(
                 "{} exists and holds no pool; nothing was touched: remove it or choose another path",
                 request.path.display()
@@ -240,13 +243,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn create_pool(&self, request: &PoolRequest, file: &Path) -> Result<Guid, Error> {
-        self.remember(&request.name, &request.path, None)?;
-        let (path, size) = (file.to_owned(), request.size);
-        let allocated = tokio::task::spawn_blocking(move || pool_file::allocate(&path, size))
-            .await
-            .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))));
-        if let Err(error) = allocated {
-            Remembered::forget(&self.memory()).map_err(|error| Error::Internal(format!("forgetting: {error}")))?;
+        self.remember(&request.name, &request.path, None).await?;
+        let files = &self.config.files;
+        if let Err(error) = files.allocate(file, request.size).await {
+            // The intent explains a file that is there, so it is forgotten only with that.
+            if files.look(file).await == Ok(Found::Nothing) {
+                let forgotten = files.remove(&self.memory()).await;
+                forgotten.map_err(|error| Error::Internal(format!("forgetting: {error}")))?;
+            }
             return Err(error);
         }
         let name = &request.name;
@@ -266,12 +270,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .ok_or_else(|| Error::PoolMissing(format!("{doing}: it is not there afterwards")))
     }
 
-    fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
+    async fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
         let wanted = Remembered::new(request.name.as_str(), &request.path, Some(guid));
-        if self.remembered()?.as_ref() == Some(&wanted) {
+        if self.remembered().await?.as_ref() == Some(&wanted) {
             return Ok(());
         }
-        self.remember(&request.name, &request.path, Some(guid))
+        self.remember(&request.name, &request.path, Some(guid)).await
     }
 
     /// Completes the root dataset, and from now on this is the known pool.

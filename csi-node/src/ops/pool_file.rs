@@ -10,15 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::Error;
-
-/// What lies at the path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    Nothing,
-    /// A file without a byte in it.
-    Empty,
-    File,
-}
+use super::files::Found;
 
 /// The path as this program sees it.
 ///

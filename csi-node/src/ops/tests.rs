@@ -49,6 +49,7 @@ impl Host {
         Config {
             state_dir: self.disk.path().join("state"),
             host_root: None,
+            files: Arc::new(HostFiles),
         }
     }
 

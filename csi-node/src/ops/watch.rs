@@ -7,7 +7,6 @@ use dotmesh_mount::Mount;
 use dotmesh_zfs::{ErrorKind, Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
 use tokio::sync::watch::Receiver;
 
-use super::known::Remembered;
 use super::pool::foreign;
 use super::{Error, Ops};
 
@@ -61,7 +60,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn look_at_pools(&self) -> Vec<PoolState> {
-        let remembered = Remembered::read(&self.config.state_dir.join("pool.json")).unwrap_or_default();
+        let remembered = self.remembered().await.unwrap_or_default();
         let Some((memory, guid)) = remembered.and_then(|memory| memory.guid().map(|guid| (memory, guid))) else {
             return Vec::new();
         };
@@ -135,6 +134,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             self.refresh_states().await;
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(PERIOD) => {}
                 () = self.usage_changed.notified() => tokio::time::sleep(COALESCE).await,
             }

@@ -8,6 +8,7 @@
 use dotmesh_crds::Dot;
 use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{LABEL_CLAIM_UID, volume_object};
+use dotmesh_mutant::is_planted;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::json;
 
@@ -35,6 +36,10 @@ pub async fn release<A: Api>(api: &A, key: &Key) -> Result<(), ApiError> {
     };
     let mut gone = Vec::new();
     for entry in suspects {
+        if is_planted("an old cache for the truth") {
+            gone.push(entry);
+            continue;
+        }
         // The claim first: once it is gone by uid, nobody makes a volume for it that could be missed here.
         if !is_claim(api.get(&claim_key(&entry)).await?.as_ref(), &entry)
             && !is_volume(api.get(&volume_key(&entry)).await?.as_ref(), &entry)

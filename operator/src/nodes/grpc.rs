@@ -25,9 +25,9 @@ use crate::metrics::Metrics;
 use crate::pki::OperatorIdentity;
 
 /// Longest that one call may take. A commit waits for a transaction group behind the pods' writes.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 /// As [`DEADLINE`], for making a pool: its file is allocated.
-const POOL_DEADLINE: Duration = Duration::from_secs(300);
+pub const POOL_DEADLINE: Duration = Duration::from_secs(300);
 /// Longest that connecting may take, and the first answer of a watch.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How often an idle connection is probed, so that a node that went silent ends its watch.
@@ -134,7 +134,7 @@ impl GrpcNodes {
 }
 
 /// A status as a node error: by the `Failure` in its details, else by its code. What a code says is never "absent".
-fn node_error(node: &str, status: &Status) -> NodeError {
+pub fn node_error(node: &str, status: &Status) -> NodeError {
     let error = |kind, message: &str| NodeError {
         node: node.to_owned(),
         kind,

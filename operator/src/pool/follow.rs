@@ -2,6 +2,8 @@
 //!
 //! The stream's end makes the Pool be looked at again: it asks the node for its pool, and the node is followed anew.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dotmesh_csi_proto::node::WatchEvent;
@@ -11,12 +13,49 @@ use super::POOL_NAME;
 use crate::api::Api;
 use crate::context::Context;
 use crate::nodes::{NodeError, Nodes};
+use crate::wake::{self, Wake};
 
 /// Between two looks at a node that keeps talking: its Pool's status is written at most once in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Events that wait are read at once, and the newest counts.
 const WAITING_MAX: usize = 64;
+
+/// Follows each node whose pool was asked for, one stream per node, for ever.
+pub async fn follow_all<A: Api, N: Nodes>(
+    context: Arc<Context<A, N>>,
+    send: impl Fn(Wake) + Clone + Send + Sync + 'static,
+) {
+    let running: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let of = |running: &Mutex<BTreeSet<String>>, node: &str, begin: bool| {
+        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
+        if begin {
+            running.insert(node.to_owned())
+        } else {
+            running.remove(node)
+        }
+    };
+    loop {
+        for node in context.memory.next_followed().await {
+            if !of(&running, &node, true) {
+                continue;
+            }
+            let (context, send, running) = (context.clone(), send.clone(), running.clone());
+            tokio::spawn(async move {
+                let look = || {
+                    let pools = wake::node_changed(&context.api, &node);
+                    send(Wake {
+                        pools,
+                        ..Wake::default()
+                    });
+                };
+                follow(&context, &node, look).await;
+                of(&running, &node, false);
+                look();
+            });
+        }
+    }
+}
 
 /// Until the node's stream ends, and a moment longer; then nothing is known of its pool any more. `changed` makes the
 /// node's Pool be looked at, and is to be called once more afterwards.

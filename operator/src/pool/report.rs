@@ -37,6 +37,10 @@ fn describe(status: &mut PoolStatus, state: &PoolState, verdict: &Verdict) {
     }
     status.guid.get_or_insert_with(|| state.guid.to_string());
     status.health = Some(state.health.clone());
+    // A pool that could not be read has no size; the one that is known is still its own.
+    if state.size_bytes == 0 {
+        return;
+    }
     status.size = Some(format_quantity(state.size_bytes));
     status.available = Some(format_quantity(round_down(state.available_bytes, state.size_bytes)));
     status.zfs_version = Some(state.zfs_kernel.clone()).filter(|version| !version.is_empty());

@@ -1,9 +1,7 @@
 //! A queue and a runner per kind. The runner never runs one object twice at a time, and repeats what failed.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_telemetry::Chain;
@@ -17,17 +15,14 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::Instrument;
 
 use super::Shared;
-use crate::api::{ApiErrorKind, Caches, Key, Kind};
+use crate::api::{Caches, Key, Kind};
 use crate::claim::report::Said;
 use crate::context::ReconcileError;
-use crate::meta::uid;
-use crate::wake::{self, Wake};
-use crate::{branch, claim, commit, dot, pool};
+use crate::wake::Wake;
+use crate::{branch, commit, pool, turn};
 
 /// Objects of one kind that are worked on at a time.
 const CONCURRENCY: u16 = 64;
-/// Wait after a guard that did not hold: the watch is about to bring what changed.
-const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 
 /// The sending ends: who is to be looked at.
 #[derive(Clone)]
@@ -118,15 +113,7 @@ pub fn spawn(
     queues: &Queues,
 ) {
     let said = Arc::new(Said::default());
-    parts.spawn(control(
-        context,
-        &caches.dots,
-        inboxes.dots,
-        async |dot: Arc<Dot>, context| {
-            claim::release::release(&context.api, &Key::of(&*dot)).await?;
-            dot::reconcile(dot, context).await
-        },
-    ));
+    parts.spawn(control(context, &caches.dots, inboxes.dots, turn::take_dot));
     parts.spawn(control(context, &caches.branches, inboxes.branches, branch::reconcile));
     parts.spawn(control(context, &caches.commits, inboxes.commits, commit::reconcile));
     parts.spawn(control(context, &caches.pools, inboxes.pools, pool::reconcile));
@@ -135,13 +122,7 @@ pub fn spawn(
         context,
         &caches.claims,
         inboxes.claims,
-        move |claim, context: Arc<Shared>| {
-            let said = said.clone();
-            async move {
-                claim::reconcile(&context.api, &context.memory, &said, claim).await?;
-                Ok(Action::await_change())
-            }
-        },
+        move |claim, context: Arc<Shared>| turn::take_claim(claim, context, said.clone()),
     ));
     parts.spawn(follow_nodes(context.clone(), queues.clone()));
 }
@@ -165,7 +146,7 @@ where
             let reconcile = reconcile.clone();
             let running = async move {
                 let result = reconcile(object.clone(), context.clone()).await;
-                note(&context, &*object, &result);
+                turn::note(&context, &*object, &result);
                 result
             };
             let running = tokio::spawn(running.in_current_span());
@@ -180,7 +161,7 @@ where
             }
             .boxed()
         },
-        |object, error, context| Action::requeue(retry_after(&context, &*object, error)),
+        |object, error, context| Action::requeue(turn::retry_after(&context, &*object, error)),
         context.clone(),
         store.clone(),
         requests,
@@ -197,56 +178,8 @@ where
     }
 }
 
-fn note<K: Kind>(context: &Shared, object: &K, result: &Result<Action, ReconcileError>) {
-    let kind = K::kind(&());
-    match result {
-        Ok(_) => {
-            context.metrics.reconciled(&kind, "ok");
-            context.memory.succeeded(uid(object));
-        }
-        Err(error @ ReconcileError::Api(api)) if api.kind == ApiErrorKind::Conflict => {
-            context.metrics.reconciled(&kind, error.category());
-            tracing::debug!(%kind, object = %Key::of(object), %error, "changed meanwhile; looking again");
-        }
-        Err(error) => {
-            context.metrics.reconciled(&kind, error.category());
-            tracing::warn!(%kind, object = %Key::of(object), error = %Chain(error), "reconcile failed; trying again");
-        }
-    }
-}
-
-fn retry_after<K: Kind>(context: &Shared, object: &K, error: &ReconcileError) -> Duration {
-    match error {
-        ReconcileError::Api(error) if error.kind == ApiErrorKind::Conflict => CONFLICT_RETRY,
-        ReconcileError::Api(_) | ReconcileError::Node(_) => context.memory.failed(uid(object)),
-    }
-}
-
-/// Follows each node whose pool was asked for, one stream per node.
+/// Follows each node whose pool was asked for.
 async fn follow_nodes(context: Arc<Shared>, queues: Queues) -> anyhow::Result<()> {
-    let running: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    loop {
-        for node in context.memory.next_followed().await {
-            if !running
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(node.clone())
-            {
-                continue;
-            }
-            let (context, queues, running) = (context.clone(), queues.clone(), running.clone());
-            tokio::spawn(async move {
-                let look = || {
-                    let pools = wake::node_changed(&context.api, &node);
-                    queues.send(Wake {
-                        pools,
-                        ..Wake::default()
-                    });
-                };
-                pool::follow::follow(&context, &node, look).await;
-                running.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
-                look();
-            });
-        }
-    }
+    pool::follow::follow_all(context, move |wake| queues.send(wake)).await;
+    anyhow::bail!("nodes are no longer followed")
 }

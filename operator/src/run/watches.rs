@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::controllers::Queues;
 use crate::api::{Caches, Kind, KubeApi};
 use crate::status::is_ready;
-use crate::wake::{self, Wake};
+use crate::wake::{self, Wake, Woken};
 
 /// Label of csi-node's pods.
 const CSI_NODE: &str = "app.kubernetes.io/component=csi-node";
@@ -99,7 +99,7 @@ pub fn spawn(
         queues: queues.clone(),
         wakes,
     };
-    let all = all(wakes);
+    let all = all(wake::wakes);
     let pods = kube::Api::<Pod>::namespaced(client.clone(), namespace);
     let csi_node = everything.clone().labels(CSI_NODE);
     let Writers {
@@ -140,17 +140,6 @@ pub fn spawn(
     watch!(pods, csi_node, write_pods, prune, Pod);
 }
 
-/// An object that changed.
-enum Woken<'a> {
-    Dot(&'a Dot),
-    Branch(&'a Branch),
-    Commit(&'a Commit),
-    Pool(&'a Pool),
-    Pod(&'a Pod),
-    Claim(&'a PersistentVolumeClaim),
-    Volume(&'a PersistentVolume),
-}
-
 #[derive(Clone)]
 struct Waker {
     api: KubeApi,
@@ -161,18 +150,6 @@ struct Waker {
 impl Waker {
     fn wake(&self, woken: Woken<'_>) {
         self.queues.send((self.wakes)(&self.api, woken));
-    }
-}
-
-fn wakes(api: &KubeApi, woken: Woken<'_>) -> Wake {
-    match woken {
-        Woken::Dot(dot) => wake::dot_changed(api, dot),
-        Woken::Branch(branch) => wake::branch_changed(api, branch),
-        Woken::Commit(commit) => wake::commit_changed(api, commit),
-        Woken::Pool(pool) => wake::pool_changed(api, pool),
-        Woken::Pod(pod) => wake::pod_changed(api, pod),
-        Woken::Claim(claim) => wake::claim_changed(api, claim),
-        Woken::Volume(volume) => wake::volume_changed(api, volume),
     }
 }
 
@@ -202,12 +179,12 @@ where
 }
 
 /// Nobody decides on who wrote which field.
-fn prune<K: Resource>(object: &mut K) {
+pub fn prune<K: Resource>(object: &mut K) {
     object.meta_mut().managed_fields = None;
 }
 
 /// A Commit's text is needed once, before it is Ready.
-fn prune_commit(commit: &mut Commit) {
+pub fn prune_commit(commit: &mut Commit) {
     prune(commit);
     if commit
         .status

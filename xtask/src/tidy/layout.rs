@@ -18,7 +18,7 @@ struct Rule {
 }
 
 /// The table of ARCHITECTURE.md.
-const RULES: [Rule; 11] = [
+const RULES: [Rule; 13] = [
     Rule {
         name: "model",
         ours: &[],
@@ -36,12 +36,12 @@ const RULES: [Rule; 11] = [
     },
     Rule {
         name: "operator",
-        ours: &["model", "crds", "csi-proto", "telemetry"],
+        ours: &["model", "crds", "csi-proto", "mutant", "telemetry"],
         never: &["nix"],
     },
     Rule {
         name: "csi-node",
-        ours: &["model", "zfs", "mount", "csi-proto", "telemetry"],
+        ours: &["model", "zfs", "mount", "csi-proto", "mutant", "telemetry"],
         never: &["kube", "k8s-openapi"],
     },
     Rule {
@@ -53,6 +53,26 @@ const RULES: [Rule; 11] = [
         name: "csi-proto",
         ours: &[],
         never: &["kube", "k8s-openapi"],
+    },
+    Rule {
+        name: "mutant",
+        ours: &[],
+        never: &["tokio", "kube", "k8s-openapi"],
+    },
+    Rule {
+        name: "sim",
+        ours: &[
+            "model",
+            "crds",
+            "zfs",
+            "mount",
+            "operator",
+            "csi-node",
+            "csi-proto",
+            "mutant",
+            "testkit",
+        ],
+        never: &[],
     },
     Rule {
         name: "telemetry",

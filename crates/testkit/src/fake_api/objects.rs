@@ -1,7 +1,9 @@
 //! The objects behind [`super::FakeApi`], as JSON.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::log::Change;
 use dotmesh_operator::api::{ApiError, ApiErrorKind, Guard, Key};
 use serde_json::{Map, Value, json};
 
@@ -14,6 +16,7 @@ pub(super) struct Objects {
     applied: BTreeMap<(String, &'static str), Value>,
     version: u64,
     uids: u64,
+    log: Vec<Change>,
 }
 
 fn error(kind: ApiErrorKind, message: impl Into<String>) -> ApiError {
@@ -66,8 +69,23 @@ impl Objects {
     fn store(&mut self, place: Place, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.note(&place, &object, false);
         self.objects.insert(place, object.clone());
         object
+    }
+
+    fn note(&mut self, (kind, key): &Place, object: &Value, is_gone: bool) {
+        self.log.push(Change {
+            revision: self.version,
+            kind: kind.clone(),
+            key: key.clone(),
+            object: Arc::new(object.clone()),
+            is_gone,
+        });
+    }
+
+    pub(super) fn log_after(&self, seen: usize) -> &[Change] {
+        self.log.get(seen..).unwrap_or_default()
     }
 
     pub(super) fn put(&mut self, mut object: Value) -> Value {
@@ -210,6 +228,7 @@ impl Objects {
             return;
         };
         self.version += 1;
+        self.note(&place(kind, key), &gone, true);
         let owned = |object: &Value| {
             let owners = object["metadata"]["ownerReferences"].as_array();
             owners.is_some_and(|all| all.iter().any(|owner| owner["uid"] == gone["metadata"]["uid"]))

@@ -144,8 +144,9 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
         namespace: String::new(),
         name: create.name.clone(),
     };
-    ops.ensure_dot(dot, &identity).await?;
     let branch = own_branch(dot);
+    ops.come_again(dot, branch);
+    ops.ensure_dot(dot, &identity).await?;
     let head = HeadId::first_of(branch);
     let sizes: BTreeMap<VolumeId, u64> = ops.volume_sizes(dot, head).await?;
     let size = match sizes.get(&volume) {

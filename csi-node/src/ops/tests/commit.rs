@@ -232,3 +232,36 @@ async fn an_unknown_effect_of_a_snapshot_is_found_by_repeating() {
         assert_eq!(ops.commit(&commit(2, 0)).await.unwrap().parent, Some(commit_id(1)));
     }
 }
+
+/// Until the background has done its part; yields are all it needs.
+async fn holds_of(host: &Host, commit: u128) -> usize {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    let suffix = format!("@{}", commit_id(commit));
+    let all = host.zfs.inventory().into_iter();
+    all.filter(|object| object.name.ends_with(&suffix))
+        .map(|object| object.holds.len())
+        .sum()
+}
+
+#[tokio::test]
+async fn a_commit_without_its_hold_is_found_by_the_audit() {
+    let (host, ops) = Host::with_dot().await;
+    host.zfs.fail_next(
+        dotmesh_zfs::Verb::Hold,
+        dotmesh_zfs::FailWhen::Before,
+        dotmesh_zfs::ErrorKind::Timeout,
+    );
+    ops.commit(&commit(0, 0)).await.unwrap();
+    assert_eq!(holds_of(&host, 0).await, 0);
+    let again = host.start();
+    again.ensure_pool(&host.pool_request()).await.unwrap();
+    let pool = again.known_pool().unwrap();
+    again.audit_holds(&pool).await.unwrap();
+    assert_eq!(holds_of(&host, 0).await, 3);
+    // What is deleted is not held again.
+    again.delete_commit(dot(), commit_id(0), head_id(0)).await.unwrap();
+    again.audit_holds(&pool).await.unwrap();
+    assert_eq!(holds_of(&host, 0).await, 0);
+}

@@ -1,0 +1,473 @@
+//! What Kubernetes does around us, level-triggered and without faults of its own: the scheduler chooses nodes,
+//! csi-provisioner asks the façade, claims are bound and released, kubelets publish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dotmesh_crds::names::{ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, DRIVER, TOPOLOGY_NODE, volume_object};
+use dotmesh_csi_proto::csi::controller_server::Controller;
+use dotmesh_csi_proto::csi::node_server::Node;
+use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
+use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
+use dotmesh_csi_proto::csi::{
+    CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest,
+    Topology, TopologyRequirement, VolumeCapability,
+};
+use dotmesh_operator::api::{Api, Guard, Key};
+use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
+use dotmesh_operator::facade::controller::ControllerService;
+use dotmesh_testkit::FakeApi;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::ResourceExt;
+use serde_json::json;
+use tokio::sync::Notify;
+use tonic::Request;
+
+use crate::machine::Machine;
+use crate::replica::Replica;
+use crate::stage::{Actor, Stage};
+
+/// How long after a failure it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A pod, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+struct Pod {
+    claims: Vec<String>,
+    ends: bool,
+    /// Targets by claim, with their handles.
+    published: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pods: BTreeMap<String, Pod>,
+    /// What is being asked of somebody.
+    asked: BTreeSet<String>,
+}
+
+/// Kubernetes around us; shared by cloning.
+#[derive(Clone)]
+pub struct Kubernetes {
+    stage: Stage,
+    server: FakeApi,
+    machines: Arc<Vec<Machine>>,
+    replica: Arc<Mutex<Option<Replica>>>,
+    state: Arc<Mutex<State>>,
+    poked: Arc<Notify>,
+}
+
+/// Everything there is, as it was listed.
+struct World {
+    claims: Vec<PersistentVolumeClaim>,
+    volumes: Vec<PersistentVolume>,
+}
+
+impl Kubernetes {
+    /// Around these.
+    #[must_use]
+    pub fn new(
+        stage: Stage,
+        server: FakeApi,
+        machines: Arc<Vec<Machine>>,
+        replica: Arc<Mutex<Option<Replica>>>,
+    ) -> Self {
+        Self {
+            stage,
+            server,
+            machines,
+            replica,
+            state: Arc::default(),
+            poked: Arc::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pod with these claims shall run.
+    pub fn run_pod(&self, name: &str, claims: &[String]) {
+        let pod = Pod {
+            claims: claims.to_vec(),
+            ..Pod::default()
+        };
+        self.lock().pods.insert(name.to_owned(), pod);
+        self.poked.notify_one();
+    }
+
+    /// A pod shall end.
+    pub fn end_pod(&self, name: &str) {
+        if let Some(pod) = self.lock().pods.get_mut(name) {
+            pod.ends = true;
+        }
+        self.poked.notify_one();
+    }
+
+    /// Whether a pod has all its volumes.
+    #[must_use]
+    pub fn is_running(&self, name: &str) -> bool {
+        let state = self.lock();
+        let pod = state.pods.get(name);
+        pod.is_some_and(|pod| !pod.ends && pod.published.len() == pod.claims.len())
+    }
+
+    /// Whether a pod is gone.
+    #[must_use]
+    pub fn is_ended(&self, name: &str) -> bool {
+        !self.lock().pods.contains_key(name)
+    }
+
+    /// Whether nothing is left to do for pods.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let state = self.lock();
+        let settled = |pod: &Pod| !pod.ends && pod.published.len() == pod.claims.len();
+        state.asked.is_empty() && state.pods.values().all(settled)
+    }
+
+    /// The node came up again: its kubelet publishes anew.
+    pub fn node_came_up(&self) {
+        for pod in self.lock().pods.values_mut() {
+            pod.published.clear();
+        }
+        self.poked.notify_one();
+    }
+
+    /// For ever.
+    pub async fn run(self) {
+        let mut changes = 0;
+        loop {
+            let is_unfinished = self.round().await;
+            tokio::select! {
+                biased;
+                now = self.server.changes(changes) => changes = now,
+                () = self.poked.notified() => {}
+                () = tokio::time::sleep(RETRY), if is_unfinished => {}
+            }
+        }
+    }
+
+    /// One look at everything. Whether something is to be looked at again soon.
+    async fn round(&self) -> bool {
+        let world = World {
+            claims: self.server.list(None, None).await.unwrap_or_default(),
+            volumes: self.server.list(None, None).await.unwrap_or_default(),
+        };
+        let pods = self.lock().pods.clone();
+        let mut unfinished = false;
+        for pod in pods.values().filter(|pod| !pod.ends) {
+            for name in &pod.claims {
+                self.schedule(&world, name).await;
+            }
+        }
+        for claim in &world.claims {
+            unfinished |= self.serve(&world, claim).await;
+        }
+        for volume in &world.volumes {
+            unfinished |= self.release(&world, volume);
+        }
+        for (name, pod) in &pods {
+            unfinished |= self.publish(&world, name, pod);
+        }
+        unfinished
+    }
+
+    /// The scheduler: our class waits for the first consumer.
+    async fn schedule(&self, world: &World, name: &str) {
+        let claim = world.claims.iter().find(|claim| claim.name_any() == name);
+        let Some(claim) = claim.filter(|claim| !is_bound(claim)) else {
+            return;
+        };
+        if claim.annotations().contains_key(ANNOTATION_SELECTED_NODE) {
+            return;
+        }
+        let node = self.machines[0].name();
+        let patch = json!({ "metadata": { "annotations": { ANNOTATION_SELECTED_NODE: node } } });
+        self.patch(claim, patch).await;
+    }
+
+    async fn patch(&self, claim: &PersistentVolumeClaim, patch: serde_json::Value) {
+        let key = Key::of(claim);
+        self.stage.say(Actor::Kubernetes, format!("patch claim {key} {patch}"));
+        let _ = self
+            .server
+            .patch::<PersistentVolumeClaim>(&key, &Guard::same(claim), patch)
+            .await;
+        self.stage.wrote();
+    }
+
+    /// Binds a claim to its volume, or has csi-provisioner ask for one.
+    async fn serve(&self, world: &World, claim: &PersistentVolumeClaim) -> bool {
+        if is_bound(claim) {
+            return false;
+        }
+        let uid = claim.uid().unwrap_or_default();
+        if let Some(volume) = world.volumes.iter().find(|volume| claim_of(volume) == uid) {
+            self.patch(claim, json!({ "spec": { "volumeName": volume.name_any() } }))
+                .await;
+            return false;
+        }
+        let is_ours = claim.spec.as_ref().is_some_and(|spec| spec.data_source_ref.is_some());
+        let node = claim.annotations().get(ANNOTATION_SELECTED_NODE);
+        if let (false, Some(node)) = (is_ours, node) {
+            self.ask(
+                format!("volume of {uid}"),
+                self.clone().provision(claim.clone(), node.clone()),
+            );
+            return true;
+        }
+        false
+    }
+
+    /// Begins something that takes its time, unless it is under way.
+    fn ask(&self, what: String, work: impl Future<Output = ()> + Send + 'static) {
+        if !self.lock().asked.insert(what.clone()) {
+            return;
+        }
+        let kubernetes = self.clone();
+        tokio::spawn(async move {
+            work.await;
+            tokio::time::sleep(RETRY).await;
+            kubernetes.lock().asked.remove(&what);
+            kubernetes.poked.notify_one();
+        });
+    }
+
+    fn facade(&self) -> Option<Replica> {
+        let replica = self.replica.lock().unwrap_or_else(PoisonError::into_inner);
+        replica.clone().filter(|replica| !replica.life.is_over())
+    }
+
+    async fn provision(self, claim: PersistentVolumeClaim, node: String) {
+        let Some(replica) = self.facade() else { return };
+        let (uid, size) = (claim.uid().unwrap_or_default(), 1 << 30);
+        let topology = Topology {
+            segments: [(TOPOLOGY_NODE.to_owned(), node.clone())].into(),
+        };
+        let request = CreateVolumeRequest {
+            name: volume_object(&uid),
+            capacity_range: Some(CapacityRange {
+                required_bytes: size,
+                limit_bytes: 0,
+            }),
+            volume_capabilities: vec![capability()],
+            parameters: [
+                ("csi.storage.k8s.io/pvc/name".to_owned(), claim.name_any()),
+                (
+                    "csi.storage.k8s.io/pvc/namespace".to_owned(),
+                    claim.namespace().unwrap_or_default(),
+                ),
+                ("csi.storage.k8s.io/pv/name".to_owned(), volume_object(&uid)),
+            ]
+            .into(),
+            accessibility_requirements: Some(TopologyRequirement {
+                requisite: vec![topology.clone()],
+                preferred: vec![topology],
+            }),
+            ..CreateVolumeRequest::default()
+        };
+        self.stage
+            .say(Actor::Kubernetes, format!("CreateVolume for {}", claim.name_any()));
+        let service = ControllerService::new(replica.api.clone(), replica.api.clone());
+        let answer = tokio::select! {
+            biased;
+            () = replica.life.over() => return,
+            answer = service.create_volume(Request::new(request)) => answer,
+        };
+        let volume = match answer.map(|response| response.into_inner().volume) {
+            Ok(Some(volume)) => volume,
+            Ok(None) => return,
+            Err(status) => {
+                self.stage
+                    .say(Actor::Kubernetes, format!("  no volume: {}", status.message()));
+                return;
+            }
+        };
+        let volume: PersistentVolume = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": {
+                "name": volume_object(&uid), "finalizers": [FINALIZER_PROVISIONER],
+                "annotations": { ANNOTATION_PROVISIONED_BY: DRIVER },
+            },
+            "spec": {
+                "claimRef": {"kind": "PersistentVolumeClaim", "namespace": claim.namespace(), "name": claim.name_any(), "uid": uid},
+                "csi": {"driver": DRIVER, "volumeHandle": volume.volume_id},
+                "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "dotmesh",
+            },
+        }))
+        .unwrap_or_default();
+        self.stage.say(
+            Actor::Kubernetes,
+            format!("create PersistentVolume {}", volume.name_any()),
+        );
+        let _ = self.server.create(&volume).await;
+        self.stage.wrote();
+    }
+
+    /// csi-provisioner deletes what no claim has any more.
+    fn release(&self, world: &World, volume: &PersistentVolume) -> bool {
+        let uid = claim_of(volume);
+        if world.claims.iter().any(|claim| claim.uid().as_deref() == Some(uid)) {
+            return false;
+        }
+        let policy = volume
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+        if policy != Some("Delete") {
+            return false;
+        }
+        self.ask(format!("deletion of {uid}"), self.clone().delete(volume.clone()));
+        true
+    }
+
+    async fn delete(self, volume: PersistentVolume) {
+        let Some(replica) = self.facade() else { return };
+        let request = DeleteVolumeRequest {
+            volume_id: handle_of(&volume).to_owned(),
+            ..DeleteVolumeRequest::default()
+        };
+        self.stage
+            .say(Actor::Kubernetes, format!("DeleteVolume {}", request.volume_id));
+        let service = ControllerService::new(replica.api.clone(), replica.api.clone());
+        let answer = tokio::select! {
+            biased;
+            () = replica.life.over() => return,
+            answer = service.delete_volume(Request::new(request)) => answer,
+        };
+        match answer {
+            Ok(_) => {
+                let key = Key::of(&volume);
+                self.stage
+                    .say(Actor::Kubernetes, format!("remove PersistentVolume {key}"));
+                self.server.remove::<PersistentVolume>(&key);
+                self.stage.wrote();
+            }
+            Err(status) => self
+                .stage
+                .say(Actor::Kubernetes, format!("  not deleted: {}", status.message())),
+        }
+    }
+
+    /// The kubelet: volumes of pods that shall run, and of those that end.
+    fn publish(&self, world: &World, name: &str, pod: &Pod) -> bool {
+        let mut unfinished = false;
+        for claim in &pod.claims {
+            let what = format!("{claim} in {name}");
+            match (pod.ends, pod.published.get(claim)) {
+                (false, None) => {
+                    let bound = world
+                        .claims
+                        .iter()
+                        .find(|found| found.name_any() == *claim && is_bound(found));
+                    let uid = bound.and_then(ResourceExt::uid).unwrap_or_default();
+                    let volume = world.volumes.iter().find(|volume| claim_of(volume) == uid);
+                    if let Some(handle) = volume.map(|volume| handle_of(volume).to_owned()) {
+                        self.ask(what, self.clone().publish_one(name.to_owned(), claim.clone(), handle));
+                        unfinished = true;
+                    }
+                }
+                (true, Some(handle)) => {
+                    self.ask(
+                        what,
+                        self.clone()
+                            .unpublish_one(name.to_owned(), claim.clone(), handle.clone()),
+                    );
+                    unfinished = true;
+                }
+                (false, Some(_)) | (true, None) => {}
+            }
+        }
+        if pod.ends && pod.published.is_empty() {
+            self.lock().pods.remove(name);
+            self.stage.wrote();
+        }
+        unfinished
+    }
+
+    async fn publish_one(self, pod: String, claim: String, handle: String) {
+        let Some(running) = self.machines[0].running() else {
+            return;
+        };
+        let request = NodePublishVolumeRequest {
+            volume_id: handle.clone(),
+            target_path: target(&pod, &claim),
+            volume_capability: Some(capability()),
+            ..NodePublishVolumeRequest::default()
+        };
+        self.stage.say(Actor::Kubelet(1), format!("publish {claim} in {pod}"));
+        let answer = tokio::select! {
+            biased;
+            () = running.life.over() => return,
+            answer = running.csi.node_publish_volume(Request::new(request)) => answer,
+        };
+        match answer {
+            Ok(_) => {
+                if let Some(pod) = self.lock().pods.get_mut(&pod) {
+                    pod.published.insert(claim, handle);
+                }
+                self.stage.wrote();
+            }
+            Err(status) => self
+                .stage
+                .say(Actor::Kubelet(1), format!("  not published: {}", status.message())),
+        }
+    }
+
+    async fn unpublish_one(self, pod: String, claim: String, handle: String) {
+        let Some(running) = self.machines[0].running() else {
+            return;
+        };
+        let request = NodeUnpublishVolumeRequest {
+            volume_id: handle,
+            target_path: target(&pod, &claim),
+        };
+        self.stage.say(Actor::Kubelet(1), format!("unpublish {claim} in {pod}"));
+        let answer = tokio::select! {
+            biased;
+            () = running.life.over() => return,
+            answer = running.csi.node_unpublish_volume(Request::new(request)) => answer,
+        };
+        match answer {
+            Ok(_) => {
+                if let Some(pod) = self.lock().pods.get_mut(&pod) {
+                    pod.published.remove(&claim);
+                }
+                self.stage.wrote();
+            }
+            Err(status) => self
+                .stage
+                .say(Actor::Kubelet(1), format!("  not unpublished: {}", status.message())),
+        }
+    }
+}
+
+fn target(pod: &str, claim: &str) -> String {
+    format!("/var/lib/kubelet/pods/{pod}/volumes/{claim}/mount")
+}
+
+fn capability() -> VolumeCapability {
+    VolumeCapability {
+        access_type: Some(AccessType::Mount(MountVolume::default())),
+        access_mode: Some(AccessMode {
+            mode: Mode::SingleNodeWriter.into(),
+        }),
+    }
+}
+
+fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+    let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
+    volume.is_some_and(|name| !name.is_empty())
+}
+
+fn claim_of(volume: &PersistentVolume) -> &str {
+    let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    claim.and_then(|claim| claim.uid.as_deref()).unwrap_or_default()
+}
+
+fn handle_of(volume: &PersistentVolume) -> &str {
+    let csi = volume.spec.as_ref().and_then(|spec| spec.csi.as_ref());
+    csi.map_or("", |csi| csi.volume_handle.as_str())
+}

@@ -1,0 +1,144 @@
+//! A node: the machine with its ZFS, mounts and disk, which outlives csi-node, and the csi-node that runs on it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dotmesh_csi_node::edge::Calls;
+use dotmesh_csi_node::edge::csi::Csi;
+use dotmesh_csi_node::edge::node_v1::NodeService;
+use dotmesh_csi_node::metrics::Rpcs;
+use dotmesh_csi_node::ops::{Config, Ops};
+use dotmesh_mount::FakeMount;
+use dotmesh_zfs::{FakeZfs, Health, PoolName};
+
+use crate::disk::{Disk, SimFiles};
+use crate::mount::SimMount;
+use crate::stage::{Actor, Life, Stage};
+use crate::zfs::SimZfs;
+
+/// Where csi-node keeps what it remembers.
+pub const STATE_DIR: &str = "/var/lib/dotmesh";
+/// Where the pool's file lies.
+pub const POOL_FILE: &str = "/var/lib/dotmesh/pool.img";
+/// The zpool's name.
+pub const POOL: &str = "dotmesh";
+
+fn pool_name() -> PoolName {
+    POOL.parse().unwrap_or_else(|error| panic!("{POOL}: {error}"))
+}
+
+/// A machine; shared by cloning.
+#[derive(Clone)]
+pub struct Machine {
+    /// Its number.
+    pub number: u8,
+    /// Its ZFS.
+    pub zfs: FakeZfs,
+    /// Its mounts.
+    pub mount: FakeMount,
+    /// Its files.
+    pub disk: Disk,
+    running: Arc<Mutex<Option<Running>>>,
+}
+
+/// csi-node, as it runs.
+#[derive(Clone)]
+pub struct Running {
+    /// This incarnation.
+    pub life: Life,
+    /// What the operator calls.
+    pub node: NodeService<SimZfs, SimMount>,
+    /// What the kubelet calls.
+    pub csi: Csi<SimZfs, SimMount>,
+}
+
+impl Machine {
+    /// A machine on which nothing runs yet.
+    #[must_use]
+    pub fn new(number: u8) -> Self {
+        // What is mounted is busy for ZFS, and what ZFS has not cannot be mounted.
+        let (zfs, mount) = (FakeZfs::new(), FakeMount::new());
+        zfs.watch_mounts(mount.tell_sources());
+        mount.watch_datasets(zfs.tell_mountable());
+        Self {
+            number,
+            zfs,
+            mount,
+            disk: Disk::default(),
+            running: Arc::default(),
+        }
+    }
+
+    /// Its name in Kubernetes.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("n{}", self.number)
+    }
+
+    /// csi-node, if it runs.
+    #[must_use]
+    pub fn running(&self) -> Option<Running> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.clone().filter(|running| !running.life.is_over())
+    }
+
+    /// csi-node begins.
+    pub fn start(&self, stage: &Stage) {
+        let life = Life::new(Actor::Node(self.number));
+        let zfs = SimZfs::new(stage.clone(), life.clone(), self.zfs.clone());
+        let mount = SimMount::new(stage.clone(), life.clone(), self.mount.clone());
+        let files = SimFiles::new(stage.clone(), life.clone(), self.disk.clone());
+        let config = Config {
+            state_dir: PathBuf::from(STATE_DIR),
+            host_root: None,
+            files: Arc::new(files),
+        };
+        let ops = Ops::new(zfs, mount, config);
+        let running = Running {
+            node: NodeService::new(Arc::clone(&ops), Calls::of_operator(Rpcs::default())),
+            csi: Csi::new(Arc::clone(&ops), Calls::of_csi(Rpcs::default()), self.name()),
+            life: life.clone(),
+        };
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        stage.say(life.actor(), "begins".to_owned());
+        tokio::spawn(until_over(life.clone(), Arc::clone(&ops).watch_pools()));
+        tokio::spawn(until_over(life, ops.collect()));
+    }
+
+    /// csi-node ends, with nothing cleaned up.
+    pub fn stop(&self) {
+        if let Some(running) = self.running() {
+            running.life.end();
+        }
+    }
+
+    /// The machine goes down: mounts are gone, and pools are not imported when it comes up.
+    pub fn go_down(&self) {
+        self.stop();
+        self.mount.reboot();
+        self.zfs.reboot();
+    }
+
+    /// The pool's device goes away, or comes back.
+    pub fn set_pool_there(&self, there: bool) {
+        self.zfs
+            .set_health(&pool_name(), if there { Health::Online } else { Health::Suspended });
+    }
+
+    /// GUIDs by name of everything in its pool.
+    #[must_use]
+    pub fn guids(&self) -> BTreeMap<String, u64> {
+        let all = self.zfs.inventory().into_iter();
+        all.map(|object| (object.name, object.guid.0)).collect()
+    }
+}
+
+/// Runs a part of an actor until that crashes.
+pub async fn until_over(life: Life, part: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = life.over() => {}
+        () = part => {}
+    }
+}

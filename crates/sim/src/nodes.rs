@@ -1,0 +1,173 @@
+//! The operator's [`Nodes`] on the stage: csi-node's service in the same process, with its parsing and its status, and
+//! the operator's reading of that status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dotmesh_csi_proto::node::node_server::Node;
+use dotmesh_csi_proto::node::{
+    AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
+    DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
+    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, WatchRequest,
+};
+use dotmesh_operator::nodes::grpc::{DEADLINE, POOL_DEADLINE, node_error};
+use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
+use futures::StreamExt;
+use tonic::{Request, Response, Status};
+
+use crate::fault::{Class, Failure};
+use crate::machine::{Machine, Running};
+use crate::stage::{Life, Stage};
+
+/// One replica's way to the nodes.
+#[derive(Clone)]
+pub struct SimNodes {
+    stage: Stage,
+    life: Life,
+    machines: Arc<Vec<Machine>>,
+}
+
+fn error(node: &str, kind: NodeErrorKind, message: &str) -> NodeError {
+    NodeError {
+        node: node.to_owned(),
+        kind,
+        message: message.to_owned(),
+    }
+}
+
+impl SimNodes {
+    /// For an incarnation of the operator.
+    #[must_use]
+    pub fn new(stage: Stage, life: Life, machines: Arc<Vec<Machine>>) -> Self {
+        Self { stage, life, machines }
+    }
+
+    fn running(&self, node: &str) -> Result<Running, NodeError> {
+        let machine = self.machines.iter().find(|machine| machine.name() == node);
+        machine
+            .and_then(Machine::running)
+            .ok_or_else(|| error(node, NodeErrorKind::Unreachable, "nobody answers there"))
+    }
+
+    /// A call whose caller has gone.
+    async fn deliver_late<Q, R, F>(self, node: String, request: Q, send: impl Fn(Running, Request<Q>) -> F)
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        tokio::time::sleep(Failure::DELAY).await;
+        if let Ok(running) = self.running(&node) {
+            self.stage.say(self.life.actor(), "  a call arrives late".to_owned());
+            let _ = send(running, Request::new(request)).await;
+        }
+    }
+
+    async fn call<Q, R, F>(
+        &self,
+        (node, rpc, deadline): (&str, &'static str, Duration),
+        request: Q,
+        send: impl Fn(Running, Request<Q>) -> F + Copy + Send + Sync + 'static,
+    ) -> Result<R, NodeError>
+    where
+        Q: Clone + About + Send + Sync + 'static,
+        R: Send + 'static,
+        F: Future<Output = Result<Response<R>, Status>> + Send + 'static,
+    {
+        let failed = |failure| match failure {
+            Failure::Late => error(node, NodeErrorKind::Deadline, "no answer in time"),
+            Failure::Delayed => {
+                tokio::spawn(self.clone().deliver_late(node.to_owned(), request.clone(), send));
+                error(node, NodeErrorKind::Unreachable, "the connection broke")
+            }
+            Failure::NotDone | Failure::Unknown | Failure::Conflict => {
+                error(node, NodeErrorKind::Unreachable, "the connection broke")
+            }
+        };
+        let perform = || async {
+            let running = self.running(node)?;
+            let life = running.life.clone();
+            tokio::select! {
+                biased;
+                () = life.over() => Err(error(node, NodeErrorKind::Unreachable, "the connection broke")),
+                answer = tokio::time::timeout(deadline, send(running, Request::new(request.clone()))) => match answer {
+                    Ok(Ok(response)) => Ok(response.into_inner()),
+                    Ok(Err(status)) => Err(node_error(node, &status)),
+                    Err(_) => Err(error(node, NodeErrorKind::Deadline, "no answer in time")),
+                },
+            }
+        };
+        let text = format!("{rpc} {node} {}", request.about());
+        self.stage.effect(&self.life, Class::Call, text, failed, perform).await
+    }
+}
+
+/// What a trace tells of a request: maps in a message have no order.
+trait About {
+    fn about(&self) -> String;
+}
+
+macro_rules! about {
+    ($($request:ty: |$of:ident| $text:expr;)*) => {$(
+        impl About for $request {
+            fn about(&self) -> String {
+                let $of = self;
+                $text
+            }
+        }
+    )*};
+}
+
+about! {
+    EnsurePoolRequest: |of| format!("{} known {}", of.name, of.known_guid);
+    EnsureDotRequest: |of| of.dot_id.clone();
+    EnsureBranchRequest: |of| format!("{} head {} of {:?}, {} volumes", of.branch_id, of.head_id, of.origin.as_ref().map(|origin| &origin.commit_id), of.volumes.len());
+    CommitRequest: |of| format!("{} of head {}, {} volumes", of.commit_id, of.head_id, of.volume_ids.len());
+    AttachRequest: |of| format!("{} to volume {} of {}", of.claim_uid, of.volume_id, of.dot_id);
+    DetachRequest: |of| format!("{} of {}", of.claim_uid, of.dot_id);
+    DeleteCommitRequest: |of| format!("{} of head {}", of.commit_id, of.head_id);
+    DeleteBranchRequest: |of| format!("{} heads {:?}", of.branch_id, of.head_ids);
+    DeleteDotRequest: |of| of.dot_id.clone();
+}
+
+macro_rules! unary {
+    ($($method:ident, $rpc:literal, $deadline:ident, $request:ty => $response:ty;)*) => {$(
+        async fn $method(&self, node: &str, request: $request) -> Result<$response, NodeError> {
+            self.call((node, $rpc, $deadline), request, |running, request| async move {
+                running.node.$method(request).await
+            })
+            .await
+        }
+    )*};
+}
+
+impl Nodes for SimNodes {
+    async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
+        self.stage.pause(&self.life).await;
+        let Running {
+            life, node: service, ..
+        } = self.running(node)?;
+        let watching = service.watch(Request::new(WatchRequest {})).await;
+        let events = watching.map_err(|status| node_error(node, &status))?.into_inner();
+        let name = node.to_owned();
+        let ended = {
+            let name = name.clone();
+            async move {
+                life.over().await;
+                Err(error(&name, NodeErrorKind::Unreachable, "the connection broke"))
+            }
+        };
+        let events = events.map(move |event| event.map_err(|status| node_error(&name, &status)));
+        Ok(futures::stream::select(events, futures::stream::once(ended)).boxed())
+    }
+
+    unary! {
+        ensure_pool, "EnsurePool", POOL_DEADLINE, EnsurePoolRequest => EnsurePoolResponse;
+        ensure_dot, "EnsureDot", DEADLINE, EnsureDotRequest => EnsureDotResponse;
+        ensure_branch, "EnsureBranch", DEADLINE, EnsureBranchRequest => EnsureBranchResponse;
+        commit, "Commit", DEADLINE, CommitRequest => CommitResponse;
+        attach, "Attach", DEADLINE, AttachRequest => AttachResponse;
+        detach, "Detach", DEADLINE, DetachRequest => DetachResponse;
+        delete_commit, "DeleteCommit", DEADLINE, DeleteCommitRequest => DeleteResponse;
+        delete_branch, "DeleteBranch", DEADLINE, DeleteBranchRequest => DeleteResponse;
+        delete_dot, "DeleteDot", DEADLINE, DeleteDotRequest => DeleteResponse;
+    }
+}

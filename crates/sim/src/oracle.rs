@@ -1,0 +1,150 @@
+//! Those who judge a history: they look after every write, at the API's log and at the pools, and know the rules that
+//! hold always. Nothing here decides anything for the programs.
+
+mod commits;
+mod heads;
+mod objects;
+mod pools;
+pub mod settled;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dotmesh_testkit::{Change, FakeApi};
+use dotmesh_zfs::FakeObject;
+use serde_json::Value;
+
+use crate::machine::Machine;
+use crate::names::Names;
+
+/// A rule that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The oracle that saw it.
+    pub oracle: &'static str,
+    /// What it saw.
+    pub what: String,
+}
+
+/// The root of everything of ours in a pool.
+pub const ROOT: &str = "dotmesh/dotmesh/";
+
+/// Violations after the first few are echoes.
+const KEPT: usize = 5;
+
+/// All of them.
+pub struct Oracle {
+    server: FakeApi,
+    machines: Arc<Vec<Machine>>,
+    read: usize,
+    /// Names of everything that ever had an id.
+    pub names: Names,
+    violations: Vec<Violation>,
+    /// Uids whose deletion was requested, or that are gone.
+    requested: BTreeSet<String>,
+    commits: BTreeMap<String, commits::Known>,
+    heads: BTreeMap<String, String>,
+    dots: BTreeMap<String, objects::Known>,
+    pools: Vec<BTreeMap<String, FakeObject>>,
+    made: BTreeMap<String, u32>,
+    turns: usize,
+}
+
+impl Oracle {
+    /// Over these.
+    #[must_use]
+    pub fn new(server: FakeApi, machines: Arc<Vec<Machine>>) -> Self {
+        Self {
+            pools: machines.iter().map(|_| BTreeMap::new()).collect(),
+            server,
+            machines,
+            read: 0,
+            names: Names::default(),
+            violations: Vec::new(),
+            requested: BTreeSet::new(),
+            commits: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            dots: BTreeMap::new(),
+            made: BTreeMap::new(),
+            turns: 0,
+        }
+    }
+
+    /// A rule did not hold.
+    pub fn violated(&mut self, oracle: &'static str, what: String) {
+        if self.violations.len() < KEPT {
+            self.violations.push(Violation { oracle, what });
+        }
+    }
+
+    /// What was violated so far.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+
+    /// A reconciler was given a turn.
+    pub fn turn_taken(&mut self) {
+        self.turns += 1;
+    }
+
+    /// Turns so far.
+    #[must_use]
+    pub fn turns(&self) -> usize {
+        self.turns
+    }
+
+    /// Something was written; perhaps to a pool.
+    pub fn look(&mut self, at_pools: bool) {
+        let news = self.server.log_after(self.read);
+        self.read += news.len();
+        for change in &news {
+            self.names.note(change);
+            if change.is_gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
+                self.requested.insert(uid(change));
+            }
+        }
+        if at_pools {
+            self.look_at_pools();
+        }
+        for change in &news {
+            match change.kind.as_str() {
+                "Commit" => self.look_at_commit(change),
+                "Branch" => self.look_at_branch(change),
+                "Dot" => self.look_at_dot(change),
+                "PersistentVolume" => self.look_at_volume(change),
+                _ => {}
+            }
+            if change.is_gone {
+                self.look_at_what_is_left(change);
+            }
+        }
+    }
+
+    /// Whether the deletion of a uid was requested.
+    fn is_requested(&self, uid: &str) -> bool {
+        self.requested.contains(uid)
+    }
+
+    /// Everything in any pool, by name below the root.
+    fn find(&self, name: &str) -> Option<&FakeObject> {
+        let full = format!("{ROOT}{name}");
+        self.pools.iter().find_map(|pool| pool.get(&full))
+    }
+}
+
+fn uid(change: &Change) -> String {
+    text(&change.object["metadata"]["uid"])
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn is_ready(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    })
+}

@@ -1,0 +1,132 @@
+//! I1 and I4: a Commit that was Ready keeps its snapshots, and they cover all volumes of its head.
+
+use std::collections::BTreeMap;
+
+use dotmesh_testkit::Change;
+
+use super::{Oracle, ROOT, is_ready, text, uid};
+
+/// A Commit that was Ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    dot: String,
+    head: String,
+    guids: BTreeMap<String, String>,
+    parent: String,
+    createtxg: i64,
+}
+
+impl Oracle {
+    pub(super) fn look_at_commit(&mut self, change: &Change) {
+        let (uid, object) = (uid(change), &change.object);
+        if change.is_gone || self.is_requested(&uid) {
+            return;
+        }
+        let status = &object["status"];
+        if !is_ready(object) {
+            if self.commits.contains_key(&uid) {
+                self.violated("I1 ready stays", format!("Commit {} was Ready and is not", change.key));
+            }
+            return;
+        }
+        let volumes = status["volumes"].as_array().cloned().unwrap_or_default();
+        let now = Known {
+            dot: self.dot_of(change),
+            head: text(&status["head"]),
+            guids: volumes
+                .iter()
+                .map(|volume| (text(&volume["id"]), text(&volume["guid"])))
+                .collect(),
+            parent: text(&status["parent"]),
+            createtxg: status["createtxg"].as_i64().unwrap_or(0),
+        };
+        match self.commits.get(&uid) {
+            Some(before) if *before == now => {}
+            Some(before) => {
+                let what = format!("Commit {}: {before:?} became {now:?}", change.key);
+                self.violated("I1 never changes", what);
+            }
+            None => {
+                self.commits.insert(uid.clone(), now);
+                self.check_snapshots("ready before durable", &uid);
+                self.check_covers_all(&uid);
+                self.check_order(&uid);
+            }
+        }
+    }
+
+    /// The uid of the Dot that a commit or branch belongs to.
+    pub(super) fn dot_of(&self, change: &Change) -> String {
+        let owners = change.object["metadata"]["ownerReferences"].as_array();
+        let owner = owners.and_then(|all| all.iter().find(|owner| owner["kind"] == "Dot"));
+        owner.map_or_else(String::new, |owner| text(&owner["uid"]))
+    }
+
+    /// Every snapshot that a Ready Commit tells of is there.
+    pub(super) fn check_snapshots(&mut self, oracle: &'static str, uid: &str) {
+        let Some(known) = self.commits.get(uid) else { return };
+        let (dot, head) = (&known.dot, &known.head);
+        let mut wrong = Vec::new();
+        if self.find(&format!("{dot}/{head}@{uid}")).is_none() {
+            wrong.push(format!("{dot}/{head}@{uid} is not there"));
+        }
+        for (volume, guid) in &known.guids {
+            let name = format!("{dot}/{head}/{volume}@{uid}");
+            match self.find(&name) {
+                None => wrong.push(format!("{name} is not there")),
+                Some(found) if found.guid.0.to_string() != *guid => wrong.push(format!("{name} has another GUID")),
+                Some(found) if found.is_deferred => wrong.push(format!("{name} is marked to go")),
+                Some(_) => {}
+            }
+        }
+        for what in wrong {
+            self.violated(oracle, what);
+        }
+    }
+
+    /// I4: no volume that was there when it was taken is missing.
+    fn check_covers_all(&mut self, uid: &str) {
+        let Some(known) = self.commits.get(uid) else { return };
+        let prefix = format!("{ROOT}{}/{}/", known.dot, known.head);
+        let mut wrong = Vec::new();
+        for (name, dataset) in self.pools.iter().flatten() {
+            let volume = name.strip_prefix(&prefix).filter(|rest| !rest.contains(['@', '/']));
+            let is_older = i64::try_from(dataset.createtxg.0).is_ok_and(|txg| txg < known.createtxg);
+            if let Some(volume) = volume.filter(|volume| is_older && !known.guids.contains_key(*volume)) {
+                wrong.push(format!("commit {uid} leaves out volume {volume}"));
+            }
+        }
+        for what in wrong {
+            self.violated("I4 all or none", what);
+        }
+    }
+
+    /// I5: a commit's parent on its head is older.
+    fn check_order(&mut self, uid: &str) {
+        let Some(known) = self.commits.get(uid) else { return };
+        let wrong = self
+            .commits
+            .get(&known.parent)
+            .is_some_and(|parent| parent.head == known.head && parent.createtxg >= known.createtxg);
+        if wrong || known.parent == uid {
+            self.violated("I5 forward only", format!("commit {uid} is older than its parent"));
+        }
+    }
+
+    /// I1, after something went from a pool.
+    pub(super) fn check_all_commits(&mut self) {
+        let all: Vec<String> = self.commits.keys().cloned().collect();
+        for uid in all {
+            if self.is_requested(&uid)
+                || self
+                    .commits
+                    .get(&uid)
+                    .is_some_and(|known| self.is_requested(&known.dot))
+            {
+                self.commits.remove(&uid);
+            } else {
+                self.check_snapshots("I1 snapshots stay", &uid);
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! I5 and what Ready promises of a Branch: its head never becomes another, and is there with all volumes.
+
+use dotmesh_testkit::Change;
+
+use super::{Oracle, is_ready, text, uid};
+
+impl Oracle {
+    pub(super) fn look_at_branch(&mut self, change: &Change) {
+        let (uid, object) = (uid(change), &change.object);
+        if change.is_gone || self.is_requested(&uid) {
+            return;
+        }
+        let status = &object["status"];
+        let head = text(&status["head"]);
+        if let Some(before) = self.heads.get(&uid).filter(|before| **before != head) {
+            let what = format!("Branch {} was at head {before} and is at {head:?}", change.key);
+            self.violated("I5 forward only", what);
+        }
+        if head.is_empty() {
+            return;
+        }
+        self.heads.insert(uid, head.clone());
+        let dot = self.dot_of(change);
+        if !is_ready(object) || self.is_requested(&dot) {
+            return;
+        }
+        for volume in status["volumes"].as_array().into_iter().flatten() {
+            let name = format!("{dot}/{head}/{}", text(&volume["id"]));
+            let wrong = match self.find(&name) {
+                None => format!("Branch {} is Ready without {name}", change.key),
+                Some(found) if found.guid.0.to_string() != text(&volume["guid"]) => {
+                    format!("Branch {} tells another GUID of {name}", change.key)
+                }
+                Some(_) => continue,
+            };
+            self.violated("ready before done", wrong);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What a Dot and a PersistentVolume promise, and what is left when an object of ours is gone.
+
+use std::collections::BTreeMap;
+
+use dotmesh_testkit::Change;
+use serde_json::Value;
+
+use super::{Oracle, ROOT, is_ready, text, uid};
+
+/// A Dot as it was last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Known {
+    id: String,
+    node: String,
+    volumes: BTreeMap<String, String>,
+}
+
+impl Oracle {
+    pub(super) fn look_at_dot(&mut self, change: &Change) {
+        let (uid, object) = (uid(change), &change.object);
+        if change.is_gone || self.is_requested(&uid) {
+            return;
+        }
+        let status = &object["status"];
+        let volumes = status["volumes"].as_array().cloned().unwrap_or_default();
+        let now = Known {
+            id: text(&status["id"]),
+            node: text(&status["node"]),
+            volumes: volumes
+                .iter()
+                .map(|volume| (text(&volume["name"]), text(&volume["id"])))
+                .collect(),
+        };
+        if let Some(before) = self.dots.get(&uid) {
+            let stays = |before: &str, now: &str| before.is_empty() || before == now;
+            let kept = before
+                .volumes
+                .iter()
+                .all(|(name, id)| now.volumes.get(name) == Some(id));
+            if !(stays(&before.id, &now.id) && stays(&before.node, &now.node) && kept) {
+                let what = format!("Dot {}: {before:?} became {now:?}", change.key);
+                self.violated("a Dot stays where it is", what);
+            }
+        }
+        self.dots.insert(uid.clone(), now);
+        let is_placed = !status["pool"].is_null();
+        if is_ready(object) && is_placed && self.find(&uid).is_none() {
+            let what = format!("Dot {} is Ready without its dataset", change.key);
+            self.violated("ready before done", what);
+        }
+        // An entry that went is detached first and taken off the list afterwards.
+        let entries = status["claims"].as_array().cloned().unwrap_or_default();
+        let has_entry = |claim: &&Value| entries.iter().any(|entry| entry["uid"] == **claim);
+        for claim in status["attachments"].as_array().into_iter().flatten().filter(has_entry) {
+            let property = format!("io.dotmesh:claim.{}", text(claim));
+            if self.property(&uid, &property).is_none() {
+                let what = format!(
+                    "Dot {} tells of an attachment that its dataset lacks: {property}",
+                    change.key
+                );
+                self.violated("ready before done", what);
+            }
+        }
+    }
+
+    /// I2, for claims: a volume is handed out only when a pod can mount it.
+    pub(super) fn look_at_volume(&mut self, change: &Change) {
+        if change.is_gone {
+            return;
+        }
+        let handle = text(&change.object["spec"]["csi"]["volumeHandle"]);
+        let parts: Vec<&str> = handle.split('.').collect();
+        let &[_, dot, _, claim] = parts.as_slice() else { return };
+        let attached = self.property(dot, &format!("io.dotmesh:claim.{claim}")).is_some();
+        let claim_is_there = !self.is_requested(claim);
+        if !attached && claim_is_there && !self.is_requested(dot) {
+            let what = format!("PersistentVolume {} was made before its claim was attached", change.key);
+            self.violated("ready before done", what);
+        }
+    }
+
+    fn property(&self, dataset: &str, property: &str) -> Option<String> {
+        let object = self.find(dataset)?;
+        let found = object.local.iter().find(|(name, _)| name == property);
+        found.map(|(_, value)| value.clone())
+    }
+
+    /// An object with data behind it goes only when a tombstone, or nothing, is left.
+    pub(super) fn look_at_what_is_left(&mut self, change: &Change) {
+        let (uid, object) = (uid(change), &change.object);
+        let (dot, found, tombstone) = match change.kind.as_str() {
+            "Dot" => (uid.clone(), self.find(&uid).is_some(), "io.dotmesh:deleted".to_owned()),
+            "Branch" => {
+                let head = text(&object["status"]["head"]);
+                let dot = self.dot_of(change);
+                let found = !head.is_empty() && self.find(&format!("{dot}/{head}")).is_some();
+                (dot, found, format!("io.dotmesh:branch.{uid}"))
+            }
+            "Commit" => {
+                let dot = self.dot_of(change);
+                let (prefix, suffix) = (format!("{ROOT}{dot}/"), format!("@{uid}"));
+                let is_its = |name: &String| name.starts_with(&prefix) && name.ends_with(&suffix);
+                let found = self.pools.iter().flat_map(BTreeMap::keys).any(is_its);
+                (dot, found, format!("io.dotmesh:dead.{uid}"))
+            }
+            _ => return,
+        };
+        if !found {
+            return;
+        }
+        let is_dead = match self.property(&dot, &tombstone) {
+            Some(value) => change.kind != "Branch" || value.starts_with("1:dead"),
+            None => false,
+        };
+        let whole = self.property(&dot, "io.dotmesh:deleted").is_some();
+        if !is_dead && !whole {
+            let what = format!(
+                "{} {} is gone, its data is not, and no tombstone names it",
+                change.kind, change.key
+            );
+            self.violated("gone before deleted", what);
+        }
+    }
+}
+
+/// Whether a status answers the newest spec.
+pub(super) fn observes(object: &Value) -> bool {
+    object["status"]["observedGeneration"] == object["metadata"]["generation"]
+}

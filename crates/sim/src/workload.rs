@@ -1,0 +1,225 @@
+//! What people do in a history, as data: each workload is a list of steps, a page each.
+
+pub mod branches;
+pub mod claims;
+pub mod commits;
+pub mod deletions;
+pub mod disruptions;
+
+use dotmesh_crds::branch::BranchSpec;
+use dotmesh_crds::commit::CommitSpec;
+use dotmesh_crds::dot::{DotSpec, DotVolume};
+use dotmesh_crds::{Branch, Commit, Dot};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use serde_json::json;
+
+/// A history's script.
+#[derive(Debug, Clone)]
+pub struct Workload {
+    /// Its name, as commands and files have it.
+    pub name: &'static str,
+    /// What it does.
+    pub steps: Vec<Step>,
+}
+
+/// Something a person does or waits for.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Makes a Dot.
+    Dot(Box<Dot>),
+    /// Makes a Branch.
+    Branch(Box<Branch>),
+    /// Makes a Commit.
+    Commit(Box<Commit>),
+    /// Makes a claim.
+    Claim(Box<PersistentVolumeClaim>),
+    /// Makes a Commit of the Dot that a plain claim has for itself: names of commit and claim.
+    CommitOfClaim(&'static str, &'static str),
+    /// Changes a Dot's list of volumes.
+    Volumes(&'static str, Vec<DotVolume>),
+    /// Deletes an object: kind and name.
+    Delete(&'static str, String),
+    /// A pod with these claims shall run.
+    RunPod(&'static str, Vec<String>),
+    /// The pod writes to all its volumes.
+    Write(&'static str),
+    /// The pod shall end.
+    EndPod(&'static str),
+    /// Goes on when this is so.
+    Until(Until),
+    /// Goes on when nothing was written for a while.
+    Quiet,
+    /// csi-node is killed and begins again.
+    RestartNode,
+    /// The node goes down and comes up again.
+    Reboot,
+    /// The operator is killed and begins again; `true`: with old caches.
+    RestartOperator(bool),
+    /// The pool answers no more, or again.
+    PoolThere(bool),
+    /// Somebody makes a dataset of their own beside ours.
+    ForeignDataset,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone)]
+pub enum Until {
+    /// An object is Ready: kind and name.
+    Ready(&'static str, String),
+    /// An object has our finalizer: kind and name.
+    Protected(&'static str, String),
+    /// No object of this kind and name is there.
+    Gone(&'static str, String),
+    /// A pod has all its volumes.
+    Runs(&'static str),
+    /// A pod is gone.
+    Ended(&'static str),
+}
+
+/// All workloads.
+#[must_use]
+pub fn all() -> Vec<Workload> {
+    let mut all = Vec::new();
+    all.extend(claims::all());
+    all.extend(commits::all());
+    all.extend(branches::all());
+    all.extend(deletions::all());
+    all.extend(disruptions::all());
+    all
+}
+
+/// A volume of 1 GiB.
+#[must_use]
+pub fn volume(name: &str) -> DotVolume {
+    DotVolume {
+        name: name.to_owned(),
+        size: "1Gi".to_owned(),
+    }
+}
+
+/// Makes Dot `name` with these volumes; none: an open list.
+#[must_use]
+pub fn dot(name: &str, volumes: &[&str]) -> Step {
+    let listed = volumes.iter().map(|name| volume(name)).collect();
+    let spec = DotSpec {
+        volumes: Some(listed).filter(|_| !volumes.is_empty()),
+    };
+    let mut dot = Dot::new(name, spec);
+    dot.metadata.namespace = Some("dev".to_owned());
+    Step::Dot(Box::new(dot))
+}
+
+/// Makes a Commit of branch `main` of a Dot.
+#[must_use]
+pub fn commit(name: &str, dot: &str) -> Step {
+    commit_of(name, dot, "main")
+}
+
+/// Makes a Commit of a branch.
+#[must_use]
+pub fn commit_of(name: &str, dot: &str, branch: &str) -> Step {
+    Step::Commit(Box::new(commit_object(name, dot, branch)))
+}
+
+/// A Commit.
+#[must_use]
+pub fn commit_object(name: &str, dot: &str, branch: &str) -> Commit {
+    let spec = CommitSpec {
+        dot: dot.to_owned(),
+        branch: Some(branch.to_owned()),
+        message: Some(format!("why {name}")),
+        ..CommitSpec::default()
+    };
+    let mut commit = Commit::new(name, spec);
+    commit.metadata.namespace = Some("dev".to_owned());
+    commit
+}
+
+/// Makes Branch `name` of a Dot from a reference.
+#[must_use]
+pub fn branch(name: &str, dot: &str, from: &str) -> Step {
+    let spec = BranchSpec {
+        dot: dot.to_owned(),
+        name: name.to_owned(),
+        from: from.to_owned(),
+    };
+    let mut branch = Branch::new(name, spec);
+    branch.metadata.namespace = Some("dev".to_owned());
+    Step::Branch(Box::new(branch))
+}
+
+/// Makes a claim with a `dataSourceRef`, or a plain one.
+#[must_use]
+pub fn claim(name: &str, source: Option<(&str, &str)>, volume: Option<&str>) -> Step {
+    let mut claim = json!({
+        "metadata": { "name": name, "namespace": "dev" },
+        "spec": {
+            "storageClassName": "dotmesh", "accessModes": ["ReadWriteOnce"],
+            "resources": { "requests": { "storage": "1Gi" } },
+        },
+    });
+    if let Some((kind, name)) = source {
+        claim["spec"]["dataSourceRef"] = json!({ "apiGroup": "dotmesh.io", "kind": kind, "name": name });
+    }
+    if let Some(volume) = volume {
+        claim["metadata"]["annotations"] = json!({ "dotmesh.io/volume": volume });
+    }
+    let claim = serde_json::from_value(claim).unwrap_or_else(|error| panic!("{error}"));
+    Step::Claim(Box::new(claim))
+}
+
+/// Waits until an object is Ready.
+#[must_use]
+pub fn ready(kind: &'static str, name: &str) -> Step {
+    Step::Until(Until::Ready(kind, name.to_owned()))
+}
+
+/// Waits until an object is gone.
+#[must_use]
+pub fn gone(kind: &'static str, name: &str) -> Step {
+    Step::Until(Until::Gone(kind, name.to_owned()))
+}
+
+/// Deletes an object.
+#[must_use]
+pub fn delete(kind: &'static str, name: &str) -> Step {
+    Step::Delete(kind, name.to_owned())
+}
+
+/// A pod with these claims runs, writes, and has Dot `shop` placed by it.
+#[must_use]
+pub fn pod(name: &'static str, claims: &[&str]) -> [Step; 3] {
+    let claims = claims.iter().map(|claim| (*claim).to_owned()).collect();
+    [
+        Step::RunPod(name, claims),
+        Step::Until(Until::Runs(name)),
+        Step::Write(name),
+    ]
+}
+
+/// A pod ends.
+#[must_use]
+pub fn end(name: &'static str) -> [Step; 2] {
+    [Step::EndPod(name), Step::Until(Until::Ended(name))]
+}
+
+/// Dot `shop` with volumes `db` and `cache`, on which a pod runs.
+#[must_use]
+pub fn shop() -> Vec<Step> {
+    let mut steps = vec![
+        dot("shop", &["db", "cache"]),
+        claim("db", Some(("Dot", "shop")), None),
+        claim("cache", Some(("Dot", "shop")), None),
+    ];
+    steps.extend(pod("app", &["db", "cache"]));
+    steps
+}
+
+/// A workload of these parts.
+#[must_use]
+pub fn workload(name: &'static str, parts: impl IntoIterator<Item = Vec<Step>>) -> Workload {
+    Workload {
+        name,
+        steps: parts.into_iter().flatten().collect(),
+    }
+}

@@ -1,0 +1,444 @@
+//! One history: a cluster of one node is put up, people follow a workload, faults strike by the schedule, and when all
+//! is quiet the world is judged.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_mount::MountEntry;
+use dotmesh_operator::api::{Api, Guard, Key};
+use dotmesh_testkit::FakeApi;
+use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt;
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+
+use crate::fault::{Class, Fault};
+use crate::kubernetes::Kubernetes;
+use crate::machine::Machine;
+use crate::names::{Names, without_passing};
+use crate::oracle::{Oracle, Violation};
+use crate::replica::Replica;
+use crate::stage::{Actor, Crash, Line, Schedule, Stage};
+use crate::workload::{Step, Until, Workload, commit_object};
+
+/// How long a step may take, with whatever failed before it: several back-offs of a minute each.
+const STEP_MAX: Duration = Duration::from_secs(900);
+/// Quiet that means "settled": longer than every back-off and every period.
+const QUIET: Duration = Duration::from_secs(100);
+/// How long after the last step the world may take to settle.
+const SETTLE_MAX: Duration = Duration::from_secs(900);
+/// How many changes old caches miss.
+const BEHIND: usize = 6;
+/// Turns that a world may take in a virtual minute, on average over a history.
+const TURNS_PER_MINUTE: usize = 2_000;
+
+/// What a history was like.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Rules that did not hold.
+    pub violations: Vec<Violation>,
+    /// Effects in all.
+    pub effects: usize,
+    /// Turns of reconcilers.
+    pub turns: usize,
+    /// Who did what, in order.
+    pub trace: Vec<Line>,
+    /// Names for the ids in it.
+    pub names: Names,
+    /// Faults that struck.
+    pub struck: BTreeMap<usize, Fault>,
+    /// Of the trace.
+    pub hash: u64,
+    /// Everything there was in the end, with names for ids.
+    pub end: Vec<String>,
+    /// How long it took in its own time.
+    pub lasted: Duration,
+}
+
+impl Outcome {
+    /// The class of each effect.
+    #[must_use]
+    pub fn classes(&self) -> Vec<Class> {
+        self.trace
+            .iter()
+            .filter_map(|line| line.effect)
+            .map(|(_, class)| class)
+            .collect()
+    }
+}
+
+/// Runs one history from its beginning to its end.
+///
+/// # Panics
+/// When no runtime can be made.
+#[must_use]
+pub fn run(workload: &Workload, schedule: &Schedule) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap_or_else(|error| panic!("{error}"));
+    runtime.block_on(async {
+        let world = World::new(schedule);
+        let reached = world.follow(workload).await;
+        if reached {
+            world.end().await;
+        }
+        world.outcome()
+    })
+}
+
+struct World {
+    stage: Stage,
+    server: FakeApi,
+    machines: Arc<Vec<Machine>>,
+    replica: Arc<Mutex<Option<Replica>>>,
+    kubernetes: Kubernetes,
+}
+
+const FURNITURE: &str = "
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}
+---
+{apiVersion: v1, kind: Pod, metadata: {name: csi-node-1, namespace: dotmesh-system}, spec: {nodeName: n1, containers: []}, status: {phase: Running}}
+";
+
+impl World {
+    fn new(schedule: &Schedule) -> Self {
+        let server = FakeApi::default();
+        server.put(FURNITURE.trim());
+        let machines = Arc::new(vec![Machine::new(1)]);
+        let oracle = Oracle::new(server.clone(), Arc::clone(&machines));
+        let (stage, crashes) = Stage::new(schedule, oracle);
+        let replica = Arc::new(Mutex::new(None));
+        let kubernetes = Kubernetes::new(
+            stage.clone(),
+            server.clone(),
+            Arc::clone(&machines),
+            Arc::clone(&replica),
+        );
+        let world = Self {
+            stage,
+            server,
+            machines,
+            replica,
+            kubernetes,
+        };
+        world.machines[0].start(&world.stage);
+        world.start_operator(0);
+        tokio::spawn(world.kubernetes.clone().run());
+        tokio::spawn(world.supervisor(crashes));
+        world
+    }
+
+    fn start_operator(&self, behind: usize) {
+        let replica = Replica::start(&self.stage, &self.server, &self.machines, behind);
+        *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = Some(replica);
+    }
+
+    fn stop_operator(&self) {
+        let replica = self.replica.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(replica) = replica {
+            replica.life.end();
+        }
+    }
+
+    fn share(&self) -> Self {
+        Self {
+            stage: self.stage.clone(),
+            server: self.server.clone(),
+            machines: Arc::clone(&self.machines),
+            replica: Arc::clone(&self.replica),
+            kubernetes: self.kubernetes.clone(),
+        }
+    }
+
+    /// Begins again what crashed.
+    fn supervisor(&self, mut crashes: UnboundedReceiver<Crash>) -> impl Future<Output = ()> + Send + 'static {
+        let world = self.share();
+        async move {
+            while let Some(Crash { actor, fault }) = crashes.recv().await {
+                match actor {
+                    Actor::Operator => {
+                        tokio::time::sleep(Duration::from_secs(2)).await;
+                        world.start_operator(if fault == Fault::CrashStale { BEHIND } else { 0 });
+                    }
+                    Actor::Node(_) => world.restart_node(fault == Fault::Reboot).await,
+                    Actor::Kubernetes | Actor::Kubelet(_) | Actor::Person => {}
+                }
+            }
+        }
+    }
+
+    async fn restart_node(&self, whole: bool) {
+        let machine = &self.machines[0];
+        machine.stop();
+        if whole {
+            machine.go_down();
+            self.stage.say(Actor::Node(1), "the machine goes down".to_owned());
+            self.kubernetes.node_came_up();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        machine.start(&self.stage);
+    }
+
+    /// Takes all steps. Whether the last was reached.
+    async fn follow(&self, workload: &Workload) -> bool {
+        for (number, step) in workload.steps.iter().enumerate() {
+            self.stage
+                .say(Actor::Person, format!("{step:?}").chars().take(160).collect());
+            if timeout(STEP_MAX, self.take(step)).await.is_err() {
+                let what = format!("step {number} is not done within {STEP_MAX:?}: {step:?}");
+                self.stage.with_oracle(|oracle| oracle.violated("convergence", what));
+                return false;
+            }
+            self.stage.wrote();
+        }
+        true
+    }
+
+    async fn take(&self, step: &Step) {
+        let api = &self.server;
+        let done = match step {
+            Step::Dot(dot) => api.create::<Dot>(dot).await.map(drop),
+            Step::Branch(branch) => api.create::<Branch>(branch).await.map(drop),
+            Step::Commit(commit) => api.create::<Commit>(commit).await.map(drop),
+            Step::Claim(claim) => api.create::<PersistentVolumeClaim>(claim).await.map(drop),
+            Step::CommitOfClaim(name, claim) => {
+                let key = Key::namespaced("dev", *claim);
+                let uid = api.must_get::<PersistentVolumeClaim>(&key).uid().unwrap_or_default();
+                let commit = commit_object(name, &format!("pvc-{uid}"), "main");
+                api.create::<Commit>(&commit).await.map(drop)
+            }
+            Step::Volumes(dot, volumes) => {
+                let patch = json!({ "spec": { "volumes": volumes } });
+                let key = Key::namespaced("dev", *dot);
+                api.patch::<Dot>(&key, &Guard::default(), patch).await.map(drop)
+            }
+            Step::Delete(kind, name) => {
+                let key = Key::namespaced("dev", name);
+                match *kind {
+                    "Dot" => api.delete::<Dot>(&key, &Guard::default()).await,
+                    "Branch" => api.delete::<Branch>(&key, &Guard::default()).await,
+                    "Commit" => api.delete::<Commit>(&key, &Guard::default()).await,
+                    _ => api.delete::<PersistentVolumeClaim>(&key, &Guard::default()).await,
+                }
+            }
+            Step::RunPod(name, claims) => {
+                self.kubernetes.run_pod(name, claims);
+                Ok(())
+            }
+            Step::EndPod(name) => {
+                self.kubernetes.end_pod(name);
+                Ok(())
+            }
+            Step::Write(pod) => {
+                self.write(pod);
+                Ok(())
+            }
+            Step::Until(until) => {
+                self.until(until).await;
+                Ok(())
+            }
+            Step::Quiet => {
+                self.quiet().await;
+                Ok(())
+            }
+            Step::RestartNode => {
+                self.restart_node(false).await;
+                Ok(())
+            }
+            Step::Reboot => {
+                self.restart_node(true).await;
+                Ok(())
+            }
+            Step::RestartOperator(is_stale) => {
+                self.stop_operator();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                self.start_operator(if *is_stale { BEHIND } else { 0 });
+                Ok(())
+            }
+            Step::PoolThere(there) => {
+                self.machines[0].set_pool_there(*there);
+                Ok(())
+            }
+            Step::ForeignDataset => {
+                self.make_foreign().await;
+                Ok(())
+            }
+        };
+        if let Err(error) = done {
+            let what = format!("{step:?}: {error}");
+            self.stage.with_oracle(|oracle| oracle.violated("workload", what));
+        }
+    }
+
+    fn write(&self, pod: &str) {
+        let machine = &self.machines[0];
+        let folder = format!("/var/lib/kubelet/pods/{pod}/");
+        let table = machine.mount.table();
+        for entry in table
+            .iter()
+            .filter(|entry| entry.target.starts_with(Path::new(&folder)))
+        {
+            if let Ok(dataset) = entry.source.parse() {
+                let _ = machine.zfs.write(&dataset, 4096);
+            }
+        }
+    }
+
+    async fn make_foreign(&self) {
+        let zfs = &self.machines[0].zfs;
+        let request = CreateRequest {
+            dataset: "dotmesh/theirs".parse().unwrap_or_else(|error| panic!("{error}")),
+            kind: CreateKind::Filesystem,
+            properties: Properties::new(),
+            parents: false,
+        };
+        let _ = zfs.create(&request).await;
+        let theirs = "dotmesh/theirs@dotmesh"
+            .parse()
+            .unwrap_or_else(|error| panic!("{error}"));
+        let _ = zfs.snapshot(&[theirs], &Properties::new()).await;
+    }
+
+    async fn until(&self, until: &Until) {
+        let mut changes = 0;
+        while !self.is_so(until) {
+            tokio::select! {
+                biased;
+                now = self.server.changes(changes) => changes = now,
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+    }
+
+    fn is_so(&self, until: &Until) -> bool {
+        let find = |kind: &str, name: &str| {
+            let all = self.server.all(kind).into_iter();
+            all.into_iter().find(|object| object["metadata"]["name"] == name)
+        };
+        match until {
+            Until::Ready(kind, name) => find(kind, name).is_some_and(|object| {
+                let conditions = object["status"]["conditions"].as_array();
+                conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+            }),
+            Until::Protected(kind, name) => {
+                find(kind, name).is_some_and(|object| object["metadata"]["finalizers"].as_array().is_some())
+            }
+            Until::Gone(kind, name) => find(kind, name).is_none(),
+            Until::Runs(pod) => self.kubernetes.is_running(pod),
+            Until::Ended(pod) => self.kubernetes.is_ended(pod),
+        }
+    }
+
+    /// Until nothing was written for long.
+    async fn quiet(&self) {
+        while self.stage.quiet_for() < QUIET || !self.kubernetes.is_settled() {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+    }
+
+    /// No faults any more: all becomes quiet, stays so, and is judged.
+    async fn end(&self) {
+        self.stage.stop_faults();
+        if timeout(SETTLE_MAX, self.quiet()).await.is_err() {
+            let what = format!("not quiet within {SETTLE_MAX:?}");
+            self.stage.with_oracle(|oracle| oracle.violated("convergence", what));
+            return;
+        }
+        let (writes, since) = (self.stage.writes(), self.stage.history_len());
+        self.stop_operator();
+        self.start_operator(0);
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        let more = self.stage.writes() - writes;
+        if more > 0 {
+            let what = format!(
+                "{more} writes in a settled world: {}",
+                self.stage.writes_after(since).join("; ")
+            );
+            self.stage.with_oracle(|oracle| oracle.violated("I9 silence", what));
+        }
+        self.stage.with_oracle(Oracle::judge_settled);
+        let minutes = usize::try_from(self.stage.now().as_secs() / 60 + 1).unwrap_or(1);
+        self.stage.with_oracle(|oracle| {
+            let turns = oracle.turns();
+            if turns > minutes * TURNS_PER_MINUTE {
+                oracle.violated("progress", format!("{turns} turns in {minutes} minutes"));
+            }
+        });
+    }
+
+    /// Everything there is, without what differs from history to history.
+    fn picture(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for kind in [
+            "Pool",
+            "Dot",
+            "Branch",
+            "Commit",
+            "PersistentVolumeClaim",
+            "PersistentVolume",
+        ] {
+            for object in self.server.all(kind) {
+                lines.push(without_passing(&object).to_string());
+            }
+        }
+        for machine in self.machines.iter() {
+            for object in machine.zfs.inventory() {
+                let properties: Vec<&str> = object.local.iter().map(|(name, _)| name.as_str()).collect();
+                lines.push(format!(
+                    "{} origin {:?} holds {:?} {}",
+                    object.name,
+                    object.origin,
+                    object.holds,
+                    properties.join(" ")
+                ));
+            }
+            let shown = |entry: &MountEntry| format!("{} at {}", entry.source, entry.target.display());
+            lines.extend(machine.mount.table().iter().map(shown));
+        }
+        let mut named: Vec<String> = self.stage.with_oracle(|oracle| {
+            lines
+                .iter()
+                .map(|line| without_numbers(&oracle.names.of(line)))
+                .collect()
+        });
+        named.sort();
+        named
+    }
+
+    fn outcome(&self) -> Outcome {
+        let end = self.picture();
+        let (names, violations, turns) = self
+            .stage
+            .with_oracle(|oracle| (oracle.names.clone(), oracle.violations().to_vec(), oracle.turns()));
+        let (effects, lasted) = (self.stage.effects(), self.stage.now());
+        let (trace, struck, hash) = self.stage.history();
+        Outcome {
+            violations,
+            effects,
+            turns,
+            trace,
+            names,
+            struck,
+            hash,
+            end,
+            lasted,
+        }
+    }
+}
+
+/// Whether an object is the first or second of its name is history too: what was taken back is made again.
+fn without_numbers(line: &str) -> String {
+    let mut parts = line.split('#');
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        kept.push_str(part.trim_start_matches(|char: char| char.is_ascii_digit()));
+    }
+    kept
+}

@@ -1,0 +1,85 @@
+//! The simulator's bounded part: every single fault of every workload, histories by chance, and what failed once.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use dotmesh_sim::explore::{Totals, by_chance, compare_end, ends, explore, pairs, single_faults};
+use dotmesh_sim::regression;
+use dotmesh_sim::stage::Schedule;
+use dotmesh_sim::workload::{self, Workload};
+use dotmesh_sim::world::run;
+
+/// Of the single faults every so manieth is tried here; `dotmesh-sim explore` tries all.
+const STRIDE: usize = 9;
+/// Histories by chance of each workload.
+const SEEDS: u64 = 8;
+/// Pairs of faults of each workload.
+const PAIRS: usize = 8;
+
+fn check(what: &str, work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>) {
+    let began = Instant::now();
+    let totals = explore(work, ends);
+    let took = began.elapsed();
+    let Totals {
+        histories,
+        effects,
+        struck,
+        failures,
+    } = totals;
+    println!("{what}: {histories} histories, {effects} effects in {took:.0?}; faults {struck:?}");
+    for failure in failures.iter().take(3) {
+        println!("{failure:#?}");
+    }
+    assert!(failures.is_empty(), "{} histories broke a rule", failures.len());
+}
+
+fn all_of(workloads: &[Workload], of: impl Fn(&Workload) -> Vec<Schedule>) -> Vec<(&Workload, Schedule)> {
+    let each = workloads.iter();
+    each.flat_map(|workload| of(workload).into_iter().map(move |schedule| (workload, schedule)))
+        .collect()
+}
+
+#[test]
+fn no_single_fault_breaks_a_rule() {
+    let workloads = workload::all();
+    let some = |workload: &Workload| single_faults(workload).into_iter().step_by(STRIDE).collect();
+    check("single faults", &all_of(&workloads, some), &ends(&workloads));
+}
+
+#[test]
+fn no_two_faults_break_a_rule() {
+    let workloads = workload::all();
+    let work = all_of(&workloads, |workload| pairs(workload, PAIRS, 7));
+    check("pairs", &work, &ends(&workloads));
+}
+
+#[test]
+fn no_order_and_no_mix_of_faults_breaks_a_rule() {
+    let workloads = workload::all();
+    let work = all_of(&workloads, |_| by_chance(0..SEEDS));
+    check("by chance", &work, &ends(&workloads));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    for workload in &workload::all() {
+        for schedule in by_chance(0..3).into_iter().chain([Schedule::default()]) {
+            let (first, second) = (run(workload, &schedule), run(workload, &schedule));
+            assert_eq!(first.hash, second.hash, "{} {schedule:?}", workload.name);
+            assert_eq!(first.end, second.end, "{} {schedule:?}", workload.name);
+        }
+    }
+}
+
+#[test]
+fn what_failed_once_is_right_now() {
+    let workloads = workload::all();
+    for (name, saved) in regression::all().unwrap() {
+        let workload = workloads.iter().find(|workload| workload.name == saved.workload);
+        let workload = workload.unwrap_or_else(|| panic!("{name}: no workload {:?}", saved.workload));
+        let expected = run(workload, &Schedule::default()).end;
+        let mut outcome = run(workload, &saved.schedule);
+        compare_end(&mut outcome, Some(&expected));
+        assert!(outcome.violations.is_empty(), "{name}: {:?}", outcome.violations);
+    }
+}

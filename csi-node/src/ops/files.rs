@@ -1,0 +1,98 @@
+//! The host's files that operations touch: what a node remembers, and what its pool lies in.
+//!
+//! A seam and nothing else: what is in the files, and what is concluded from it, is decided by [`super::known`] and
+//! [`super::pool`].
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::Error;
+use super::pool_file;
+
+/// What lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A file without a byte in it.
+    Empty,
+    /// A file.
+    File,
+}
+
+/// Files of the host.
+pub trait Files: fmt::Debug + Send + Sync + 'static {
+    /// The whole file; nothing when there is none.
+    fn read<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>>;
+
+    /// Replaces the file as a whole and durably; makes its folder.
+    fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Removes the file; one that is not there is fine.
+    fn remove<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Looks at the path without following a link.
+    fn look<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Found, Error>>;
+
+    /// Makes the file, or the beginning of one that an interrupted attempt left, and allocates all its bytes. When
+    /// there is no room the file is removed again.
+    fn allocate<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// The real ones.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HostFiles;
+
+impl Files for HostFiles {
+    fn read<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
+        let content = match std::fs::read(file) {
+            Ok(content) => Ok(Some(content)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        std::future::ready(content).boxed()
+    }
+
+    fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
+        std::future::ready(replace(file, &content)).boxed()
+    }
+
+    fn remove<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<()>> {
+        let removed = match std::fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        std::future::ready(removed).boxed()
+    }
+
+    fn look<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Found, Error>> {
+        std::future::ready(pool_file::look(path)).boxed()
+    }
+
+    /// It may take as long as writing all of it: not on the runtime's own threads.
+    fn allocate<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<(), Error>> {
+        let path = path.to_owned();
+        async move {
+            tokio::task::spawn_blocking(move || pool_file::allocate(&path, size))
+                .await
+                .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))))
+        }
+        .boxed()
+    }
+}
+
+fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = file
+        .parent()
+        .ok_or_else(|| io::Error::other("the state file has no folder"))?;
+    std::fs::create_dir_all(folder)?;
+    let new = file.with_extension("new");
+    std::fs::write(&new, content)?;
+    std::fs::File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, file)?;
+    std::fs::File::open(folder)?.sync_all()
+}
