@@ -10,11 +10,11 @@ use dotmesh_sim::workload::{self, Workload};
 use dotmesh_sim::world::run;
 
 /// Of the single faults every so manieth is tried here; `dotmesh-sim explore` tries all.
-const STRIDE: usize = 9;
+const STRIDE: usize = 23;
 /// Histories by chance of each workload.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 3;
 /// Pairs of faults of each workload.
-const PAIRS: usize = 8;
+const PAIRS: usize = 3;
 
 fn check(what: &str, work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>) {
     let began = Instant::now();
