@@ -1,15 +1,21 @@
-//! The objects behind [`super::FakeApi`], as JSON.
+//! The objects behind [`super::FakeApi`], as JSON, and the log of their changes.
+
+pub(crate) mod log;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dotmesh_operator::api::{ApiError, ApiErrorKind, Guard, Key};
 use serde_json::{Map, Value, json};
+
+use log::{Change, Log};
 
 type Place = (String, Key);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Objects {
-    objects: BTreeMap<Place, Value>,
+    objects: BTreeMap<Place, Arc<Value>>,
+    log: Log,
     /// What each manager applied last to an object's status, by the object's uid.
     applied: BTreeMap<(String, &'static str), Value>,
     version: u64,
@@ -49,25 +55,44 @@ fn key_of(object: &Value) -> Key {
 }
 
 impl Objects {
+    /// The revision of the last change.
     pub(super) fn version(&self) -> u64 {
         self.version
     }
 
+    /// What has changed, in order.
+    pub(super) fn log(&self) -> &Log {
+        &self.log
+    }
+
     pub(super) fn get(&self, kind: &str, key: &Key) -> Option<&Value> {
-        self.objects.get(&place(kind, key))
+        self.objects.get(&place(kind, key)).map(AsRef::as_ref)
     }
 
     pub(super) fn list<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         let ours = self.objects.iter().filter(move |((of, _), _)| of == kind);
-        ours.map(|(_, object)| object)
+        ours.map(|(_, object)| object.as_ref())
     }
 
     /// Stores an object in a new version.
     fn store(&mut self, place: Place, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.objects.insert(place, object.clone());
+        let stored = Arc::new(object.clone());
+        let before = self.objects.insert(place.clone(), stored.clone());
+        self.record(place, before, stored, false);
         object
+    }
+
+    fn record(&mut self, (kind, key): Place, before: Option<Arc<Value>>, object: Arc<Value>, gone: bool) {
+        self.log.push(Change {
+            revision: self.version,
+            kind,
+            key,
+            before,
+            object,
+            gone,
+        });
     }
 
     pub(super) fn put(&mut self, mut object: Value) -> Value {
@@ -210,6 +235,9 @@ impl Objects {
             return;
         };
         self.version += 1;
+        let mut last = (*gone).clone();
+        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.record(place(kind, key), Some(gone.clone()), Arc::new(last), true);
         let owned = |object: &Value| {
             let owners = object["metadata"]["ownerReferences"].as_array();
             owners.is_some_and(|all| all.iter().any(|owner| owner["uid"] == gone["metadata"]["uid"]))
@@ -218,7 +246,7 @@ impl Objects {
             .objects
             .iter()
             .filter(|(_, object)| owned(object))
-            .map(|(place, object)| (place.clone(), object.clone()))
+            .map(|(place, object)| (place.clone(), (**object).clone()))
             .collect();
         for ((kind, key), object) in dependents {
             self.request_deletion(&kind, &key, object);
