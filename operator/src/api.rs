@@ -3,6 +3,7 @@
 //! The caches are part of it, so that a simulator can hand out stale ones. A decision that could destroy something
 //! is made on a consistent read ([`Api::get`], [`Api::list`]) or guarded by a resourceVersion, never on a cache alone.
 
+pub mod body;
 mod client;
 
 use std::fmt;

@@ -3,5 +3,5 @@
 pub mod fake_api;
 pub mod fake_nodes;
 
-pub use fake_api::{FakeApi, Fault};
+pub use fake_api::{Answer, FakeApi, Fault};
 pub use fake_nodes::FakeNodes;

@@ -11,9 +11,9 @@ use kube::api::{
 };
 use kube::runtime::events::{self, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind};
+use super::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind, body};
 use crate::metrics::Metrics;
 
 /// The caches, filled by the watches in [`crate::run`].
@@ -131,18 +131,6 @@ impl From<kube::Error> for ApiError {
     }
 }
 
-/// The guard's fields, as `metadata` of a patch.
-fn guard_metadata(guard: &Guard) -> Value {
-    let mut metadata = json!({});
-    if let Some(uid) = &guard.uid {
-        metadata["uid"] = json!(uid);
-    }
-    if let Some(version) = &guard.resource_version {
-        metadata["resourceVersion"] = json!(version);
-    }
-    metadata
-}
-
 fn absent_is_none<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -184,8 +172,7 @@ impl Api for KubeApi {
 
     async fn patch<K: Kind>(&self, key: &Key, guard: &Guard, patch: Value) -> Result<K, ApiError> {
         self.wrote::<K>("patch");
-        let mut body = json!({ "metadata": guard_metadata(guard) });
-        merge(&mut body, patch);
+        let body = body::of_patch(guard, patch);
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
@@ -204,14 +191,7 @@ impl Api for KubeApi {
         status: Value,
     ) -> Result<K, ApiError> {
         self.wrote::<K>("apply_status");
-        let mut metadata = guard_metadata(guard);
-        metadata["name"] = json!(key.name);
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": metadata,
-            "status": status,
-        });
+        let body = body::of_status::<K>(key, guard, status);
         let request = request::<K>(key.namespace.as_deref())
             .patch_subresource(
                 "status",
@@ -272,15 +252,3 @@ impl Api for KubeApi {
 
 /// An event's note has at most 1 KiB (`events.k8s.io/v1`); characters of up to four bytes.
 const NOTE_MAX: usize = 250;
-
-/// RFC 7386 for objects that have nothing to delete in common.
-fn merge(into: &mut Value, patch: Value) {
-    match (into, patch) {
-        (Value::Object(into), Value::Object(patch)) => {
-            for (name, value) in patch {
-                merge(into.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (into, patch) => *into = patch,
-    }
-}
