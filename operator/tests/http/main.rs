@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod guards;
+mod watches;
 
 use dotmesh_operator::api::{Key, KubeApi};
 use dotmesh_operator::metrics::Metrics;
