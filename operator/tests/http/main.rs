@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod classification;
 mod guards;
+mod throttling;
 mod watches;
 
 use dotmesh_operator::api::{Key, KubeApi};
