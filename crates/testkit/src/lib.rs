@@ -1,5 +1,6 @@
 //! For tests only: the Kubernetes API and the nodes as values that hold state, and helpers around it.
 
+pub mod contract;
 pub mod fake_api;
 pub mod fake_nodes;
 

@@ -36,7 +36,7 @@ pub(crate) enum Deleted {
     Held(Value),
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Objects {
     objects: BTreeMap<Place, Arc<Value>>,
     log: Log,
@@ -44,6 +44,19 @@ pub(crate) struct Objects {
     managers: BTreeMap<String, Managers>,
     version: u64,
     uids: u64,
+}
+
+/// Nothing, at a revision of its own: 0 would ask for any.
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            log: Log::default(),
+            managers: BTreeMap::new(),
+            version: 1,
+            uids: 0,
+        }
+    }
 }
 
 fn place(kind: &str, key: &Key) -> Place {
@@ -224,8 +237,8 @@ impl Objects {
         Ok(stored)
     }
 
-    /// Applies a status by force. Of what a status's body says besides, the server believes the resourceVersion and,
-    /// when there is no such object, the uid; another object's uid it overlooks.
+    /// Applies a status by force. Of what its body says besides, the server looks at the resourceVersion alone: another
+    /// object's uid it overlooks.
     pub(crate) fn apply_status(
         &mut self,
         resource: &'static Resource,
@@ -234,16 +247,7 @@ impl Objects {
         body: &Value,
     ) -> Result<Value, Refusal> {
         let (whole, schema) = (schema::of(resource.kind), schema::of_status(resource.kind));
-        let before = match self.find(resource, key) {
-            Err(_) if !text(body, "uid").is_empty() => {
-                return Err(conflict(
-                    resource,
-                    &key.name,
-                    "uid mismatch: no existing object was found",
-                ));
-            }
-            found => found?,
-        };
+        let before = self.find(resource, key)?;
         let mut wrong = Vec::new();
         schema::misfits(schema, &body["status"], ".status", &mut wrong);
         if !wrong.is_empty() {

@@ -22,14 +22,24 @@ impl Objects {
         }
     }
 
-    /// Asks for the deletion of an object if all its owners are gone.
+    /// Asks for the deletion of an object if all its owners are gone; if some are, it is theirs no more.
     pub(super) fn collect_orphan(&mut self, kind: &str, key: &Key) {
-        let is_orphan = |object: &&Value| {
-            let is_owned = owners(object).next().is_some();
-            is_owned && !owners(object).any(|owner| self.is_there(key, owner))
+        let Some(object) = self.get(kind, key) else {
+            return;
         };
-        if let Some(orphan) = self.get(kind, key).filter(is_orphan).cloned() {
-            self.request_deletion(kind, key, orphan);
+        let left: Vec<_> = owners(object)
+            .filter(|owner| self.is_there(key, owner))
+            .cloned()
+            .collect();
+        if left.len() == owners(object).count() || !object["metadata"]["deletionTimestamp"].is_null() {
+            return;
+        }
+        let mut object = object.clone();
+        if left.is_empty() {
+            self.request_deletion(kind, key, object);
+        } else {
+            object["metadata"]["ownerReferences"] = Value::Array(left);
+            self.store((kind.to_owned(), key.clone()), object);
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn bad_request(why: impl AsRef<str>) -> Refusal {
 
 /// The server's own checks failed.
 pub(crate) fn internal(why: &str) -> Refusal {
-    refuse(500, "InternalError", why)
+    refuse(500, "", why)
 }
 
 /// What was applied does not fit the schema, found before anything is validated: an internal error, as the server

@@ -49,6 +49,11 @@ pub(crate) fn of_status(kind: &str) -> &'static Value {
 /// The object as it is stored: without fields that the schema does not know, and with its defaults.
 pub(crate) fn settled(schema: &Value, object: &Value) -> Value {
     let mut object = object.clone();
+    if let Some(parts) = object.as_object_mut() {
+        let known =
+            |name: &str| matches!(name, "apiVersion" | "kind" | "metadata") || schema["properties"][name].is_object();
+        parts.retain(|name, _| known(name));
+    }
     for part in ["spec", "status"] {
         if let Some(value) = object.get_mut(part) {
             prune(&schema["properties"][part], value);
@@ -84,11 +89,45 @@ pub(crate) fn faults(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Str
     check(schema, object, "", &mut wrong);
     if wrong.is_empty() {
         RULES.with(|rules| {
-            let broken = rules.validator.validate_compiled(&rules.compiled[kind], object, old);
+            let (object, old) = match old {
+                Some(old) => aligned(schema, object, old),
+                None => (object.clone(), None),
+            };
+            let broken = rules
+                .validator
+                .validate_compiled(&rules.compiled[kind], &object, old.as_ref());
             wrong.extend(broken.err().into_iter().flatten().map(|error| error.to_string()));
         });
     }
     wrong
+}
+
+/// Both with the items of lists with keys in an order in which those of one key have one index, as the rules' `oldSelf`
+/// needs it: `kube-cel` goes by index.
+fn aligned(schema: &Value, new: &Value, old: &Value) -> (Value, Option<Value>) {
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            let (mut news, mut olds) = (new.clone(), old.clone());
+            for (name, value) in new {
+                if let (Some(old), Some(schema)) = (old.get(name), schema["properties"].get(name)) {
+                    let (new, old) = aligned(schema, value, old);
+                    news.insert(name.clone(), new);
+                    olds.extend(old.map(|old| (name.clone(), old)));
+                }
+            }
+            (Value::Object(news), Some(Value::Object(olds)))
+        }
+        (Value::Array(new), Value::Array(old)) if schema["x-kubernetes-list-type"] == "map" => {
+            let counterpart = |item: &&Value| {
+                let name = name_of_item(schema, item);
+                old.iter().find(|old| name_of_item(schema, old) == name)
+            };
+            let (both, fresh): (Vec<_>, Vec<_>) = new.iter().partition(|item| counterpart(item).is_some());
+            let olds = both.iter().filter_map(counterpart).cloned().collect();
+            (both.into_iter().chain(fresh).cloned().collect(), Some(olds))
+        }
+        _ => (new.clone(), Some(old.clone())),
+    }
 }
 
 /// What is wrong with a value as its schema sees it, by types, lengths and lists.
