@@ -9,6 +9,7 @@
 mod bodies;
 pub mod compare;
 pub mod generate;
+mod kinds;
 pub mod normal;
 pub mod operation;
 pub mod scripts;

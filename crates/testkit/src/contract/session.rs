@@ -1,18 +1,18 @@
 //! Performs operations through the operator's client and hears what the server says.
 
+mod end;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dotmesh_crds::Dot;
 use dotmesh_crds::names::{MANAGER, MANAGER_CLAIMS};
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind, KubeApi};
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::run::watches::caches;
-use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use kube::Client;
-use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::api::ListParams;
 use kube::client::Body;
 use kube::core::Request;
 use serde_json::{Value, json};
@@ -20,7 +20,8 @@ use tokio::time::timeout;
 
 use super::Stage;
 use super::bodies::{manifest, merged};
-use super::normal::{Line, Names, rank};
+use super::kinds::of_kind;
+use super::normal::{Line, Names};
 use super::operation::{Insist, Manager, Object, Operation, Subject};
 
 /// How long a server's controllers, and a watch, may take.
@@ -29,8 +30,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NEVER: &str = "ffffffff-0000-4000-8000-00000000dead";
 /// The label of all objects of a run.
 const LABEL: &str = "contract";
-/// The last object of each kind that a watch shows.
-const LAST: &str = "zzz";
 
 /// The answer to the last request.
 type Heard = Arc<Mutex<(u16, Value)>>;
@@ -53,37 +52,6 @@ pub(super) struct Session {
     begun: BTreeMap<Subject, String>,
     names: Names,
     lines: Vec<Line>,
-}
-
-macro_rules! of_kind {
-    ($subject:expr, $kind:ident => $body:expr) => {
-        match $subject {
-            Subject::Dot => {
-                type $kind = Dot;
-                $body
-            }
-            Subject::Branch => {
-                type $kind = Branch;
-                $body
-            }
-            Subject::Commit => {
-                type $kind = Commit;
-                $body
-            }
-            Subject::Pool => {
-                type $kind = Pool;
-                $body
-            }
-            Subject::ConfigMap => {
-                type $kind = ConfigMap;
-                $body
-            }
-            Subject::PersistentVolumeClaim => {
-                type $kind = PersistentVolumeClaim;
-                $body
-            }
-        }
-    };
 }
 
 /// A client whose answers are heard.
@@ -132,9 +100,9 @@ impl Session {
             "" => String::new(),
             name => format!("{name}-{}", self.stage.run),
         };
-        match subject {
-            Subject::Pool => Key::cluster(name),
-            _ => Key::namespaced(&self.stage.namespace, name),
+        Key {
+            namespace: self.namespace(subject).map(str::to_owned),
+            name,
         }
     }
 
@@ -348,58 +316,5 @@ impl Session {
             kind,
             value: self.names.normal(&value),
         });
-    }
-
-    /// What watches from the beginning show; then everything goes.
-    pub(super) async fn end(mut self) -> Vec<Line> {
-        let subjects: Vec<_> = self.begun.keys().copied().collect();
-        for &subject in &subjects {
-            let last = Object(subject, LAST);
-            of_kind!(subject, K => self.create::<K>(last, &json!({})).await);
-            self.watch(subject).await;
-        }
-        let known: Vec<_> = self.known.keys().copied().collect();
-        let lasts = subjects.into_iter().map(|subject| Object(subject, LAST));
-        for object in known.into_iter().chain(lasts) {
-            let key = self.key(object);
-            of_kind!(object.0, K => {
-                let free = json!({"metadata": {"finalizers": null}});
-                let _ = self.api.patch::<K>(&key, &Guard::default(), free).await;
-                let _ = self.api.delete::<K>(&key, &Guard::default()).await;
-            });
-        }
-        rank(&mut self.lines);
-        self.lines
-    }
-
-    async fn watch(&mut self, subject: Subject) {
-        let params = WatchParams::default()
-            .labels(&format!("{LABEL}={}", self.stage.run))
-            .timeout(20);
-        let request = self.request_of(subject).watch(&params, &self.begun[&subject]);
-        let request = request.unwrap_or_else(|error| panic!("{error}"));
-        let events = self.plain.request_events::<Value>(request).await;
-        let mut events = std::pin::pin!(events.unwrap_or_else(|error| panic!("{error}")));
-        loop {
-            let next = timeout(PATIENCE, events.next()).await;
-            let event = next.unwrap_or_else(|_| panic!("no more events of {subject:?}"));
-            let (what, object) = match event {
-                Some(Ok(WatchEvent::Added(object))) => ("added", object),
-                Some(Ok(WatchEvent::Modified(object))) => ("modified", object),
-                Some(Ok(WatchEvent::Deleted(object))) => ("deleted", object),
-                other => panic!("a watch of {subject:?} says {other:?}"),
-            };
-            let is_last = object["metadata"]["name"] == json!(self.key(Object(subject, LAST)).name);
-            self.lines.push(Line {
-                call: format!("watch {subject:?}: {what}"),
-                code: 200,
-                reason: String::new(),
-                kind: None,
-                value: self.names.normal(&object),
-            });
-            if is_last {
-                return;
-            }
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! The contract on the API in memory: what each script hears is kept beside it, and is what a real server says
 //! (`dotmesh-e2e`'s target `control_plane` sees to that).
 
+mod skins;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::{ProptestConfig, proptest};
