@@ -238,7 +238,7 @@ impl FakeApi {
 }
 
 fn parse<K: Kind>(object: &Value) -> K {
-    serde_json::from_value(object.clone()).unwrap_or_else(|error| panic!("{error}: {object}"))
+    K::deserialize(object).unwrap_or_else(|error| panic!("{error}: {object}"))
 }
 
 impl Api for FakeApi {
