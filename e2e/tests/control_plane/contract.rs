@@ -8,8 +8,11 @@ use dotmesh_testkit::contract::compare::{Compared, Real};
 
 use super::cluster;
 
-/// For sequences by chance, after those that are written down.
+/// For generated sequences, after those that are written down.
 const TIME: Duration = Duration::from_secs(15);
+
+/// Of the generated sequences, so that a red run can be repeated.
+const SEED: u8 = 1;
 
 #[tokio::test]
 async fn the_api_in_memory_is_held_to_the_servers_word() {
@@ -26,15 +29,14 @@ async fn the_api_in_memory_is_held_to_the_servers_word() {
         "< is the server, > the one in memory\n{}",
         scripts.unwrap_err()
     );
-    let seed = fastrand::u8(..);
-    let generated = compared.generated(&real, seed, TIME).await;
+    let generated = compared.generated(&real, SEED, TIME).await;
     assert!(
         generated.is_ok(),
-        "seed {seed}; < is the server, > the one in memory\n{}",
+        "seed {SEED}; < is the server, > the one in memory\n{}",
         generated.unwrap_err()
     );
     println!(
-        "{} sequences, {} calls, seed {seed}",
+        "{} sequences, {} calls, seed {SEED}",
         compared.sequences, compared.calls
     );
 }
