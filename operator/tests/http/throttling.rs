@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dotmesh_crds::Dot;
-use dotmesh_operator::api::Api;
+use dotmesh_operator::api::{Api, ApiErrorKind};
 use dotmesh_testkit::{Answer, FakeApi};
 use kube::client::retry::RetryPolicy;
 use tokio::time::Instant;
@@ -41,4 +41,22 @@ async fn requests_wait_as_long_as_the_server_says() {
     let waited = before.elapsed();
     assert!(waited >= Duration::from_secs(14), "asked again after {waited:?}");
     assert!(waited < Duration::from_secs(20), "asked again after {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_never_recovers_is_given_up_on_in_time() {
+    let fake = FakeApi::default();
+    for _ in 0..100 {
+        fake.answer_next(Answer {
+            code: 503,
+            reason: "ServiceUnavailable",
+            retry_after: Some(30),
+        });
+    }
+    let before = Instant::now();
+    let error = kube_api(patient(&fake)).get::<Dot>(&key("shop")).await.unwrap_err();
+    assert_eq!(error.kind, ApiErrorKind::Unavailable);
+    assert!(error.message.contains("GET"), "{error}");
+    let waited = before.elapsed();
+    assert!(waited <= Duration::from_secs(61), "given up after {waited:?}");
 }
