@@ -3,6 +3,7 @@
 //! The caches are part of it, so that a simulator can hand out stale ones. A decision that could destroy something
 //! is made on a consistent read ([`Api::get`], [`Api::list`]) or guarded by a resourceVersion, never on a cache alone.
 
+pub mod body;
 mod client;
 
 use std::fmt;
@@ -73,6 +74,9 @@ impl fmt::Display for Key {
 }
 
 /// What must still be true of an object for a write to happen; otherwise it fails with [`ApiErrorKind::Conflict`].
+///
+/// Only [`Api::delete`] believes a uid alone: the server takes another uid in a patch for an attempt to change it
+/// ([`ApiErrorKind::Invalid`]), and in a status it does not look at it at all. There, a resourceVersion must be given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guard {
     /// `metadata.uid`: it is the same object, not another one of that name.
@@ -82,7 +86,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// The same object, whatever became of it.
+    /// The same object, whatever became of it. For [`Api::delete`].
     pub fn same<K: Resource>(object: &K) -> Self {
         Self {
             uid: object.uid(),

@@ -73,7 +73,8 @@ pub fn ready_condition(conditions: &[Condition]) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == READY)
 }
 
-/// Applies a status, unless nothing in it changed. The object is the one that `before` was read from.
+/// Applies a status, unless nothing in it changed. The object is the one that `before` was read from, and the write
+/// fails with a conflict when it is another one by now or has changed.
 ///
 /// # Errors
 /// Those of the API.
@@ -86,7 +87,9 @@ pub async fn write_status<A: Api, K: Kind, S: Serialize + PartialEq + Sync>(
     if before == after {
         return Ok(None);
     }
-    apply_status(api, object, &Guard::same(object), after).await.map(Some)
+    apply_status(api, object, &Guard::unchanged(object), after)
+        .await
+        .map(Some)
 }
 
 /// Applies a status.

@@ -100,7 +100,7 @@ impl Oracle {
         self.read += news.len();
         for change in &news {
             self.names.note(change);
-            if change.is_gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
+            if change.gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
                 self.requested.insert(uid(change));
             }
         }
@@ -115,7 +115,7 @@ impl Oracle {
                 "PersistentVolume" => self.look_at_volume(change),
                 _ => {}
             }
-            if change.is_gone {
+            if change.gone {
                 self.look_at_what_is_left(change);
             }
         }

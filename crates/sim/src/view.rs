@@ -84,7 +84,7 @@ impl View {
                 last.insert((kind, &change.key), change);
             }
         }
-        for change in last.into_values().filter(|change| !change.is_gone) {
+        for change in last.into_values().filter(|change| !change.gone) {
             let _ = view.apply(change);
         }
         view
@@ -130,7 +130,7 @@ impl View {
         let mut change = waiting.pop_front()?;
         for _ in 0..hidden {
             match waiting.front() {
-                Some(next) if next.key == change.key && !change.is_gone && !next.is_gone => {
+                Some(next) if next.key == change.key && !change.gone && !next.gone => {
                     change = waiting.pop_front()?;
                 }
                 Some(_) | None => break,
@@ -158,7 +158,7 @@ impl View {
             _ => parsed!(PersistentVolume, prune),
         };
         let objects = self.objects.entry(kind).or_default();
-        if change.is_gone {
+        if change.gone {
             objects.remove(&change.key);
         } else {
             objects.insert(change.key.clone(), object.clone());

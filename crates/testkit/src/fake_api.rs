@@ -1,26 +1,36 @@
 //! [`FakeApi`]: the operator's [`Api`] over objects in memory.
 //!
+//! One state with two skins: this trait, and requests over HTTP ([`FakeApi::client`]), so that clients, caches and
+//! watches run against it as well.
+//!
 //! Holds what the API server guarantees and controllers rely on: uids, resourceVersions and generations, guards,
 //! status as a subresource with fields owned by managers, finalizers, and dependents that go with their owners.
 //! Has switches for what goes wrong: calls that fail, calls that succeed but whose answer is lost, stale caches.
 
-mod log;
 mod objects;
+mod service;
+mod switches;
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_crds::Dot;
-use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Cached, Event, Guard, Key, Kind};
+use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Cached, Event, Guard, Key, Kind, body};
 use dotmesh_operator::facade::watch::{DotStream, WatchDot};
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-pub use log::Change;
-use objects::Objects;
+use objects::list::Selection;
+use objects::refusal::Refusal;
+use objects::resources::Resource;
+use objects::{Deleted, Objects};
+use switches::Switches;
+
+pub use objects::log::Change;
+pub use switches::Answer;
 
 /// A call that goes wrong once.
 #[derive(Debug, Clone)]
@@ -46,6 +56,21 @@ struct State {
     events: Vec<(ObjectReference, Event)>,
     writes: Vec<(&'static str, String)>,
     tokens: Vec<(String, Value)>,
+    /// Of the skin over HTTP alone.
+    switches: Switches,
+}
+
+impl State {
+    /// Creates an object; a TokenReview is answered and not kept.
+    fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Value, Refusal> {
+        if resource.kind != "TokenReview" {
+            return self.objects.create(resource, object);
+        }
+        let token = &object["spec"]["token"];
+        let known = self.tokens.iter().find(|(known, _)| token == known.as_str());
+        object["status"] = known.map_or_else(|| json!({"authenticated": false}), |(_, status)| status.clone());
+        Ok(object)
+    }
 }
 
 /// How often something changed, and who waits for the next time; those are woken in the order in which they came,
@@ -151,14 +176,19 @@ impl FakeApi {
 
     /// The changes after the first `seen` ones.
     pub fn log_after(&self, seen: usize) -> Vec<Change> {
-        self.lock().objects.log_after(seen).to_vec()
+        self.lock().objects.log().after(seen).to_vec()
+    }
+
+    /// How often something has changed.
+    fn changes_so_far(&self) -> u64 {
+        self.changed.count.load(Ordering::SeqCst)
     }
 
     /// Waits until something changed since `seen` (0: since the beginning) and tells how often it has changed so far.
     pub async fn changes(&self, seen: u64) -> u64 {
         loop {
             let next = self.changed.next.notified();
-            let count = self.changed.count.load(Ordering::SeqCst);
+            let count = self.changes_so_far();
             if count > seen {
                 return count;
             }
@@ -175,13 +205,18 @@ impl FakeApi {
         self.changed.next.notify_waiters();
     }
 
-    /// One call: its fault, if one is due, and its effect.
     fn call<K: Kind, T>(
         &self,
         verb: &'static str,
-        effect: impl FnOnce(&mut State) -> Result<T, ApiError>,
+        effect: impl FnOnce(&mut State, &'static Resource) -> Result<T, Refusal>,
     ) -> Result<T, ApiError> {
-        let kind = K::kind(&()).into_owned();
+        let resource = Resource::of_kind(&K::kind(&()));
+        let result = self.perform(verb, resource.kind, |state| effect(state, resource))?;
+        result.map_err(|refusal| ApiError::from(kube::Error::Api(refusal)))
+    }
+
+    /// One call: its fault, if one is due, and its effect.
+    fn perform<T>(&self, verb: &'static str, kind: &str, effect: impl FnOnce(&mut State) -> T) -> Result<T, ApiError> {
         let mut state = self.lock();
         let due = |fault: &Fault| fault.verb == verb && fault.kind == kind;
         let mut fault = state.faults.iter().position(due).and_then(|at| state.faults.remove(at));
@@ -209,7 +244,7 @@ impl FakeApi {
         let before = state.objects.version();
         let result = effect(&mut state);
         if !matches!(verb, "get" | "list") {
-            state.writes.push((verb, kind.clone()));
+            state.writes.push((verb, kind.to_owned()));
         }
         let changed = state.objects.version() != before;
         drop(state);
@@ -218,7 +253,7 @@ impl FakeApi {
         }
         match fault {
             Some(fault) => Err(lost(&fault)),
-            None => result,
+            None => Ok(result),
         }
     }
 }
@@ -229,40 +264,31 @@ fn parse<K: Kind>(object: &Value) -> K {
 
 impl Api for FakeApi {
     async fn get<K: Kind>(&self, key: &Key) -> Result<Option<K>, ApiError> {
-        self.call::<K, _>("get", |state| Ok(state.objects.get(&K::kind(&()), key).map(parse)))
+        self.call::<K, _>("get", |state, resource| {
+            Ok(state.objects.get(resource.kind, key).map(parse))
+        })
     }
 
     async fn list<K: Kind>(&self, namespace: Option<&str>, fields: Option<&str>) -> Result<Vec<K>, ApiError> {
-        self.call::<K, _>("list", |state| {
-            let kind = K::kind(&());
-            let found = state.objects.list(&kind);
-            Ok(found
-                .filter(|object| namespace.is_none_or(|name| object["metadata"]["namespace"] == name))
-                .filter(|object| objects::fields_match(object, fields.unwrap_or_default()))
-                .map(parse)
-                .collect())
+        self.call::<K, _>("list", |state, resource| {
+            let selection = Selection::new(resource, namespace, "", fields.unwrap_or_default())?;
+            Ok(state.objects.select(&selection).map(|object| parse(object)).collect())
         })
     }
 
     async fn create<K: Kind>(&self, object: &K) -> Result<K, ApiError> {
-        let mut object = serde_json::to_value(object).map_err(objects::invalid)?;
+        let mut object = serde_json::to_value(object).unwrap_or_else(|error| panic!("{error}: {object:?}"));
         object["kind"] = json!(K::kind(&()));
         object["apiVersion"] = json!(K::api_version(&()));
-        self.call::<K, _>("create", |state| {
-            if object["kind"] == "TokenReview" {
-                let token = &object["spec"]["token"];
-                let known = state.tokens.iter().find(|(known, _)| token == known.as_str());
-                object["status"] = known.map_or_else(|| json!({"authenticated": false}), |(_, status)| status.clone());
-                return Ok(parse(&object));
-            }
-            state.objects.create(object).map(|object| parse(&object))
+        self.call::<K, _>("create", |state, resource| {
+            state.create(resource, object).map(|created| parse(&created))
         })
     }
 
     async fn patch<K: Kind>(&self, key: &Key, guard: &Guard, patch: Value) -> Result<K, ApiError> {
-        self.call::<K, _>("patch", |state| {
-            let patched = state.objects.patch(&K::kind(&()), key, guard, &patch)?;
-            Ok(parse(&patched))
+        let body = body::of_patch(guard, patch);
+        self.call::<K, _>("patch", |state, resource| {
+            state.objects.patch(resource, key, &body).map(|patched| parse(&patched))
         })
     }
 
@@ -273,14 +299,20 @@ impl Api for FakeApi {
         manager: &'static str,
         status: Value,
     ) -> Result<K, ApiError> {
-        self.call::<K, _>("apply_status", |state| {
-            let applied = state.objects.apply_status(&K::kind(&()), key, guard, manager, status)?;
+        let body = body::of_status::<K>(key, guard, status);
+        self.call::<K, _>("apply_status", |state, resource| {
+            let applied = state.objects.apply_status(resource, key, manager, &body)?;
             Ok(parse(&applied))
         })
     }
 
     async fn delete<K: Kind>(&self, key: &Key, guard: &Guard) -> Result<(), ApiError> {
-        self.call::<K, _>("delete", |state| state.objects.delete(&K::kind(&()), key, guard))
+        let deleted: Result<Deleted, _> =
+            self.call::<K, _>("delete", |state, resource| state.objects.delete(resource, key, guard));
+        match deleted {
+            Err(error) if error.kind != ApiErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     async fn event(&self, about: ObjectReference, event: Event) -> Result<(), ApiError> {
@@ -310,7 +342,7 @@ impl WatchDot for FakeApi {
         stream::unfold(first, async |(api, key, mut changes, mut last)| {
             loop {
                 changes = Some(match changes {
-                    None => api.changed.count.load(Ordering::SeqCst),
+                    None => api.changes_so_far(),
                     Some(seen) => api.changes(seen).await,
                 });
                 let now = api.lock().objects.get("Dot", &key).map(parse::<Dot>);

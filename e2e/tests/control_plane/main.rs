@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 mod chart_on_server;
+mod contract;
 mod explain;
 mod immutable;
 mod names_and_sizes;

@@ -1,6 +1,7 @@
 //! [`Api`] over the kube client; counts its writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dotmesh_crds::names::MANAGER;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
@@ -11,10 +12,14 @@ use kube::api::{
 };
 use kube::runtime::events::{self, Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store};
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind};
+use super::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind, body};
 use crate::metrics::Metrics;
+
+/// The longest that a call takes. The client repeats what the server refuses for now, which alone could go on for minutes.
+const CALL_TIME: Duration = Duration::from_secs(60);
 
 /// The caches, filled by the watches in [`crate::run`].
 #[derive(Clone)]
@@ -92,6 +97,19 @@ impl KubeApi {
         &self.caches
     }
 
+    /// One call, with what the client repeats of it by itself, until its deadline.
+    async fn send<T: DeserializeOwned>(&self, request: http::Request<Vec<u8>>) -> Result<T, ApiError> {
+        let what = format!("{} {}", request.method(), request.uri().path());
+        match tokio::time::timeout(CALL_TIME, self.client.request(request)).await {
+            Ok(result) => Ok(result?),
+            // Whether it happened, nobody knows; that is true of a lost connection, too.
+            Err(_) => Err(ApiError {
+                kind: ApiErrorKind::Unavailable,
+                message: format!("no answer to {what} within {CALL_TIME:?}"),
+            }),
+        }
+    }
+
     fn wrote<K: Kind>(&self, verb: &'static str) {
         self.metrics.api_write(&K::kind(&()), verb);
     }
@@ -131,18 +149,6 @@ impl From<kube::Error> for ApiError {
     }
 }
 
-/// The guard's fields, as `metadata` of a patch.
-fn guard_metadata(guard: &Guard) -> Value {
-    let mut metadata = json!({});
-    if let Some(uid) = &guard.uid {
-        metadata["uid"] = json!(uid);
-    }
-    if let Some(version) = &guard.resource_version {
-        metadata["resourceVersion"] = json!(version);
-    }
-    metadata
-}
-
 fn absent_is_none<T>(result: Result<T, ApiError>) -> Result<Option<T>, ApiError> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -156,7 +162,7 @@ impl Api for KubeApi {
         let request = request::<K>(key.namespace.as_deref())
             .get(&key.name, &GetParams::default())
             .map_err(build)?;
-        absent_is_none(self.client.request(request).await.map_err(ApiError::from))
+        absent_is_none(self.send(request).await)
     }
 
     async fn list<K: Kind>(&self, namespace: Option<&str>, fields: Option<&str>) -> Result<Vec<K>, ApiError> {
@@ -165,7 +171,7 @@ impl Api for KubeApi {
             params = params.fields(fields);
         }
         let request = request::<K>(namespace).list(&params).map_err(build)?;
-        let list: ObjectList<K> = self.client.request(request).await?;
+        let list: ObjectList<K> = self.send(request).await?;
         Ok(list.items)
     }
 
@@ -179,13 +185,12 @@ impl Api for KubeApi {
         let request = request::<K>(object.meta().namespace.as_deref())
             .create(&params, data)
             .map_err(build)?;
-        Ok(self.client.request(request).await?)
+        self.send(request).await
     }
 
     async fn patch<K: Kind>(&self, key: &Key, guard: &Guard, patch: Value) -> Result<K, ApiError> {
         self.wrote::<K>("patch");
-        let mut body = json!({ "metadata": guard_metadata(guard) });
-        merge(&mut body, patch);
+        let body = body::of_patch(guard, patch);
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
@@ -193,7 +198,7 @@ impl Api for KubeApi {
         let request = request::<K>(key.namespace.as_deref())
             .patch(&key.name, &params, &Patch::Merge(&body))
             .map_err(build)?;
-        Ok(self.client.request(request).await?)
+        self.send(request).await
     }
 
     async fn apply_status<K: Kind>(
@@ -204,14 +209,7 @@ impl Api for KubeApi {
         status: Value,
     ) -> Result<K, ApiError> {
         self.wrote::<K>("apply_status");
-        let mut metadata = guard_metadata(guard);
-        metadata["name"] = json!(key.name);
-        let body = json!({
-            "apiVersion": K::api_version(&()),
-            "kind": K::kind(&()),
-            "metadata": metadata,
-            "status": status,
-        });
+        let body = body::of_status::<K>(key, guard, status);
         let request = request::<K>(key.namespace.as_deref())
             .patch_subresource(
                 "status",
@@ -220,7 +218,7 @@ impl Api for KubeApi {
                 &Patch::Apply(&body),
             )
             .map_err(build)?;
-        Ok(self.client.request(request).await?)
+        self.send(request).await
     }
 
     async fn delete<K: Kind>(&self, key: &Key, guard: &Guard) -> Result<(), ApiError> {
@@ -232,7 +230,7 @@ impl Api for KubeApi {
         let request = request::<K>(key.namespace.as_deref())
             .delete(&key.name, &params)
             .map_err(build)?;
-        absent_is_none(self.client.request::<Value>(request).await.map_err(ApiError::from)).map(|_| ())
+        absent_is_none(self.send::<Value>(request).await).map(|_| ())
     }
 
     async fn event(&self, about: ObjectReference, event: Event) -> Result<(), ApiError> {
@@ -272,15 +270,3 @@ impl Api for KubeApi {
 
 /// An event's note has at most 1 KiB (`events.k8s.io/v1`); characters of up to four bytes.
 const NOTE_MAX: usize = 250;
-
-/// RFC 7386 for objects that have nothing to delete in common.
-fn merge(into: &mut Value, patch: Value) {
-    match (into, patch) {
-        (Value::Object(into), Value::Object(patch)) => {
-            for (name, value) in patch {
-                merge(into.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (into, patch) => *into = patch,
-    }
-}

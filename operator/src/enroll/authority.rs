@@ -99,7 +99,7 @@ async fn publish<A: Api>(api: &A, key: &Key, authority: &Authority) -> Result<()
     };
     if current.data.as_ref() != Some(&wanted) {
         let patch = json!({ "data": wanted });
-        api.patch::<ConfigMap>(key, &Guard::same(&current), patch).await?;
+        api.patch::<ConfigMap>(key, &Guard::unchanged(&current), patch).await?;
     }
     Ok(())
 }

@@ -1,17 +1,21 @@
 //! One watch per kind: it fills the cache, then wakes whom the change concerns.
 
+use std::sync::Arc;
+
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_telemetry::Chain;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Client, Resource};
 use tokio::task::JoinSet;
 
 use super::controllers::Queues;
 use crate::api::{Caches, Kind, KubeApi};
+use crate::meta::uid;
 use crate::status::is_ready;
 use crate::wake::{self, Wake, Woken};
 
@@ -153,7 +157,14 @@ impl Waker {
     }
 }
 
-async fn follow<K: Kind>(
+/// Follows one kind: fills its cache, then tells of each object that came, changed or went.
+///
+/// A watch that cannot go on from where it was lists again. What went in between is told as well, and nothing of the
+/// new list is told before the cache shows all of it: who is woken looks into the cache, once.
+///
+/// # Errors
+/// The watch ended.
+pub async fn follow<K: Kind>(
     api: kube::Api<K>,
     config: watcher::Config,
     writer: Writer<K>,
@@ -163,15 +174,23 @@ async fn follow<K: Kind>(
 where
     <K as Resource>::DynamicType: std::hash::Hash + Eq,
 {
-    let events = watcher(api, config)
-        .default_backoff()
-        .modify(prune)
-        .reflect(writer)
-        .touched_objects();
+    let cache = writer.as_reader();
+    let events = watcher(api, config).default_backoff().modify(prune).reflect(writer);
     let mut events = std::pin::pin!(events);
+    let mut known = Vec::new();
     while let Some(event) = events.next().await {
         match event {
-            Ok(object) => changed(&object),
+            Ok(Event::Apply(object) | Event::Delete(object)) => changed(&object),
+            Ok(Event::Init) => known = cache.state(),
+            Ok(Event::InitApply(_)) => {}
+            Ok(Event::InitDone) => {
+                let is_gone = |old: &Arc<K>| {
+                    let now = cache.get(&ObjectRef::from_obj(&**old));
+                    now.is_none_or(|now| uid(&*now) != uid(&**old))
+                };
+                known.drain(..).filter(is_gone).for_each(|old| changed(&old));
+                cache.state().iter().for_each(|object| changed(object));
+            }
             Err(error) => tracing::warn!(kind = %K::kind(&()), error = %Chain(&error), "watch failed; trying again"),
         }
     }

@@ -19,7 +19,7 @@ pub(super) struct Known {
 impl Oracle {
     pub(super) fn look_at_commit(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
-        if change.is_gone || self.is_requested(&uid) {
+        if change.gone || self.is_requested(&uid) {
             return;
         }
         let status = &object["status"];

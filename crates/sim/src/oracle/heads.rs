@@ -7,7 +7,7 @@ use super::{Oracle, is_ready, text, uid};
 impl Oracle {
     pub(super) fn look_at_branch(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
-        if change.is_gone || self.is_requested(&uid) {
+        if change.gone || self.is_requested(&uid) {
             return;
         }
         let status = &object["status"];

@@ -18,7 +18,7 @@ pub(super) struct Known {
 impl Oracle {
     pub(super) fn look_at_dot(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
-        if change.is_gone || self.is_requested(&uid) {
+        if change.gone || self.is_requested(&uid) {
             return;
         }
         let status = &object["status"];
@@ -65,7 +65,7 @@ impl Oracle {
 
     /// I2, for claims: a volume is handed out only when a pod can mount it.
     pub(super) fn look_at_volume(&mut self, change: &Change) {
-        if change.is_gone {
+        if change.gone {
             return;
         }
         let handle = text(&change.object["spec"]["csi"]["volumeHandle"]);

@@ -1,49 +1,70 @@
-//! The objects behind [`super::FakeApi`], as JSON.
+//! The objects behind [`super::FakeApi`], as JSON: what the API server does with a request, and the log of changes.
+//!
+//! Held to the real one by [`crate::contract`]. Not held: who owns fields outside of status, quotas, admission beyond
+//! the CRDs' rules, and what the server checks of kinds that are not ours.
+
+pub(crate) mod apply;
+pub(crate) mod fields;
+pub(crate) mod list;
+pub(crate) mod log;
+mod metadata;
+mod owners;
+pub(crate) mod refusal;
+pub(crate) mod resources;
+pub(crate) mod schema;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::log::Change;
-use dotmesh_operator::api::{ApiError, ApiErrorKind, Guard, Key};
-use serde_json::{Map, Value, json};
+use dotmesh_operator::api::{Guard, Key};
+use serde_json::{Value, json};
 
+use apply::Managers;
+use log::{Change, Log};
+use refusal::{Refusal, already_exists, bad_request, conflict, internal, invalid, not_found, untyped};
+use resources::Resource;
+
+/// Kind, then namespace and name.
 type Place = (String, Key);
 
-#[derive(Debug, Clone, Default)]
-pub(super) struct Objects {
-    objects: BTreeMap<Place, Value>,
-    /// What each manager applied last to an object's status, by the object's uid.
-    applied: BTreeMap<(String, &'static str), Value>,
+/// What became of an object that was to be deleted.
+#[derive(Debug)]
+pub(crate) enum Deleted {
+    /// It is gone; it was this.
+    Gone(Value),
+    /// Finalizers hold it.
+    Held(Value),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Objects {
+    objects: BTreeMap<Place, Arc<Value>>,
+    log: Log,
+    /// Who applied what to an object's status, by its uid.
+    managers: BTreeMap<String, Managers>,
     version: u64,
     uids: u64,
-    log: Vec<Change>,
 }
 
-fn error(kind: ApiErrorKind, message: impl Into<String>) -> ApiError {
-    ApiError {
-        kind,
-        message: message.into(),
+/// Nothing, at a revision of its own: 0 would ask for any.
+impl Default for Objects {
+    fn default() -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            log: Log::default(),
+            managers: BTreeMap::new(),
+            version: 1,
+            uids: 0,
+        }
     }
-}
-
-pub(super) fn invalid(source: impl std::fmt::Display) -> ApiError {
-    error(ApiErrorKind::Invalid, source.to_string())
-}
-
-/// Whether `a.b=c,d.e=f` holds of an object.
-pub(super) fn fields_match(object: &Value, selector: &str) -> bool {
-    selector.split(',').filter(|term| !term.is_empty()).all(|term| {
-        let (path, wanted) = term.split_once('=').unwrap_or((term, ""));
-        let pointer = format!("/{}", path.replace('.', "/"));
-        object.pointer(&pointer).and_then(Value::as_str).unwrap_or_default() == wanted
-    })
 }
 
 fn place(kind: &str, key: &Key) -> Place {
     (kind.to_owned(), key.clone())
 }
 
-fn key_of(object: &Value) -> Key {
+/// Where an object says it is.
+pub(crate) fn key_of(object: &Value) -> Key {
     let text = |name: &str| object["metadata"][name].as_str().map(str::to_owned);
     Key {
         namespace: text("namespace"),
@@ -51,46 +72,61 @@ fn key_of(object: &Value) -> Key {
     }
 }
 
+fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
 impl Objects {
-    pub(super) fn version(&self) -> u64 {
+    /// The revision of the last change.
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
-    pub(super) fn get(&self, kind: &str, key: &Key) -> Option<&Value> {
-        self.objects.get(&place(kind, key))
+    /// What has changed, in order.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
     }
 
-    pub(super) fn list<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+    /// Forgets all changes so far: whoever has not seen them must list again.
+    pub(crate) fn compact(&mut self) {
+        self.log.compact(self.version);
+    }
+
+    pub(crate) fn get(&self, kind: &str, key: &Key) -> Option<&Value> {
+        self.objects.get(&place(kind, key)).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn list<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         let ours = self.objects.iter().filter(move |((of, _), _)| of == kind);
-        ours.map(|(_, object)| object)
+        ours.map(|(_, object)| object.as_ref())
     }
 
     /// Stores an object in a new version.
     fn store(&mut self, place: Place, mut object: Value) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.note(&place, &object, false);
-        self.objects.insert(place, object.clone());
+        let stored = Arc::new(object.clone());
+        let before = self.objects.insert(place.clone(), stored.clone());
+        self.record(place, before, stored, false);
         object
     }
 
-    fn note(&mut self, (kind, key): &Place, object: &Value, is_gone: bool) {
+    fn record(&mut self, (kind, key): Place, before: Option<Arc<Value>>, object: Arc<Value>, gone: bool) {
         self.log.push(Change {
             revision: self.version,
-            kind: kind.clone(),
-            key: key.clone(),
-            object: Arc::new(object.clone()),
-            is_gone,
+            kind,
+            key,
+            before,
+            object,
+            gone,
         });
     }
 
-    pub(super) fn log_after(&self, seen: usize) -> &[Change] {
-        self.log.get(seen..).unwrap_or_default()
-    }
-
-    pub(super) fn put(&mut self, mut object: Value) -> Value {
-        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        let place = place(&kind, &key_of(&object));
+    /// Puts an object there as it is; uid and what else only the server sets is added where missing. Its status counts
+    /// as applied by those who apply statuses.
+    pub(crate) fn put(&mut self, mut object: Value) -> Value {
+        let resource = Resource::of_kind(object["kind"].as_str().unwrap_or_default());
+        let place = place(resource.kind, &key_of(&object));
         let old_uid = self.objects.get(&place).map(|old| old["metadata"]["uid"].clone());
         let metadata = &mut object["metadata"];
         if metadata["uid"].is_null() {
@@ -101,156 +137,186 @@ impl Objects {
             let (minutes, seconds) = (self.uids / 60 % 60, self.uids % 60);
             metadata["creationTimestamp"] = json!(format!("2026-01-01T00:{minutes:02}:{seconds:02}Z"));
         }
-        if metadata["generation"].is_null() {
+        if metadata["generation"].is_null() && resource.custom {
             metadata["generation"] = json!(1);
+        }
+        metadata::tidy(&mut object);
+        if resource.custom && !object["status"].is_null() {
+            let managers = apply::managers_of(schema::of_status(resource.kind), &object["status"]);
+            self.managers.insert(text(&object, "uid").to_owned(), managers);
         }
         self.store(place, object)
     }
 
-    pub(super) fn create(&mut self, mut object: Value) -> Result<Value, ApiError> {
-        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-        let key = key_of(&object);
-        if key.name.is_empty() {
-            return Err(error(ApiErrorKind::Invalid, "metadata.name is missing"));
+    /// Creates an object from a manifest.
+    pub(crate) fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Value, Refusal> {
+        if !text(&object, "resourceVersion").is_empty() {
+            return Err(internal("resourceVersion should not be set on objects to be created"));
         }
-        if self.objects.contains_key(&place(&kind, &key)) {
-            return Err(error(
-                ApiErrorKind::AlreadyExists,
-                format!("{kind} {key} already exists"),
-            ));
+        if text(&object, "name").is_empty() && !text(&object, "generateName").is_empty() {
+            self.uids += 1;
+            object["metadata"]["name"] = json!(metadata::generated(text(&object, "generateName"), self.uids));
         }
         if let Some(fields) = object.as_object_mut() {
             fields.remove("status");
         }
-        for ours in ["uid", "resourceVersion", "creationTimestamp", "generation"] {
+        if let Some(phase) = resource.phase {
+            object["status"] = json!({ "phase": phase });
+        }
+        for ours in [
+            "uid",
+            "creationTimestamp",
+            "generation",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+        ] {
             object["metadata"][ours] = Value::Null;
         }
-        Ok(self.put(object))
-    }
-
-    /// The object, if the guard holds.
-    fn guarded(&self, kind: &str, key: &Key, guard: &Guard) -> Result<Value, ApiError> {
-        let found = self
-            .get(kind, key)
-            .ok_or_else(|| error(ApiErrorKind::NotFound, format!("{kind} {key} not found")))?;
-        let holds = |field: &str, wanted: &Option<String>| {
-            wanted
-                .as_deref()
-                .is_none_or(|wanted| found["metadata"][field] == wanted)
-        };
-        if holds("uid", &guard.uid) && holds("resourceVersion", &guard.resource_version) {
-            Ok(found.clone())
-        } else {
-            Err(error(ApiErrorKind::Conflict, format!("{kind} {key} has changed")))
+        metadata::tidy(&mut object);
+        if let Some(schema) = schema::of(resource.kind) {
+            object = schema::settled(schema, &object);
         }
+        let key = key_of(&object);
+        let mut wrong = metadata::faults(&object, None);
+        wrong.extend(schema::faults(resource.kind, &object, None));
+        if !wrong.is_empty() {
+            return Err(invalid(resource, &key.name, &wrong));
+        }
+        if self.objects.contains_key(&place(resource.kind, &key)) {
+            return Err(already_exists(resource, &key.name));
+        }
+        let created = self.put(object);
+        self.collect_orphan(resource.kind, &key);
+        Ok(created)
     }
 
-    pub(super) fn patch(&mut self, kind: &str, key: &Key, guard: &Guard, patch: &Value) -> Result<Value, ApiError> {
-        let before = self.guarded(kind, key, guard)?;
-        let mut after = before.clone();
+    fn find(&self, resource: &Resource, key: &Key) -> Result<Arc<Value>, Refusal> {
+        let found = self.objects.get(&place(resource.kind, key));
+        found.cloned().ok_or_else(|| not_found(resource, &key.name))
+    }
+
+    /// Merges a patch (RFC 7386) into all but the status; uid and resourceVersion in it are preconditions.
+    pub(crate) fn patch(&mut self, resource: &'static Resource, key: &Key, patch: &Value) -> Result<Value, Refusal> {
+        let before = self.find(resource, key)?;
+        let mut after = (*before).clone();
         merge(&mut after, patch);
+        if key_of(&after) != *key {
+            return Err(bad_request("the name of the object does not match the name on the URL"));
+        }
+        if after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"] {
+            return Err(conflict(resource, &key.name, MODIFIED));
+        }
         after["status"] = before["status"].clone();
         if after["status"].is_null()
             && let Some(fields) = after.as_object_mut()
         {
             fields.remove("status");
         }
+        metadata::keep(&before, &mut after);
+        if let Some(schema) = schema::of(resource.kind) {
+            after = schema::settled(schema, &after);
+        }
+        let mut wrong = metadata::faults(&after, Some(&before));
         if after["spec"] != before["spec"] {
-            let generation = before["metadata"]["generation"].as_u64().unwrap_or(1);
-            after["metadata"]["generation"] = json!(generation + 1);
+            wrong.extend(schema::faults(resource.kind, &after, Some(&before)));
+            metadata::count_generation(&mut after);
         }
-        if after == before {
-            return Ok(before);
+        if !wrong.is_empty() {
+            return Err(invalid(resource, &key.name, &wrong));
         }
-        let stored = self.store(place(kind, key), after);
-        if is_finished(&stored) {
-            self.remove(kind, key);
+        metadata::tidy(&mut after);
+        if after == *before {
+            return Ok(after);
         }
+        if metadata::is_finished(&after) {
+            self.remove(resource.kind, key);
+            return Ok(after);
+        }
+        let stored = self.store(place(resource.kind, key), after);
+        self.collect_orphan(resource.kind, key);
         Ok(stored)
     }
 
-    pub(super) fn apply_status(
+    /// Applies a status by force. Of what its body says besides, the server looks at the resourceVersion alone: another
+    /// object's uid it overlooks.
+    pub(crate) fn apply_status(
         &mut self,
-        kind: &str,
+        resource: &'static Resource,
         key: &Key,
-        guard: &Guard,
-        manager: &'static str,
-        status: Value,
-    ) -> Result<Value, ApiError> {
-        let before = self.guarded(kind, key, guard)?;
-        let uid = before["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-        let mut fields: Map<String, Value> = before["status"].as_object().cloned().unwrap_or_default();
-        let last = self.applied.insert((uid.clone(), manager), status.clone());
-        let owned_by_others = |field: &String| {
-            let mut others = self.applied.iter().filter(|((of, by), _)| *of == uid && *by != manager);
-            others.any(|(_, applied)| applied.get(field).is_some())
-        };
-        for field in last.iter().filter_map(Value::as_object).flat_map(Map::keys) {
-            if status.get(field).is_none() && !owned_by_others(field) {
-                fields.remove(field);
-            }
+        manager: &str,
+        body: &Value,
+    ) -> Result<Value, Refusal> {
+        let (whole, schema) = (schema::of(resource.kind), schema::of_status(resource.kind));
+        let before = self.find(resource, key)?;
+        let mut wrong = Vec::new();
+        schema::misfits(schema, &body["status"], ".status", &mut wrong);
+        if !wrong.is_empty() {
+            return Err(untyped(&wrong));
         }
-        for (field, value) in status.as_object().into_iter().flatten() {
-            fields.insert(field.clone(), value.clone());
+        let version = text(body, "resourceVersion");
+        if !version.is_empty() && version != text(&before, "resourceVersion") {
+            return Err(conflict(resource, &key.name, MODIFIED));
         }
-        let mut after = before.clone();
-        after["status"] = Value::Object(fields);
-        if after == before {
-            return Ok(before);
+        let uid = text(&before, "uid");
+        let mut managers = self.managers.get(uid).cloned().unwrap_or_default();
+        let mut after = (*before).clone();
+        after["status"] = apply::apply(schema, &mut managers, manager, &before["status"], &body["status"]);
+        if let Some(whole) = whole {
+            after = schema::settled(whole, &after);
         }
-        Ok(self.store(place(kind, key), after))
+        schema::check(schema, &after["status"], ".status", &mut wrong);
+        if !wrong.is_empty() {
+            return Err(invalid(resource, &key.name, &wrong));
+        }
+        if after == *before && self.managers.get(uid) == Some(&managers) {
+            return Ok(after);
+        }
+        self.managers.insert(uid.to_owned(), managers);
+        Ok(self.store(place(resource.kind, key), after))
     }
 
-    pub(super) fn delete(&mut self, kind: &str, key: &Key, guard: &Guard) -> Result<(), ApiError> {
-        let found = match self.guarded(kind, key, guard) {
-            Err(error) if error.kind == ApiErrorKind::NotFound => return Ok(()),
-            result => result?,
+    /// Asks for the deletion of an object, in the background.
+    pub(crate) fn delete(&mut self, resource: &'static Resource, key: &Key, guard: &Guard) -> Result<Deleted, Refusal> {
+        let found = self.find(resource, key)?;
+        let holds = |field: &str, wanted: &Option<String>| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| text(&found, field) == wanted)
         };
-        self.request_deletion(kind, key, found);
-        Ok(())
+        if !holds("uid", &guard.uid) || !holds("resourceVersion", &guard.resource_version) {
+            return Err(conflict(resource, &key.name, "the precondition does not match"));
+        }
+        Ok(self.request_deletion(resource.kind, key, (*found).clone()))
     }
 
-    fn request_deletion(&mut self, kind: &str, key: &Key, mut object: Value) {
-        let held = object["metadata"]["finalizers"]
-            .as_array()
-            .is_some_and(|all| !all.is_empty());
-        if !held {
+    fn request_deletion(&mut self, kind: &str, key: &Key, mut object: Value) -> Deleted {
+        if !metadata::is_held(&object) {
             self.remove(kind, key);
-        } else if object["metadata"]["deletionTimestamp"].is_null() {
-            object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
-            self.store(place(kind, key), object);
+            return Deleted::Gone(object);
         }
+        if object["metadata"]["deletionTimestamp"].is_null() {
+            object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+            object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+            metadata::count_generation(&mut object);
+            object = self.store(place(kind, key), object);
+        }
+        Deleted::Held(object)
     }
 
-    /// The object is gone; what it owned is deleted.
-    pub(super) fn remove(&mut self, kind: &str, key: &Key) {
+    /// Removes an object at once; what it owned goes with it.
+    pub(crate) fn remove(&mut self, kind: &str, key: &Key) {
         let Some(gone) = self.objects.remove(&place(kind, key)) else {
             return;
         };
         self.version += 1;
-        self.note(&place(kind, key), &gone, true);
-        let owned = |object: &Value| {
-            let owners = object["metadata"]["ownerReferences"].as_array();
-            owners.is_some_and(|all| all.iter().any(|owner| owner["uid"] == gone["metadata"]["uid"]))
-        };
-        let dependents: Vec<(Place, Value)> = self
-            .objects
-            .iter()
-            .filter(|(_, object)| owned(object))
-            .map(|(place, object)| (place.clone(), object.clone()))
-            .collect();
-        for ((kind, key), object) in dependents {
-            self.request_deletion(&kind, &key, object);
-        }
+        self.managers.remove(text(&gone, "uid"));
+        let mut last = (*gone).clone();
+        last["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.record(place(kind, key), Some(gone.clone()), Arc::new(last), true);
+        self.collect(&gone);
     }
 }
 
-/// Deletion was requested and nothing holds it any more.
-fn is_finished(object: &Value) -> bool {
-    let metadata = &object["metadata"];
-    let held = metadata["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-    !metadata["deletionTimestamp"].is_null() && !held
-}
+const MODIFIED: &str = "the object has been modified; please apply your changes to the latest version and try again";
 
 /// RFC 7386.
 fn merge(into: &mut Value, patch: &Value) {

@@ -65,11 +65,17 @@ pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, setup: &Setup)
         pool: PoolSelector::Name(pool.clone()),
         search: folder.clone(),
     };
-    findings.fails(
-        "import what is imported",
-        zfs.pool_import(&by_name).await,
-        &ErrorKind::PoolExists,
-    );
+    let by_guid = ImportRequest {
+        pool: PoolSelector::Guid(before.guid),
+        search: folder.clone(),
+    };
+    for (what, request) in [("name", &by_name), ("identity", &by_guid)] {
+        findings.fails(
+            format!("import what is imported, by {what}"),
+            zfs.pool_import(request).await,
+            &ErrorKind::PoolExists,
+        );
+    }
     findings.works("export", zfs.pool_export(pool).await);
     findings.fails("it is gone", zfs.pool_get(pool).await, missing);
     findings.fails("its datasets are not absent", zfs.list(&list).await, missing);
@@ -90,10 +96,6 @@ pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, setup: &Setup)
         search: folder.clone(),
     };
     findings.fails("import another name", zfs.pool_import(&unknown).await, missing);
-    let by_guid = ImportRequest {
-        pool: PoolSelector::Guid(before.guid),
-        search: vec![vdev.clone()],
-    };
     findings.works("import by identity", zfs.pool_import(&by_guid).await);
     let Some(after) = findings.works("pool status", zfs.pool_get(pool).await) else {
         return;

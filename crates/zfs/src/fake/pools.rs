@@ -55,11 +55,6 @@ impl State {
     }
 
     pub(super) fn pool_import(&mut self, request: &ImportRequest) -> Result<(), ErrorKind> {
-        if let PoolSelector::Name(name) = &request.pool
-            && self.pool(name).is_ok()
-        {
-            return Err(ErrorKind::PoolExists);
-        }
         let wanted = |pool: &Pool| match &request.pool {
             PoolSelector::Name(name) => pool.name == *name,
             PoolSelector::Guid(guid) => pool.guid == *guid,
@@ -72,6 +67,8 @@ impl State {
             .collect();
         let index = match found[..] {
             [index] => index,
+            // `zpool import` looks among the imported ones, by name or GUID, before it says that there is none.
+            [] if self.pools.iter().any(|pool| pool.imported && wanted(pool)) => return Err(ErrorKind::PoolExists),
             [] => return Err(ErrorKind::PoolMissing),
             // Of one name: import by identity.
             _ => return Err(ErrorKind::Other),
