@@ -18,6 +18,35 @@ use crate::scenario::Scenario;
 
 pub use table::Report;
 
+/// A part of the benchmarks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// Memory, idle.
+    Idle,
+    /// Counts per operation.
+    Counts,
+    /// Commits of 1, 10 and 100 volumes.
+    Commits,
+    /// Branches of a small and a large volume.
+    Branches,
+    /// Publishing a volume.
+    Publish,
+    /// Many commits: their rate, and memory afterwards.
+    Many,
+}
+
+impl Part {
+    /// All of them, in the order they run.
+    pub const ALL: [Self; 6] = [
+        Self::Idle,
+        Self::Counts,
+        Self::Commits,
+        Self::Branches,
+        Self::Publish,
+        Self::Many,
+    ];
+}
+
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -35,19 +64,23 @@ const VOLUMES: [usize; 3] = [1, 10, 100];
 /// How long anything may take that makes 100 datasets on an emulated node.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Measures everything in the scenario's namespace and returns the report.
+/// Measures the parts in the scenario's namespace and returns the report.
 ///
 /// # Errors
 /// When something cannot be measured.
-pub async fn run(scenario: &Scenario, options: Options) -> Result<Report> {
+pub async fn run(scenario: &Scenario, parts: &[Part], options: Options) -> Result<Report> {
     let mut report = Report::new();
     let metrics = metrics::Metrics::connect(&scenario.cluster).await?;
     report.environment(scenario).await?;
-    memory::idle(scenario, &metrics, &mut report).await?;
-    counts::run(scenario, &metrics, &mut report).await?;
-    latency::commits(scenario, options, &mut report).await?;
-    latency::branches(scenario, options, &mut report).await?;
-    latency::publish(scenario, &metrics, options, &mut report).await?;
-    memory::with_commits(scenario, &metrics, options, &mut report).await?;
+    for part in Part::ALL.into_iter().filter(|part| parts.contains(part)) {
+        match part {
+            Part::Idle => memory::idle(scenario, &metrics, &mut report).await?,
+            Part::Counts => counts::run(scenario, &metrics, &mut report).await?,
+            Part::Commits => latency::commits(scenario, options, &mut report).await?,
+            Part::Branches => latency::branches(scenario, options, &mut report).await?,
+            Part::Publish => latency::publish(scenario, &metrics, options, &mut report).await?,
+            Part::Many => memory::with_commits(scenario, &metrics, options, &mut report).await?,
+        }
+    }
     Ok(report)
 }

@@ -34,10 +34,18 @@ impl Nodes {
     /// # Errors
     /// When it fails or takes longer than a minute.
     pub async fn run(&self, node: &str, command: &[&str]) -> Result<String> {
+        self.run_within(Duration::from_secs(60), node, command).await
+    }
+
+    /// The same, with a deadline of one's own.
+    ///
+    /// # Errors
+    /// When it fails or takes longer.
+    pub async fn run_within(&self, time: Duration, node: &str, command: &[&str]) -> Result<String> {
         let prefix = self.prefixes.get(node).or_else(|| self.prefixes.get(""));
         let prefix = prefix.with_context(|| format!("DOTMESH_TEST_SSH knows no node {node}"))?;
         let program = Program::new(prefix).args(command.iter().copied());
-        program.within(Duration::from_secs(60)).output().await
+        program.within(time).output().await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 
+use super::PATIENCE;
 use crate::scenario::Scenario;
 
 /// A dataset beside ours, of the same shape: a container and volumes below it.
@@ -60,7 +61,7 @@ pub(super) async fn mount_and_bind(scenario: &Scenario) -> Result<f64> {
 /// Runs a script in the node's bash.
 pub(super) async fn shell(scenario: &Scenario, script: &str) -> Result<String> {
     let quoted = format!("'{}'", script.replace('\'', "'\\''"));
-    scenario.nodes.run("", &["bash", "-c", &quoted]).await
+    scenario.nodes.run_within(PATIENCE, "", &["bash", "-c", &quoted]).await
 }
 
 async fn timed(scenario: &Scenario, script: &str) -> Result<f64> {

@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use dotmesh_e2e::bench::{self, Options};
+use dotmesh_e2e::bench::{self, Options, Part};
 use dotmesh_e2e::scenario::Scenario;
 
 /// Counts per operation, and times beside the bare commands.
 #[derive(Debug, Parser)]
 struct Args {
+    /// Measure only these parts, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Samples of each time.
     #[arg(long, default_value_t = 15)]
     samples: usize,
@@ -29,14 +32,16 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure(Args { samples, commits }: Args) -> Result<()> {
+async fn measure(args: Args) -> Result<()> {
+    let Args { only, samples, commits } = args;
+    let parts = if only.is_empty() { Part::ALL.to_vec() } else { only };
     let scenario = Scenario::new("bench").await?;
     let options = Options {
         samples,
         commits,
         large: "1Ti",
     };
-    let report = bench::run(&scenario, options).await;
+    let report = bench::run(&scenario, &parts, options).await;
     let ended = scenario.end().await;
     println!("{}", report?);
     ended
