@@ -97,21 +97,25 @@ impl KubeApi {
         &self.caches
     }
 
-    /// One call, with what the client repeats of it by itself, until its deadline.
     async fn send<T: DeserializeOwned>(&self, request: http::Request<Vec<u8>>) -> Result<T, ApiError> {
         let what = format!("{} {}", request.method(), request.uri().path());
-        match tokio::time::timeout(CALL_TIME, self.client.request(request)).await {
-            Ok(result) => Ok(result?),
-            // Whether it happened, nobody knows; that is true of a lost connection, too.
-            Err(_) => Err(ApiError {
-                kind: ApiErrorKind::Unavailable,
-                message: format!("no answer to {what} within {CALL_TIME:?}"),
-            }),
-        }
+        in_time(&what, self.client.request(request)).await
     }
 
     fn wrote<K: Kind>(&self, verb: &'static str) {
         self.metrics.api_write(&K::kind(&()), verb);
+    }
+}
+
+/// One call, with what the client repeats of it by itself, until its deadline.
+async fn in_time<T>(what: &str, call: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(CALL_TIME, call).await {
+        Ok(result) => Ok(result?),
+        // Whether it happened, nobody knows; that is true of a lost connection, too.
+        Err(_) => Err(ApiError {
+            kind: ApiErrorKind::Unavailable,
+            message: format!("no answer to {what} within {CALL_TIME:?}"),
+        }),
     }
 }
 
@@ -251,7 +255,7 @@ impl Api for KubeApi {
             note: Some(message.chars().take(NOTE_MAX).collect()),
             secondary: None,
         };
-        Ok(self.recorder.publish(&event, &about).await?)
+        in_time("an event", self.recorder.publish(&event, &about)).await
     }
 
     fn cached<K: Cached>(&self, key: &Key) -> Option<Arc<K>> {
