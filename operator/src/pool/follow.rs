@@ -3,7 +3,7 @@
 //! The stream's end makes the Pool be looked at again: it asks the node for its pool, and the node is followed anew.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dotmesh_csi_proto::node::WatchEvent;
@@ -26,18 +26,13 @@ pub async fn follow_all<A: Api, N: Nodes>(
     context: Arc<Context<A, N>>,
     send: impl Fn(Wake) + Clone + Send + Sync + 'static,
 ) {
+    fn lock(running: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+        running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     let running: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    let of = |running: &Mutex<BTreeSet<String>>, node: &str, begin: bool| {
-        let mut running = running.lock().unwrap_or_else(PoisonError::into_inner);
-        if begin {
-            running.insert(node.to_owned())
-        } else {
-            running.remove(node)
-        }
-    };
     loop {
         for node in context.memory.next_followed().await {
-            if !of(&running, &node, true) {
+            if !lock(&running).insert(node.clone()) {
                 continue;
             }
             let (context, send, running) = (context.clone(), send.clone(), running.clone());
@@ -50,7 +45,7 @@ pub async fn follow_all<A: Api, N: Nodes>(
                     });
                 };
                 follow(&context, &node, look).await;
-                of(&running, &node, false);
+                lock(&running).remove(&node);
                 look();
             });
         }
