@@ -1,4 +1,5 @@
-//! The simulator's bounded part: every single fault of every workload, histories by chance, and what failed once.
+//! The simulator's bounded part: a sample of the single faults of each workload, of pairs and of histories by chance, and
+//! what failed once.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
