@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::runtime::controller::Action;
 
 use crate::api::Api;
@@ -86,7 +86,9 @@ pub async fn drive<A: Api, N: Nodes, P: Pass<A, N>>(
                 pass.report(context, &verdict).await?;
                 return Ok(Action::await_change());
             }
-            Plan::Do(step) if pass.is_fresh() || is_planted("effects by old caches") => pass.apply(context, step).await,
+            Plan::Do(step) if pass.is_fresh() || is_planted(Mutant::EffectsByOldCaches) => {
+                pass.apply(context, step).await
+            }
             Plan::DoGuarded(step) => pass.apply(context, step).await,
             Plan::Do(_) | Plan::Report(_) => pass.reread(context).await,
         };

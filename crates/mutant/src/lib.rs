@@ -3,32 +3,87 @@
 //!
 //! Without the feature `planted`, [`is_planted`] is the constant `false` and the wrong branch is compiled away.
 
+macro_rules! mutants {
+    ($($mutant:ident = $name:literal,)*) => {
+        /// The defects that can be planted, one at a time.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Mutant {
+            $(#[doc = $name] $mutant,)*
+        }
+
+        impl Mutant {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$mutant,)*];
+
+            /// What is wrong with it.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$mutant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+mutants! {
+    ReadyBeforeTheSnapshots = "Ready before the snapshots",
+    CommitGoesBeforeItsSnapshots = "Commit goes before its snapshots",
+    BranchGoesBeforeItsHead = "Branch goes before its head",
+    DotGoesBeforeItsData = "Dot goes before its data",
+    OnceReadyAllWasDone = "once Ready, all was done",
+    ClaimsAreNeverDetached = "claims are never detached",
+    AnyErrorMeansTheCommitIsAbsent = "any error means the commit is absent",
+    AnyErrorMeansTheDotIsAbsent = "any error means the Dot is absent",
+    AnyErrorMeansAbsentFromThePool = "any error means absent from the pool",
+    AClaimsDotGoesWithWhatPeopleMadeOfIt = "a claim's Dot goes with what people made of it",
+    ANameForAUid = "a name for a uid",
+    ObservedGenerationIsForgotten = "observedGeneration is forgotten",
+    AnOldCacheForTheTruth = "an old cache for the truth",
+    ClaimsAreWrittenWithoutAGuard = "claims are written without a guard",
+    EffectsByOldCaches = "effects by old caches",
+    NoHold = "no hold",
+    HoldsAreNotAudited = "holds are not audited",
+    AHoldIsNeverReleased = "a hold is never released",
+    ARepeatFindsNothing = "a repeat finds nothing",
+    ACommitLeavesAVolumeOut = "a commit leaves a volume out",
+    TheFlipBeforeTheClones = "the flip before the clones",
+    CleanUpOnlyOnTheEvent = "clean-up only on the event",
+    DestroyTakesSnapshotsAlong = "destroy takes snapshots along",
+    ATombstoneStaysForEver = "a tombstone stays for ever",
+    ACommitIsDeletedWithoutATombstone = "a commit is deleted without a tombstone",
+    ABranchIsDeletedWithoutATombstone = "a branch is deleted without a tombstone",
+    LateCallsAreObeyed = "late calls are obeyed",
+}
+
 #[cfg(feature = "planted")]
 mod choice {
     use std::sync::Mutex;
 
-    static PLANTED: Mutex<Option<&'static str>> = Mutex::new(None);
+    use super::Mutant;
+
+    static PLANTED: Mutex<Option<Mutant>> = Mutex::new(None);
 
     /// From now on this defect is there, and no other.
-    pub fn plant(name: Option<&'static str>) {
-        *PLANTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = name;
+    pub fn plant(mutant: Option<Mutant>) {
+        *PLANTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = mutant;
     }
 
-    /// Whether the decision of this name is to be made wrongly.
+    /// Whether this decision is to be made wrongly.
     #[must_use]
-    pub fn is_planted(name: &str) -> bool {
-        *PLANTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) == Some(name)
+    pub fn is_planted(mutant: Mutant) -> bool {
+        *PLANTED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) == Some(mutant)
     }
 }
 
 #[cfg(feature = "planted")]
 pub use choice::{is_planted, plant};
 
-/// Whether the decision of this name is to be made wrongly: never.
+/// Whether this decision is to be made wrongly: never.
 #[cfg(not(feature = "planted"))]
 #[must_use]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "nothing of it may be left in what ships")]
-pub const fn is_planted(_: &str) -> bool {
+pub const fn is_planted(_: Mutant) -> bool {
     false
 }

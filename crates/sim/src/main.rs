@@ -170,13 +170,13 @@ fn mutants() -> anyhow::Result<()> {
             let first = failure.violations.first();
             println!(
                 "killed    {} | by {} | {} {faults:?} seed {seed:?} | after {} histories",
-                verdict.name,
+                verdict.mutant.name(),
                 first.map_or("", |violation| violation.oracle),
                 failure.workload,
                 verdict.histories
             );
         }
-        None => println!("SURVIVED  {} | {} histories", verdict.name, verdict.histories),
+        None => println!("SURVIVED  {} | {} histories", verdict.mutant.name(), verdict.histories),
     });
     let survived = verdicts.iter().filter(|verdict| verdict.killed.is_none()).count();
     println!("{} killed, {survived} survived", verdicts.len() - survived);

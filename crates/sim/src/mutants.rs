@@ -2,42 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_mutant::plant;
+use dotmesh_mutant::{Mutant, plant};
 
 use crate::explore::{Failure, by_chance, ends, explore, single_faults};
 use crate::stage::Schedule;
 use crate::workload::{self, Workload};
-
-/// The planted defects, by the names that the programs ask for.
-pub const ALL: [&str; 27] = [
-    "Ready before the snapshots",
-    "Commit goes before its snapshots",
-    "Branch goes before its head",
-    "Dot goes before its data",
-    "once Ready, all was done",
-    "claims are never detached",
-    "any error means the commit is absent",
-    "any error means the Dot is absent",
-    "any error means absent from the pool",
-    "a claim's Dot goes with what people made of it",
-    "a name for a uid",
-    "observedGeneration is forgotten",
-    "an old cache for the truth",
-    "claims are written without a guard",
-    "effects by old caches",
-    "no hold",
-    "holds are not audited",
-    "a hold is never released",
-    "a repeat finds nothing",
-    "a commit leaves a volume out",
-    "the flip before the clones",
-    "clean-up only on the event",
-    "destroy takes snapshots along",
-    "a tombstone stays for ever",
-    "a commit is deleted without a tombstone",
-    "a branch is deleted without a tombstone",
-    "late calls are obeyed",
-];
 
 /// Histories by chance for each workload, when no single fault gives a defect away.
 const SEEDS: u64 = 40;
@@ -45,8 +14,8 @@ const SEEDS: u64 = 40;
 /// What became of a defect.
 #[derive(Debug, Clone)]
 pub struct Verdict {
-    /// Its name.
-    pub name: &'static str,
+    /// Which.
+    pub mutant: Mutant,
     /// The first history that gave it away.
     pub killed: Option<Failure>,
     /// How many histories that took.
@@ -60,9 +29,9 @@ pub fn judge(mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
     let ends = ends(&workloads);
     let schedules: Vec<Vec<Schedule>> = workloads.iter().map(single_faults).collect();
     let mut verdicts = Vec::new();
-    for name in ALL {
-        plant(Some(name));
-        let verdict = hunt(name, &workloads, &schedules, &ends);
+    for &mutant in Mutant::ALL {
+        plant(Some(mutant));
+        let verdict = hunt(mutant, &workloads, &schedules, &ends);
         plant(None);
         tell(&verdict);
         verdicts.push(verdict);
@@ -71,7 +40,7 @@ pub fn judge(mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
 }
 
 fn hunt(
-    name: &'static str,
+    mutant: Mutant,
     workloads: &[Workload],
     schedules: &[Vec<Schedule>],
     ends: &BTreeMap<&'static str, Vec<String>>,
@@ -107,7 +76,7 @@ fn hunt(
         killed = attempt(chance.collect());
     }
     Verdict {
-        name,
+        mutant,
         killed,
         histories,
     }

@@ -10,7 +10,7 @@ use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
 use dotmesh_model::size::MIN_VOLUME_BYTES;
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
     CloneRequest, CreateKind, CreateRequest, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, Properties,
     PropertyRow, SnapshotName, Source, Zfs,
@@ -113,7 +113,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         check_branch(&state, request)?;
         let mut current = self.read_head(&pool, request.dot, request.head).await?;
         check_head(request, &current)?;
-        if is_planted("the flip before the clones") {
+        if is_planted(Mutant::TheFlipBeforeTheClones) {
             self.point(&pool, &state, request).await?;
             return verify_head(&pool, request, &current);
         }

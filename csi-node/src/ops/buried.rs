@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dotmesh_model::id::{BranchId, CommitId, DotId};
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::Zfs;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -57,7 +57,7 @@ impl Buried {
     }
 
     fn refuse(&self, id: Uuid, what: &str) -> Result<(), Error> {
-        if self.lock().since.contains_key(&id) && !is_planted("late calls are obeyed") {
+        if self.lock().since.contains_key(&id) && !is_planted(Mutant::LateCallsAreObeyed) {
             return Err(Error::Deleted(format!("{what} {id} was deleted")));
         }
         Ok(())

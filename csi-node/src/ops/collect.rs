@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
     DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PropName, SnapName, SnapshotName, Source,
     SourceKind, Zfs, ZfsError,
@@ -50,7 +50,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let (mut scanned, mut audited) = (None, None);
         loop {
             if let Ok(pool) = self.known_pool() {
-                if scanned != Some(pool.guid) && !is_planted("clean-up only on the event") {
+                if scanned != Some(pool.guid) && !is_planted(Mutant::CleanUpOnlyOnTheEvent) {
                     match self.find_tombstones(&pool).await {
                         Ok(()) => scanned = Some(pool.guid),
                         Err(error) => tracing::warn!(%error, "tombstones cannot be read yet"),
@@ -172,7 +172,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             Destroyed::Gone => {
                 self.note_usage();
-                if is_planted("a tombstone stays for ever") {
+                if is_planted(Mutant::ATombstoneStaysForEver) {
                     return Ok(true);
                 }
                 match self.unset_dot(pool, dot, &dead_property(commit)).await {
@@ -186,7 +186,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Marks a commit's snapshots to go with the last of what needs them.
     async fn destroy_commit(&self, pool: &KnownPool, on_head: &SnapshotName) -> Result<Destroyed, Error> {
         let doing = format!("destroying {on_head}");
-        let held = is_planted("a hold is never released");
+        let held = is_planted(Mutant::AHoldIsNeverReleased);
         match if held {
             Ok(())
         } else {
@@ -270,7 +270,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         let newest = self.newest_snapshots(&dataset, &what).await?;
         if !newest.is_empty() {
-            if is_planted("destroy takes snapshots along") {
+            if is_planted(Mutant::DestroyTakesSnapshotsAlong) {
                 for commit in self.commits_of(pool, &dataset).await? {
                     self.destroy_commit(pool, &snapshot(dataset.clone(), commit)).await?;
                 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
     ErrorKind, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, SnapshotName, Source, Txg, Zfs,
 };
@@ -135,7 +135,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         self.cache.drop_head(request.head);
         let rows = match self.batches.take_snapshots(&self.zfs, item).await {
             Ok(rows) => rows,
-            Err(error) if error.kind == ErrorKind::SnapshotExists && !is_planted("a repeat finds nothing") => {
+            Err(error) if error.kind == ErrorKind::SnapshotExists && !is_planted(Mutant::ARepeatFindsNothing) => {
                 return self.existing_commit(pool, request).await;
             }
             Err(error) => {
@@ -282,7 +282,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 /// The commit's snapshots, the head's first.
 fn names(pool: &KnownPool, request: &CommitRequest) -> Vec<SnapshotName> {
     let CommitRequest { dot, head, commit, .. } = *request;
-    let left_out = usize::from(is_planted("a commit leaves a volume out"));
+    let left_out = usize::from(is_planted(Mutant::ACommitLeavesAVolumeOut));
     let volumes = request.volumes.iter().skip(left_out);
     std::iter::once(pool.layout.head_snapshot(dot, head, commit))
         .chain(volumes.map(|volume| pool.layout.volume_snapshot(dot, head, *volume, commit)))

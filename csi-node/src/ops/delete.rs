@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId};
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::Zfs;
 
 use super::{Error, Ops};
@@ -37,7 +37,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 return Ok(false);
             }
             self.cache.drop_head(head);
-            if !state.dead_commits.contains_key(&commit) && !is_planted("a commit is deleted without a tombstone") {
+            if !state.dead_commits.contains_key(&commit) && !is_planted(Mutant::ACommitIsDeletedWithoutATombstone) {
                 self.set_dot(&pool, dot, [encode_dead_commit(commit, head)]).await?;
             }
         }
@@ -88,7 +88,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 self.cache.drop_head(*head);
             }
             let record = BranchRecord::Dead { heads: dead, name };
-            if state.branches.get(&branch) != Some(&record) && !is_planted("a branch is deleted without a tombstone") {
+            if state.branches.get(&branch) != Some(&record) && !is_planted(Mutant::ABranchIsDeletedWithoutATombstone) {
                 self.set_dot(&pool, dot, [encode_branch(branch, &record)]).await?;
             }
         }

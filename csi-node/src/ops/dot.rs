@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dotmesh_model::id::DotId;
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
     CreateKind, CreateRequest, ErrorKind, GetRequest, ObjectName, PropName, PropValue, Properties, Source, Zfs,
 };
@@ -18,7 +18,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let request = GetRequest::local(vec![ObjectName::from(pool.layout.dot(dot))], Vec::new());
         let rows = match self.zfs.get(&request).await {
             Ok(rows) => rows,
-            Err(_) if is_planted("any error means absent from the pool") => return Ok(None),
+            Err(_) if is_planted(Mutant::AnyErrorMeansAbsentFromThePool) => return Ok(None),
             Err(error) => {
                 return self
                     .failed(pool, &format!("reading Dot {dot}"), "", &error)

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use dotmesh_model::id::{CommitId, DotId, HeadId};
 use dotmesh_mount::Mount;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{ErrorKind, Kind, ListRequest, ObjectName, PropName, Row, SnapshotName, Zfs};
 
 use super::{Error, KnownPool, Ops};
@@ -36,7 +36,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// Holds a commit that lives.
     async fn hold(&self, pool: &KnownPool, dot: DotId, commit: CommitId, on_head: &SnapshotName) -> Result<(), Error> {
-        if is_planted("no hold") {
+        if is_planted(Mutant::NoHold) {
             return Ok(());
         }
         let _dot = self.dots.shared(dot).await;
@@ -55,7 +55,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// Holds every commit that lives and has no hold.
     pub(super) async fn audit_holds(&self, pool: &KnownPool) -> Result<(), Error> {
-        if is_planted("holds are not audited") {
+        if is_planted(Mutant::HoldsAreNotAudited) {
             return Ok(());
         }
         // A commit that fails to be held from here on is found by the next audit.

@@ -9,7 +9,7 @@ use dotmesh_crds::{Dot, DotStatus};
 use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
 use dotmesh_model::id::{BranchId, HeadId};
 use dotmesh_model::size::parse_quantity;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::{Observed, is_accepted};
@@ -176,7 +176,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let Some(node) = dot.status.as_ref().and_then(|status| status.node.clone()) else {
         return Plan::Do(Step::Release);
     };
-    if seen.is_tombstoned || is_planted("Branch goes before its head") {
+    if seen.is_tombstoned || is_planted(Mutant::BranchGoesBeforeItsHead) {
         return Plan::Do(Step::Release);
     }
     Plan::Do(Step::Delete {

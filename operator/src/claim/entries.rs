@@ -9,7 +9,7 @@ use dotmesh_crds::Dot;
 use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::MANAGER_CLAIMS;
 use dotmesh_model::name::BranchName;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use serde_json::json;
 
 use crate::api::{Api, ApiError, Guard, Key};
@@ -76,7 +76,7 @@ pub fn without(dot: &Dot, uid: &str) -> Vec<DotClaim> {
 /// Makes `entries` all that the Dot has, if the Dot is still as it was read.
 pub async fn write<A: Api>(api: &A, dot: &Dot, entries: &[DotClaim]) -> Result<Dot, ApiError> {
     let status = json!({ "claims": entries });
-    let guard = match is_planted("claims are written without a guard") {
+    let guard = match is_planted(Mutant::ClaimsAreWrittenWithoutAGuard) {
         true => Guard::same(dot),
         false => Guard::unchanged(dot),
     };

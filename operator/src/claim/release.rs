@@ -8,7 +8,7 @@
 use dotmesh_crds::Dot;
 use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{LABEL_CLAIM_UID, volume_object};
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::json;
 
@@ -36,7 +36,7 @@ pub async fn release<A: Api>(api: &A, key: &Key) -> Result<(), ApiError> {
     };
     let mut gone = Vec::new();
     for entry in suspects {
-        if is_planted("an old cache for the truth") {
+        if is_planted(Mutant::AnOldCacheForTheTruth) {
             gone.push(entry);
             continue;
         }

@@ -1,7 +1,7 @@
 //! One effect per step.
 
 use dotmesh_crds::names::ANNOTATION_HEAD;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use serde_json::json;
 
 use super::observe::Observed;
@@ -32,7 +32,7 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::Delete { node, request } => match context.nodes.delete_commit(&node, request).await {
             Err(error)
                 if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted)
-                    && !is_planted("any error means the commit is absent") =>
+                    && !is_planted(Mutant::AnyErrorMeansTheCommitIsAbsent) =>
             {
                 return Err(error.into());
             }

@@ -3,7 +3,7 @@
 use dotmesh_crds::names::ANNOTATION_HEAD;
 use dotmesh_csi_proto::node::{CommitRecord, CommitRequest, DeleteCommitRequest};
 use dotmesh_model::id::HeadId;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::Observed;
@@ -55,7 +55,7 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         Ok(valid) => valid,
         Err(verdict) => return Plan::Report(verdict),
     };
-    if seen.taken.is_some() || is_planted("Ready before the snapshots") {
+    if seen.taken.is_some() || is_planted(Mutant::ReadyBeforeTheSnapshots) {
         return Plan::Report(Verdict::ready());
     }
     if !is_protected(commit) || !commit.annotations().contains_key(ANNOTATION_HEAD) {
@@ -101,7 +101,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let (Some(head), Some(dot), Some(node)) = (head, seen.dot.as_deref(), status.and_then(|s| s.node.clone())) else {
         return Plan::Do(Step::Release);
     };
-    if seen.is_tombstoned || is_planted("Commit goes before its snapshots") {
+    if seen.is_tombstoned || is_planted(Mutant::CommitGoesBeforeItsSnapshots) {
         return Plan::Do(Step::Release);
     }
     Plan::Do(Step::Delete {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_DOT, default_branch_object, initial_commit_object};
 use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot};
 use dotmesh_model::name::BranchName;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
@@ -82,7 +82,7 @@ fn done_if_absent<T>(result: Result<T, crate::nodes::NodeError>) -> Result<(), R
     match result {
         Err(error)
             if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted)
-                && !is_planted("any error means the Dot is absent") =>
+                && !is_planted(Mutant::AnyErrorMeansTheDotIsAbsent) =>
         {
             Err(error.into())
         }
@@ -98,14 +98,14 @@ async fn retire<A: Api, N: Nodes>(context: &Context<A, N>, seen: &mut Observed) 
     let result = async {
         let mut kept_for = made_by_people::<A, Commit>(api, dot, |commit| &commit.spec.dot).await?;
         kept_for.extend(made_by_people::<A, Branch>(api, dot, |branch| &branch.spec.dot).await?);
-        if kept_for.is_empty() || is_planted("a claim's Dot goes with what people made of it") {
+        if kept_for.is_empty() || is_planted(Mutant::AClaimsDotGoesWithWhatPeopleMadeOfIt) {
             api.delete::<Dot>(&Key::of(dot), &Guard::unchanged(dot)).await?;
         }
         Ok::<_, ApiError>(kept_for)
     }
     .await;
     match result {
-        Ok(kept_for) if kept_for.is_empty() || is_planted("a claim's Dot goes with what people made of it") => {
+        Ok(kept_for) if kept_for.is_empty() || is_planted(Mutant::AClaimsDotGoesWithWhatPeopleMadeOfIt) => {
             Ok(Then::Gone)
         }
         Ok(kept_for) => {

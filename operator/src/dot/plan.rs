@@ -7,7 +7,7 @@ use dotmesh_crds::{Branch, Commit};
 use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest};
 use dotmesh_model::id::VolumeId;
 use dotmesh_model::name::BranchName;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::{Resource, ResourceExt};
 
 use super::observe::{Observed, OwnClaim};
@@ -136,7 +136,7 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
         Initial::Next(next) => return next,
         Initial::Done | Initial::Impossible => {}
     }
-    if is_planted("once Ready, all was done") && is_ready(&status.conditions) {
+    if is_planted(Mutant::OnceReadyAllWasDone) && is_ready(&status.conditions) {
         return Plan::Report(plan_verdict(seen));
     }
     let mut waiting = Vec::new();
@@ -277,7 +277,7 @@ fn plan_detach(seen: &Observed, node: &str) -> Option<Step> {
         .dot
         .status
         .as_ref()
-        .filter(|_| !is_planted("claims are never detached"))?;
+        .filter(|_| !is_planted(Mutant::ClaimsAreNeverDetached))?;
     let left = status
         .attachments
         .iter()
@@ -346,7 +346,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
         return Plan::Report(Verdict::new(Reason::InUse, why));
     }
     match status.node {
-        Some(node) if !seen.is_tombstoned && !is_planted("Dot goes before its data") => Plan::Do(Step::DeleteDot {
+        Some(node) if !seen.is_tombstoned && !is_planted(Mutant::DotGoesBeforeItsData) => Plan::Do(Step::DeleteDot {
             node,
             request: DeleteDotRequest {
                 dot_id: status.id.unwrap_or_else(|| uid(&seen.dot).to_owned()),

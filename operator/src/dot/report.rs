@@ -3,7 +3,7 @@
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::{Dot, DotStatus};
 use dotmesh_model::name::BranchName;
-use dotmesh_mutant::is_planted;
+use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -45,7 +45,7 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> DotSt
     attachments.dedup();
     status.attachments = attachments;
     status.claims = Vec::new();
-    if !is_planted("observedGeneration is forgotten") {
+    if !is_planted(Mutant::ObservedGenerationIsForgotten) {
         status.observed_generation = generation;
     }
     status.conditions = verdict.conditions(&status.conditions, generation, now);
