@@ -2,6 +2,7 @@
 //! parse of the request, one call of [`crate::ops`], one answer.
 
 pub mod csi;
+pub mod fence;
 pub mod node_v1;
 pub mod registration;
 pub mod socket;

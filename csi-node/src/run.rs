@@ -18,6 +18,7 @@ use tonic::transport::Server;
 
 use crate::args::Args;
 use crate::edge::csi::{self, Csi};
+use crate::edge::fence::Fence;
 use crate::edge::node_v1::NodeService;
 use crate::edge::tls::{self, OnlyOperator};
 use crate::edge::{Calls, registration, socket};
@@ -135,7 +136,8 @@ async fn serve_node(
         .await
         .with_context(|| format!("listening on {address}"))?;
     let (configs, config) = watch::channel(None);
-    let server = Server::builder().add_service(InterceptedService::new(NodeServer::new(service), OnlyOperator));
+    let fenced = InterceptedService::new(NodeServer::new(service), Fence::default());
+    let server = Server::builder().add_service(InterceptedService::new(fenced, OnlyOperator));
     part(parts, server.serve_with_incoming(tls::incoming(listener, config)));
     let enrollment = Enrollment {
         node: args.node_name.clone(),

@@ -13,6 +13,9 @@ pub struct Args {
     /// Namespace of the installation: csi-node's pods and the authority are looked for here.
     #[arg(long, env = "POD_NAMESPACE", default_value = "dotmesh-system")]
     pub namespace: String,
+    /// Name of this replica's pod: by it replicas agree which of them leads.
+    #[arg(long, env = "POD_NAME", default_value = "operator")]
+    pub pod_name: String,
     /// Socket of the CSI controller façade.
     #[arg(long, default_value = "/csi/csi.sock")]
     pub csi_socket: PathBuf,

@@ -66,25 +66,27 @@ async fn serve<A: Api>(
     }
 }
 
-/// Claims that a Dot, or a Branch of it, may help: those that wait for it by name.
-pub fn waiting_for<A: Api>(api: &A, namespace: &str, dot: &str) -> Vec<Key> {
-    let branches = api.cached_where::<Branch>(|branch| {
-        branch.spec.dot == dot && branch.metadata.namespace.as_deref() == Some(namespace)
-    });
-    let names = |kind: &str, name: &str| match kind {
-        "Branch" => branches
-            .iter()
-            .any(|branch| branch.metadata.name.as_deref() == Some(name)),
-        _ => name == dot,
+/// Claims that wait for one of these Dots, by name or by a Branch of it.
+pub fn waiting_for<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key> {
+    let waits = |claim: &PersistentVolumeClaim| validate::is_unbound(claim) && validate::our_source(claim).is_some();
+    let dot_of = |claim: &PersistentVolumeClaim| {
+        let source = validate::our_source(claim)?;
+        let named = Key {
+            namespace: claim.metadata.namespace.clone(),
+            name: source.name.clone(),
+        };
+        if source.kind != "Branch" {
+            return Some(named);
+        }
+        let branch = api.cached::<Branch>(&named)?;
+        Some(Key {
+            name: branch.spec.dot.clone(),
+            ..named
+        })
     };
-    api.cached_where::<PersistentVolumeClaim>(|claim| {
-        claim.metadata.namespace.as_deref() == Some(namespace)
-            && validate::is_unbound(claim)
-            && validate::our_source(claim).is_some_and(|source| names(&source.kind, &source.name))
-    })
-    .iter()
-    .map(|claim| Key::of(&**claim))
-    .collect()
+    let mut waiting = api.cached_where(waits);
+    waiting.retain(|claim| dot_of(claim).is_some_and(|dot| is_meant(&dot)));
+    waiting.iter().map(|claim| Key::of(&**claim)).collect()
 }
 
 #[cfg(test)]

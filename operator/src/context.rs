@@ -8,8 +8,9 @@ use dotmesh_csi_proto::node::PoolState;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Api, ApiError, ApiErrorKind};
+use crate::lead::Lead;
 use crate::metrics::Metrics;
-use crate::nodes::{NodeError, Nodes};
+use crate::nodes::{NodeError, NodeErrorKind, Nodes};
 
 /// Shared by all reconcilers.
 pub struct Context<A, N> {
@@ -23,20 +24,35 @@ pub struct Context<A, N> {
     pub clock: Clock,
     /// Counts and durations.
     pub metrics: Metrics,
+    /// By what right this replica acts.
+    pub lead: Arc<Lead>,
     /// What is only remembered, never relied on.
     pub memory: Memory,
 }
 
 impl<A: Api, N: Nodes> Context<A, N> {
     /// With an empty memory.
-    pub fn new(api: A, nodes: N, config: Config, clock: Clock, metrics: Metrics) -> Self {
+    pub fn new(api: A, nodes: N, config: Config, clock: Clock, metrics: Metrics, lead: Arc<Lead>) -> Self {
         Self {
             api,
             nodes,
             config,
             clock,
             metrics,
+            lead,
             memory: Memory::default(),
+        }
+    }
+
+    /// To be asked before each effect.
+    ///
+    /// # Errors
+    /// When another replica may lead.
+    pub fn must_lead(&self) -> Result<(), ReconcileError> {
+        if self.lead.holds() {
+            Ok(())
+        } else {
+            Err(ReconcileError::NotLeading)
         }
     }
 
@@ -152,6 +168,9 @@ pub enum ReconcileError {
     /// A node.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// This replica no longer leads.
+    #[error("another replica may lead")]
+    NotLeading,
 }
 
 impl ReconcileError {
@@ -163,7 +182,9 @@ impl ReconcileError {
                 ApiErrorKind::Conflict | ApiErrorKind::NotFound | ApiErrorKind::Unavailable => false,
                 ApiErrorKind::AlreadyExists | ApiErrorKind::Invalid | ApiErrorKind::Forbidden => true,
             },
-            Self::Node(_) => true,
+            // Another replica leads, and tells.
+            Self::NotLeading => false,
+            Self::Node(error) => error.kind != NodeErrorKind::Superseded,
         }
     }
 
@@ -172,6 +193,7 @@ impl ReconcileError {
         match self {
             Self::Api(error) => error.kind.as_str(),
             Self::Node(error) => error.kind.as_str(),
+            Self::NotLeading => "not_leading",
         }
     }
 }

@@ -83,13 +83,18 @@ pub async fn drive<A: Api, N: Nodes, P: Pass<A, N>>(
         let result = match pass.plan() {
             Plan::Rest => return Ok(Action::await_change()),
             Plan::Report(verdict) if pass.is_fresh() || !pass.is_news(context, &verdict) => {
+                context.must_lead()?;
                 pass.report(context, &verdict).await?;
                 return Ok(Action::await_change());
             }
             Plan::Do(step) if pass.is_fresh() || is_planted(Mutant::EffectsByOldCaches) => {
+                context.must_lead()?;
                 pass.apply(context, step).await
             }
-            Plan::DoGuarded(step) => pass.apply(context, step).await,
+            Plan::DoGuarded(step) => {
+                context.must_lead()?;
+                pass.apply(context, step).await
+            }
             Plan::Do(_) | Plan::Report(_) => pass.reread(context).await,
         };
         match result {

@@ -13,6 +13,7 @@ pub mod dot;
 pub mod driver;
 pub mod enroll;
 pub mod facade;
+pub mod lead;
 pub mod meta;
 pub mod metrics;
 pub mod nodes;

@@ -74,6 +74,24 @@ pub trait Nodes: Send + Sync + 'static {
     ) -> impl Future<Output = Result<DeleteResponse, NodeError>> + Send;
 }
 
+/// Calls a macro with all calls that have one answer: method, RPC, deadline, request and response.
+#[macro_export]
+macro_rules! unary_calls {
+    ($each:ident) => {
+        $each! {
+            ensure_pool, "EnsurePool", $crate::nodes::grpc::POOL_DEADLINE, EnsurePoolRequest => EnsurePoolResponse;
+            ensure_dot, "EnsureDot", $crate::nodes::grpc::DEADLINE, EnsureDotRequest => EnsureDotResponse;
+            ensure_branch, "EnsureBranch", $crate::nodes::grpc::DEADLINE, EnsureBranchRequest => EnsureBranchResponse;
+            commit, "Commit", $crate::nodes::grpc::DEADLINE, CommitRequest => CommitResponse;
+            attach, "Attach", $crate::nodes::grpc::DEADLINE, AttachRequest => AttachResponse;
+            detach, "Detach", $crate::nodes::grpc::DEADLINE, DetachRequest => DetachResponse;
+            delete_commit, "DeleteCommit", $crate::nodes::grpc::DEADLINE, DeleteCommitRequest => DeleteResponse;
+            delete_branch, "DeleteBranch", $crate::nodes::grpc::DEADLINE, DeleteBranchRequest => DeleteResponse;
+            delete_dot, "DeleteDot", $crate::nodes::grpc::DEADLINE, DeleteDotRequest => DeleteResponse;
+        }
+    };
+}
+
 /// Answers of [`Nodes::watch`].
 pub type PoolEvents = BoxStream<'static, Result<WatchEvent, NodeError>>;
 
@@ -118,6 +136,8 @@ pub enum NodeErrorKind {
     Deleted,
     /// Another operation on the same object is under way.
     Busy,
+    /// The node has heard of a later leader.
+    Superseded,
     /// Anything else.
     Internal,
 }
@@ -140,6 +160,7 @@ impl NodeErrorKind {
             Self::ZfsUnsupported => "zfs_unsupported",
             Self::Deleted => "deleted",
             Self::Busy => "busy",
+            Self::Superseded => "superseded",
             Self::Internal => "internal",
         }
     }
@@ -159,6 +180,7 @@ impl From<Reason> for NodeErrorKind {
             Reason::ZfsUnsupported => Self::ZfsUnsupported,
             Reason::Deleted => Self::Deleted,
             Reason::Busy => Self::Busy,
+            Reason::Superseded => Self::Superseded,
             Reason::Deadline => Self::Deadline,
             Reason::Unspecified | Reason::Internal => Self::Internal,
         }

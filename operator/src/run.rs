@@ -16,13 +16,14 @@ use tokio::task::JoinSet;
 
 use crate::api::KubeApi;
 use crate::args::Args;
-use crate::context::{Config, Context};
+use crate::context::{Clock, Config, Context};
 use crate::enroll::{self, EnrollmentService, authority};
 use crate::facade::{self, watch::KubeDots};
+use crate::lead::Election;
 use crate::metrics::Metrics;
 use crate::nodes::grpc::{Directory, GrpcNodes};
 use crate::nodes::pods;
-use crate::pki::Authority;
+use crate::pki::{Authority, OperatorIdentity};
 
 /// What the controllers run with.
 pub type Shared = Context<KubeApi, GrpcNodes>;
@@ -48,18 +49,20 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     parts.spawn(serve_http(listener, registry, readiness.clone()));
     let stop = tokio_stop()?;
     let started = start(&args, &mut parts, metrics, readiness);
-    tokio::select! {
+    let election = tokio::select! {
         () = stop => return Ok(()),
         started = started => started?,
-    }
+    };
     let stop = tokio_stop()?;
-    tokio::select! {
+    let ended = tokio::select! {
         () = stop => Ok(()),
         ended = parts.join_next() => match ended {
             Some(ended) => ended?.and_then(|()| anyhow::bail!("a part ended")),
             None => Ok(()),
         },
-    }
+    };
+    election.resign().await;
+    ended
 }
 
 async fn serve_http(listener: TcpListener, registry: Registry, readiness: Readiness) -> anyhow::Result<()> {
@@ -86,12 +89,12 @@ async fn start(
     parts: &mut JoinSet<anyhow::Result<()>>,
     metrics: Metrics,
     readiness: Readiness,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Arc<Election<KubeApi>>> {
     let client = Client::try_default().await.context("connecting to Kubernetes")?;
-    let (queues, inboxes) = controllers::queues();
+    let listeners = watches::Listeners::default();
     let (caches, writers) = watches::caches();
     let api = KubeApi::new(client.clone(), caches.clone(), metrics.clone());
-    watches::spawn(parts, &client, &args.namespace, writers, api.clone(), queues.clone());
+    watches::spawn(parts, &client, &args.namespace, writers, api.clone(), &listeners);
     watches::wait_until_ready(&caches).await?;
     readiness.ready("caches");
 
@@ -99,25 +102,24 @@ async fn start(
     let operator = authority.issue_operator(&args.namespace, time::OffsetDateTime::now_utc())?;
     readiness.ready("authority");
 
-    let directory: Directory = {
-        let store = caches.pods.clone();
-        Arc::new(move |node| pods::address(store.state().iter().map(AsRef::as_ref), node))
+    let clock: Clock = Arc::new(Timestamp::now);
+    let election = Arc::new(Election::new(
+        api.clone(),
+        &args.namespace,
+        args.pod_name.clone(),
+        Arc::clone(&clock),
+    ));
+    let controlling = Controlling {
+        election: Arc::clone(&election),
+        args: args.clone(),
+        operator: operator.clone(),
+        authority_pem: authority.certificate_pem().to_owned(),
+        api: api.clone(),
+        clock,
+        metrics,
+        listeners,
     };
-    let nodes = GrpcNodes::new(
-        directory,
-        args.node_port,
-        &operator,
-        authority.certificate_pem(),
-        metrics.clone(),
-    );
-    let config = Config {
-        namespace: args.namespace.clone(),
-        pool_file_path: args.pool_file_path.clone(),
-        pool_file_size: args.pool_file_size.clone(),
-    };
-    let clock = Arc::new(Timestamp::now);
-    let context: Arc<Shared> = Arc::new(Context::new(api.clone(), nodes, config, clock, metrics));
-    controllers::spawn(parts, &context, &caches, inboxes, &queues);
+    parts.spawn(controlling.run());
 
     let socket = facade::bind(&args.csi_socket).with_context(|| format!("{}", args.csi_socket.display()))?;
     let dots = KubeDots::new(client);
@@ -127,7 +129,65 @@ async fn start(
     let service = EnrollmentService::new(api, authority, args.namespace.clone());
     parts.spawn(async move { Ok(enroll::serve(listener, service, &operator, std::future::pending()).await?) });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
-    Ok(())
+    Ok(election)
+}
+
+/// What the controllers need, from the moment in which this replica leads.
+struct Controlling {
+    election: Arc<Election<KubeApi>>,
+    args: Args,
+    operator: OperatorIdentity,
+    authority_pem: String,
+    api: KubeApi,
+    clock: Clock,
+    metrics: Metrics,
+    listeners: watches::Listeners,
+}
+
+impl Controlling {
+    /// Waits until this replica leads, and runs the controllers until it does so no more. Then the whole program ends:
+    /// nothing that was under way can come later, and the next incarnation begins with what there is.
+    async fn run(self) -> anyhow::Result<()> {
+        let lead = self.election.win().await;
+        let args = &self.args;
+        let directory: Directory = {
+            let store = self.api.caches().pods.clone();
+            Arc::new(move |node| pods::address(store.state().iter().map(AsRef::as_ref), node))
+        };
+        let nodes = GrpcNodes::new(
+            directory,
+            args.node_port,
+            &self.operator,
+            &self.authority_pem,
+            lead.term(),
+            self.metrics.clone(),
+        );
+        let config = Config {
+            namespace: args.namespace.clone(),
+            pool_file_path: args.pool_file_path.clone(),
+            pool_file_size: args.pool_file_size.clone(),
+        };
+        let context: Arc<Shared> = Arc::new(Context::new(
+            self.api.clone(),
+            nodes,
+            config,
+            self.clock,
+            self.metrics,
+            Arc::clone(&lead),
+        ));
+        let (queues, inboxes) = controllers::queues();
+        let mut running = JoinSet::new();
+        controllers::spawn(&mut running, &context, self.api.caches(), inboxes, &queues);
+        let queues = self.listeners.get_or_init(|| queues);
+        watches::tell_all(self.api.caches(), &self.api, queues);
+        tokio::select! {
+            () = self.election.keep(&lead) => anyhow::bail!("the Lease could not be kept: another replica may lead"),
+            ended = running.join_next() => match ended {
+                Some(ended) => ended?,
+                None => Ok(()),
+            },
+        }
+    }
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -158,9 +158,10 @@ impl From<&ReconcileError> for Verdict {
                 NodeErrorKind::Conflict => Reason::Conflict,
                 NodeErrorKind::Invalid => Reason::Invalid,
                 NodeErrorKind::Deleted => Reason::Deleting,
-                NodeErrorKind::Busy | NodeErrorKind::Deadline => Reason::Progressing,
+                NodeErrorKind::Busy | NodeErrorKind::Deadline | NodeErrorKind::Superseded => Reason::Progressing,
                 NodeErrorKind::Internal => Reason::Error,
             },
+            ReconcileError::NotLeading => Reason::Progressing,
         };
         Self::new(reason, error.to_string())
     }

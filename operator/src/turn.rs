@@ -25,6 +25,7 @@ const CONFLICT_RETRY: Duration = Duration::from_millis(100);
 /// # Errors
 /// What is to be repeated.
 pub async fn take_dot<A: Api, N: Nodes>(dot: Arc<Dot>, context: Arc<Context<A, N>>) -> Result<Action, ReconcileError> {
+    context.must_lead()?;
     claim::release::release(&context.api, &Key::of(&*dot)).await?;
     dot::reconcile(dot, context).await
 }
@@ -38,6 +39,7 @@ pub async fn take_claim<A: Api, N: Nodes>(
     context: Arc<Context<A, N>>,
     said: Arc<Said>,
 ) -> Result<Action, ReconcileError> {
+    context.must_lead()?;
     claim::reconcile(&context.api, &context.memory, &said, claim).await?;
     Ok(Action::await_change())
 }
@@ -65,6 +67,8 @@ pub fn note<K: Kind, A: Api, N: Nodes>(context: &Context<A, N>, object: &K, resu
 pub fn retry_after<K: Kind, A: Api, N: Nodes>(context: &Context<A, N>, object: &K, error: &ReconcileError) -> Duration {
     match error {
         ReconcileError::Api(error) if error.kind == ApiErrorKind::Conflict => CONFLICT_RETRY,
-        ReconcileError::Api(_) | ReconcileError::Node(_) => context.memory.failed(uid(object)),
+        ReconcileError::Api(_) | ReconcileError::Node(_) | ReconcileError::NotLeading => {
+            context.memory.failed(uid(object))
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only those that could be waiting for the change: an object that is Ready waits for nothing but its own deletion.
 
+use std::collections::BTreeSet;
+
 use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -74,14 +76,22 @@ fn conditions_of_dot(dot: &Dot) -> &[Condition] {
         .unwrap_or_default()
 }
 
-fn waiting_branches<A: Api>(api: &A, namespace: Option<&str>, dot: &str) -> Vec<Key> {
+/// The Dot that an object of that namespace names.
+fn named(namespace: Option<String>, dot: &str) -> Key {
+    Key {
+        namespace,
+        name: dot.to_owned(),
+    }
+}
+
+fn waiting_branches<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key> {
     let waits = |branch: &Branch| {
         let conditions = branch
             .status
             .as_ref()
             .map(|status| status.conditions.as_slice())
             .unwrap_or_default();
-        branch.spec.dot == dot && branch.namespace().as_deref() == namespace && waits(branch, conditions)
+        waits(branch, conditions) && is_meant(&named(branch.namespace(), &branch.spec.dot))
     };
     api.cached_where(waits)
         .iter()
@@ -89,14 +99,14 @@ fn waiting_branches<A: Api>(api: &A, namespace: Option<&str>, dot: &str) -> Vec<
         .collect()
 }
 
-fn waiting_commits<A: Api>(api: &A, namespace: Option<&str>, dot: &str) -> Vec<Key> {
+fn waiting_commits<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key> {
     let waits = |commit: &Commit| {
         let conditions = commit
             .status
             .as_ref()
             .map(|status| status.conditions.as_slice())
             .unwrap_or_default();
-        commit.spec.dot == dot && commit.namespace().as_deref() == namespace && waits(commit, conditions)
+        waits(commit, conditions) && is_meant(&named(commit.namespace(), &commit.spec.dot))
     };
     api.cached_where(waits)
         .iter()
@@ -106,50 +116,44 @@ fn waiting_commits<A: Api>(api: &A, namespace: Option<&str>, dot: &str) -> Vec<K
 
 /// A Dot came, changed or went: all its Branches (volumes may have been added) and what waits for it.
 pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
-    let (namespace, name) = (dot.namespace(), dot.name_any());
-    let branches = api.cached_where::<Branch>(|branch| branch.spec.dot == name && branch.namespace() == namespace);
+    let key = Key::of(dot);
+    let is_of_it = |branch: &Branch| branch.spec.dot == key.name && branch.namespace() == key.namespace;
+    let branches = api.cached_where::<Branch>(is_of_it);
     let node = dot.status.as_ref().and_then(|status| status.node.clone());
     let pools = node.map_or_else(Vec::new, |node| {
         api.cached_where::<Pool>(|pool| pool.spec.node_name == node)
     });
     Wake {
-        dots: vec![Key::of(dot)],
+        commits: waiting_commits(api, |named| *named == key),
+        claims: waiting_for(api, |named| *named == key),
+        dots: vec![key],
         branches: branches.iter().map(|branch| Key::of(&**branch)).collect(),
-        commits: waiting_commits(api, namespace.as_deref(), &name),
         pools: pools.iter().map(|pool| Key::of(&**pool)).collect(),
         pods: Vec::new(),
-        claims: waiting_for(api, namespace.as_deref().unwrap_or_default(), &name),
     }
 }
 
 /// A Branch came, changed or went: its Dot (claims wait for volumes), waiting siblings (names, references), waiting
 /// Commits.
 pub fn branch_changed<A: Api>(api: &A, branch: &Branch) -> Wake {
-    let namespace = branch.namespace();
-    let mut branches = waiting_branches(api, namespace.as_deref(), &branch.spec.dot);
+    let dot = named(branch.namespace(), &branch.spec.dot);
+    let mut branches = waiting_branches(api, |named| *named == dot);
     branches.push(Key::of(branch));
     branches.dedup();
     Wake {
-        dots: vec![Key {
-            namespace: namespace.clone(),
-            name: branch.spec.dot.clone(),
-        }],
         branches,
-        commits: waiting_commits(api, namespace.as_deref(), &branch.spec.dot),
+        commits: waiting_commits(api, |named| *named == dot),
         pools: Vec::new(),
         pods: Vec::new(),
-        claims: waiting_for(api, namespace.as_deref().unwrap_or_default(), &branch.spec.dot),
+        claims: waiting_for(api, |named| *named == dot),
+        dots: vec![dot],
     }
 }
 
 /// A Commit came, changed or went: Branches that wait for a reference; its Dot, if that waits for its initial commit
 /// or for its last commit to go.
 pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
-    let namespace = commit.namespace();
-    let dot = Key {
-        namespace: namespace.clone(),
-        name: commit.spec.dot.clone(),
-    };
+    let dot = named(commit.namespace(), &commit.spec.dot);
     let is_automatic = commit.labels().contains_key(LABEL_AUTOMATIC);
     let is_claims = || {
         api.cached::<Dot>(&dot)
@@ -162,36 +166,30 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     };
     Wake {
         dots,
-        branches: waiting_branches(api, namespace.as_deref(), &dot.name),
+        branches: waiting_branches(api, |named| *named == dot),
         commits: vec![Key::of(commit)],
         ..Wake::default()
     }
 }
 
-/// A Pool came, changed or went: Dots and claims of its node that wait, and what waits with them; the node's pod, which asks for
-/// a Pool when there is none.
+/// A Pool came, changed or went: Dots and claims of its node that wait, and what waits with them; the node's pod, which
+/// asks for a Pool when there is none.
 pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
     let node = Some(pool.spec.node_name.as_str());
-    let lies_here = |dot: &Dot| crate::dot::observe::node_of(dot).as_deref() == node;
     let pods = api.cached_where::<Pod>(|pod| serving_node(pod) == node);
-    let mut wake = Wake {
+    let dots = api.cached_where::<Dot>(|dot| crate::dot::observe::node_of(dot).as_deref() == node);
+    let here: BTreeSet<Key> = dots.iter().map(|dot| Key::of(&**dot)).collect();
+    let mut claims = claims_placed_on(api, &pool.spec.node_name);
+    claims.extend(waiting_for(api, |named| here.contains(named)));
+    let waiting = dots.iter().filter(|dot| waits(&***dot, conditions_of_dot(dot)));
+    Wake {
+        dots: waiting.map(|dot| Key::of(&**dot)).collect(),
+        branches: waiting_branches(api, |named| here.contains(named)),
+        commits: waiting_commits(api, |named| here.contains(named)),
         pools: vec![Key::of(pool)],
         pods: pods.iter().map(|pod| Key::of(&**pod)).collect(),
-        ..Wake::default()
-    };
-    wake.claims = claims_placed_on(api, &pool.spec.node_name);
-    for dot in api.cached_where::<Dot>(lies_here) {
-        let namespace = dot.namespace().unwrap_or_default();
-        wake.claims.extend(waiting_for(api, &namespace, &dot.name_any()));
-        if waits(&*dot, conditions_of_dot(&dot)) {
-            wake.dots.push(Key::of(&*dot));
-        }
-        wake.branches
-            .extend(waiting_branches(api, dot.namespace().as_deref(), &dot.name_any()));
-        wake.commits
-            .extend(waiting_commits(api, dot.namespace().as_deref(), &dot.name_any()));
+        claims,
     }
-    wake
 }
 
 /// Claims that wait, and whose first pod will run on this node.

@@ -310,10 +310,10 @@ async fn those_who_wait_for_a_dot_are_found_by_name() {
         "kind: Dot, name: other",
         "",
     );
-    let names: Vec<String> = waiting_for(&cluster.api, "dev", "shop")
+    let names: Vec<String> = waiting_for(&cluster.api, |dot| *dot == Key::namespaced("dev", "shop"))
         .into_iter()
         .map(|key| key.name)
         .collect();
     assert_eq!(names, ["a", "b"]);
-    assert!(waiting_for(&cluster.api, "prod", "shop").is_empty());
+    assert!(waiting_for(&cluster.api, |dot| *dot == Key::namespaced("prod", "shop")).is_empty());
 }

@@ -1,5 +1,8 @@
 //! The wire: CSI, the kubelet's plugin registration, and `dotmesh.node.v1`, as tonic code. No logic.
 
+/// Metadata of each call of `dotmesh.node.v1`: which time of leading its sender is in, a decimal number that only rises.
+pub const TERM: &str = "dotmesh-term";
+
 macro_rules! generated {
     ($package:literal) => {
         #[expect(

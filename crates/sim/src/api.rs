@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::Value;
 
 use crate::fault::{Class, Failure};
+use crate::replica::Cluster;
 use crate::stage::{Life, Stage};
 use crate::view::View;
 
@@ -18,17 +19,19 @@ pub struct SimApi {
     stage: Stage,
     life: Life,
     server: FakeApi,
+    leases: FakeApi,
     view: Arc<Mutex<View>>,
 }
 
 impl SimApi {
     /// For an incarnation of the operator that begins with these caches.
     #[must_use]
-    pub fn new(stage: Stage, life: Life, server: FakeApi, view: View) -> Self {
+    pub fn new(cluster: &Cluster, life: Life, view: View) -> Self {
         Self {
-            stage,
+            stage: cluster.stage.clone(),
             life,
-            server,
+            server: cluster.server.clone(),
+            leases: cluster.leases.clone(),
             view: Arc::new(Mutex::new(view)),
         }
     }
@@ -38,17 +41,32 @@ impl SimApi {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Where objects of this kind are.
+    fn server<K: Kind>(&self) -> &FakeApi {
+        if is_lease::<K>() { &self.leases } else { &self.server }
+    }
+
     async fn call<K: Kind, T, F>(
         &self,
         verb: &'static str,
         about: String,
-        perform: impl FnMut() -> F + Send,
+        mut perform: impl FnMut() -> F + Send,
     ) -> Result<T, ApiError>
     where
         T: Send,
         F: Future<Output = Result<T, ApiError>> + Send,
     {
         let kind = K::kind(&());
+        if is_lease::<K>() {
+            self.stage.pause(&self.life).await;
+            if self.life.is_cut_off() {
+                return Err(ApiError {
+                    kind: ApiErrorKind::Unavailable,
+                    message: "the connection broke".to_owned(),
+                });
+            }
+            return perform().await;
+        }
         let class = if matches!(verb, "get" | "list") {
             Class::ApiRead
         } else {
@@ -68,25 +86,25 @@ impl SimApi {
 
 impl Api for SimApi {
     async fn get<K: Kind>(&self, key: &Key) -> Result<Option<K>, ApiError> {
-        self.call::<K, _, _>("get", key.to_string(), || self.server.get(key))
+        self.call::<K, _, _>("get", key.to_string(), || self.server::<K>().get(key))
             .await
     }
 
     async fn list<K: Kind>(&self, namespace: Option<&str>, fields: Option<&str>) -> Result<Vec<K>, ApiError> {
         let about = fields.unwrap_or_default().to_owned();
-        self.call::<K, _, _>("list", about, || self.server.list(namespace, fields))
+        self.call::<K, _, _>("list", about, || self.server::<K>().list(namespace, fields))
             .await
     }
 
     async fn create<K: Kind>(&self, object: &K) -> Result<K, ApiError> {
         let about = Key::of(object).to_string();
-        self.call::<K, _, _>("create", about, || self.server.create(object))
+        self.call::<K, _, _>("create", about, || self.server::<K>().create(object))
             .await
     }
 
     async fn patch<K: Kind>(&self, key: &Key, guard: &Guard, patch: Value) -> Result<K, ApiError> {
         let about = format!("{key} {patch}");
-        self.call::<K, _, _>("patch", about, || self.server.patch(key, guard, patch.clone()))
+        self.call::<K, _, _>("patch", about, || self.server::<K>().patch(key, guard, patch.clone()))
             .await
     }
 
@@ -99,13 +117,13 @@ impl Api for SimApi {
     ) -> Result<K, ApiError> {
         let about = format!("{key} {}", summary(&status));
         self.call::<K, _, _>("apply_status", about, || {
-            self.server.apply_status(key, guard, manager, status.clone())
+            self.server::<K>().apply_status(key, guard, manager, status.clone())
         })
         .await
     }
 
     async fn delete<K: Kind>(&self, key: &Key, guard: &Guard) -> Result<(), ApiError> {
-        self.call::<K, _, _>("delete", key.to_string(), || self.server.delete::<K>(key, guard))
+        self.call::<K, _, _>("delete", key.to_string(), || self.server::<K>().delete::<K>(key, guard))
             .await
     }
 
@@ -130,6 +148,11 @@ impl WatchDot for SimApi {
     fn watch_dot(&self, key: &Key) -> DotStream {
         self.server.watch_dot(key)
     }
+}
+
+/// Who leads is found out all the time, and is no step of anything: freezes and cuts strike it, single faults do not.
+fn is_lease<K: Kind>() -> bool {
+    K::kind(&()) == "Lease"
 }
 
 /// Of a status what a reader of a trace looks for.

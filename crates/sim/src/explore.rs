@@ -71,7 +71,8 @@ pub fn single_faults(workload: &Workload) -> Vec<Schedule> {
     let outcome = run(workload, &Schedule::default());
     let mut schedules = vec![Schedule::default()];
     for (number, class) in outcome.classes().into_iter().enumerate() {
-        for fault in class.faults() {
+        let apply = |fault: &&Fault| **fault != Fault::Held || workload.replicas > 1;
+        for fault in class.faults().iter().filter(apply) {
             schedules.push(Schedule {
                 faults: [(number, *fault)].into(),
                 ..Schedule::default()

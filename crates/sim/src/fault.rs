@@ -41,11 +41,20 @@ impl Class {
     /// What can go wrong at it.
     #[must_use]
     pub const fn faults(self) -> &'static [Fault] {
-        use Fault::{Conflict, CrashAfter, CrashBefore, CrashStale, Delayed, Late, Lost, Reboot, Refused, Twice};
+        use Fault::{Conflict, CrashAfter, CrashBefore, CrashStale, Delayed, Held, Late, Lost, Reboot, Refused, Twice};
         match self {
             Self::ApiRead => &[Refused],
-            Self::ApiWrite => &[CrashBefore, CrashAfter, CrashStale, Lost, Refused, Conflict, Twice],
-            Self::Call => &[CrashBefore, CrashAfter, Lost, Refused, Late, Delayed, Twice],
+            Self::ApiWrite => &[
+                CrashBefore,
+                CrashAfter,
+                CrashStale,
+                Lost,
+                Refused,
+                Conflict,
+                Twice,
+                Held,
+            ],
+            Self::Call => &[CrashBefore, CrashAfter, Lost, Refused, Late, Delayed, Twice, Held],
             Self::ZfsWrite => &[CrashBefore, CrashAfter, Lost, Refused, Reboot],
             Self::ZfsRead => &[CrashBefore, Refused],
             Self::MountWrite | Self::FileWrite => &[CrashBefore, CrashAfter, Lost, Refused],
@@ -91,8 +100,15 @@ pub enum Fault {
     Late,
     /// The answer is an error; it happens later, perhaps after other calls.
     Delayed,
+    /// The process is stopped for longer than its Lease lasts; then it happens.
+    Held,
     /// It happens twice.
     Twice,
+}
+
+impl Fault {
+    /// How long a stopped process stays so, at least: others follow a leader within a Lease's duration and two looks at it.
+    pub const HELD: Duration = Duration::from_secs(18);
 }
 
 /// What the caller is told.

@@ -35,6 +35,8 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Default)]
 struct Pod {
     claims: Vec<String>,
+    /// The number of its node: the one the scheduler likes best, until its volumes are on another.
+    node: u8,
     ends: bool,
     /// Targets by claim, with their handles.
     published: BTreeMap<String, String>,
@@ -47,13 +49,16 @@ struct State {
     asked: BTreeSet<String>,
 }
 
+/// The replicas of the operator, by number; those that ended too.
+pub type Replicas = Arc<Mutex<BTreeMap<u8, Replica>>>;
+
 /// Kubernetes around us; shared by cloning.
 #[derive(Clone)]
 pub struct Kubernetes {
     stage: Stage,
     server: FakeApi,
     machines: Arc<Vec<Machine>>,
-    replica: Arc<Mutex<Option<Replica>>>,
+    replicas: Replicas,
     state: Arc<Mutex<State>>,
     poked: Arc<Notify>,
 }
@@ -67,17 +72,12 @@ struct World {
 impl Kubernetes {
     /// Around these.
     #[must_use]
-    pub fn new(
-        stage: Stage,
-        server: FakeApi,
-        machines: Arc<Vec<Machine>>,
-        replica: Arc<Mutex<Option<Replica>>>,
-    ) -> Self {
+    pub fn new(stage: Stage, server: FakeApi, machines: Arc<Vec<Machine>>, replicas: Replicas) -> Self {
         Self {
             stage,
             server,
             machines,
-            replica,
+            replicas,
             state: Arc::default(),
             poked: Arc::default(),
         }
@@ -87,10 +87,11 @@ impl Kubernetes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A pod with these claims shall run.
-    pub fn run_pod(&self, name: &str, claims: &[String]) {
+    /// A pod with these claims shall run, best on that node.
+    pub fn run_pod(&self, name: &str, claims: &[String], node: u8) {
         let pod = Pod {
             claims: claims.to_vec(),
+            node,
             ..Pod::default()
         };
         self.lock().pods.insert(name.to_owned(), pod);
@@ -127,9 +128,9 @@ impl Kubernetes {
         state.asked.is_empty() && state.pods.values().all(settled)
     }
 
-    /// The node came up again: its kubelet publishes anew.
-    pub fn node_came_up(&self) {
-        for pod in self.lock().pods.values_mut() {
+    /// A node came up again: its kubelet publishes anew.
+    pub fn node_came_up(&self, node: u8) {
+        for pod in self.lock().pods.values_mut().filter(|pod| pod.node == node) {
             pod.published.clear();
         }
         self.poked.notify_one();
@@ -159,7 +160,7 @@ impl Kubernetes {
         let mut unfinished = false;
         for pod in pods.values().filter(|pod| !pod.ends) {
             for name in &pod.claims {
-                self.schedule(&world, name).await;
+                self.schedule(&world, name, pod.node).await;
             }
         }
         for claim in &world.claims {
@@ -175,7 +176,7 @@ impl Kubernetes {
     }
 
     /// The scheduler: our class waits for the first consumer.
-    async fn schedule(&self, world: &World, name: &str) {
+    async fn schedule(&self, world: &World, name: &str, node: u8) {
         let claim = world.claims.iter().find(|claim| claim.name_any() == name);
         let Some(claim) = claim.filter(|claim| !is_bound(claim)) else {
             return;
@@ -183,7 +184,7 @@ impl Kubernetes {
         if claim.annotations().contains_key(ANNOTATION_SELECTED_NODE) {
             return;
         }
-        let node = self.machines[0].name();
+        let node = self.machine(node).name();
         let patch = json!({ "metadata": { "annotations": { ANNOTATION_SELECTED_NODE: node } } });
         self.patch(claim, patch).await;
     }
@@ -235,9 +236,14 @@ impl Kubernetes {
         });
     }
 
+    fn machine(&self, node: u8) -> &Machine {
+        &self.machines[usize::from(node) - 1]
+    }
+
+    /// Any replica serves it.
     fn facade(&self) -> Option<Replica> {
-        let replica = self.replica.lock().unwrap_or_else(PoisonError::into_inner);
-        replica.clone().filter(|replica| !replica.life.is_over())
+        let replicas = self.replicas.lock().unwrap_or_else(PoisonError::into_inner);
+        replicas.values().find(|replica| replica.is_reachable()).cloned()
     }
 
     async fn provision(self, claim: PersistentVolumeClaim, node: String) {
@@ -294,6 +300,7 @@ impl Kubernetes {
             "spec": {
                 "claimRef": {"kind": "PersistentVolumeClaim", "namespace": claim.namespace(), "name": claim.name_any(), "uid": uid},
                 "csi": {"driver": DRIVER, "volumeHandle": volume.volume_id},
+                "nodeAffinity": affinity(&volume.accessible_topology),
                 "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "dotmesh",
             },
         }))
@@ -364,8 +371,12 @@ impl Kubernetes {
                         .find(|found| found.name_any() == *claim && is_bound(found));
                     let uid = bound.and_then(ResourceExt::uid).unwrap_or_default();
                     let volume = world.volumes.iter().find(|volume| claim_of(volume) == uid);
-                    if let Some(handle) = volume.map(|volume| handle_of(volume).to_owned()) {
-                        self.ask(what, self.clone().publish_one(name.to_owned(), claim.clone(), handle));
+                    if let Some(volume) = volume.filter(|volume| self.is_placed(name, volume)) {
+                        let handle = handle_of(volume).to_owned();
+                        let publish = self
+                            .clone()
+                            .publish_one(name.to_owned(), claim.clone(), handle, pod.node);
+                        self.ask(what, publish);
                         unfinished = true;
                     }
                 }
@@ -373,7 +384,7 @@ impl Kubernetes {
                     self.ask(
                         what,
                         self.clone()
-                            .unpublish_one(name.to_owned(), claim.clone(), handle.clone()),
+                            .unpublish_one(name.to_owned(), claim.clone(), handle.clone(), pod.node),
                     );
                     unfinished = true;
                 }
@@ -387,8 +398,23 @@ impl Kubernetes {
         unfinished
     }
 
-    async fn publish_one(self, pod: String, claim: String, handle: String) {
-        let Some(running) = self.machines[0].running() else {
+    /// Whether a volume can be used where the pod is. A pod that uses none yet goes where its volume is.
+    fn is_placed(&self, pod: &str, volume: &PersistentVolume) -> bool {
+        let mut state = self.lock();
+        let (Some(pod), Some(node)) = (state.pods.get_mut(pod), node_of(volume)) else {
+            return false;
+        };
+        if pod.published.is_empty() && pod.node != node {
+            pod.node = node;
+            drop(state);
+            self.poked.notify_one();
+            return false;
+        }
+        pod.node == node
+    }
+
+    async fn publish_one(self, pod: String, claim: String, handle: String, node: u8) {
+        let Some(running) = self.machine(node).running() else {
             return;
         };
         let request = NodePublishVolumeRequest {
@@ -397,7 +423,8 @@ impl Kubernetes {
             volume_capability: Some(capability()),
             ..NodePublishVolumeRequest::default()
         };
-        self.stage.say(Actor::Kubelet(1), format!("publish {claim} in {pod}"));
+        self.stage
+            .say(Actor::Kubelet(node), format!("publish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -412,19 +439,20 @@ impl Kubernetes {
             }
             Err(status) => self
                 .stage
-                .say(Actor::Kubelet(1), format!("  not published: {}", status.message())),
+                .say(Actor::Kubelet(node), format!("  not published: {}", status.message())),
         }
     }
 
-    async fn unpublish_one(self, pod: String, claim: String, handle: String) {
-        let Some(running) = self.machines[0].running() else {
+    async fn unpublish_one(self, pod: String, claim: String, handle: String, node: u8) {
+        let Some(running) = self.machine(node).running() else {
             return;
         };
         let request = NodeUnpublishVolumeRequest {
             volume_id: handle,
             target_path: target(&pod, &claim),
         };
-        self.stage.say(Actor::Kubelet(1), format!("unpublish {claim} in {pod}"));
+        self.stage
+            .say(Actor::Kubelet(node), format!("unpublish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -439,7 +467,7 @@ impl Kubernetes {
             }
             Err(status) => self
                 .stage
-                .say(Actor::Kubelet(1), format!("  not unpublished: {}", status.message())),
+                .say(Actor::Kubelet(node), format!("  not unpublished: {}", status.message())),
         }
     }
 }
@@ -457,6 +485,21 @@ fn capability() -> VolumeCapability {
     }
 }
 
+/// As csi-provisioner writes it.
+fn affinity(topologies: &[Topology]) -> serde_json::Value {
+    let terms: Vec<serde_json::Value> = topologies
+        .iter()
+        .map(|topology| {
+            let expressions = topology.segments.iter();
+            let expressions: Vec<serde_json::Value> = expressions
+                .map(|(key, value)| json!({ "key": key, "operator": "In", "values": [value] }))
+                .collect();
+            json!({ "matchExpressions": expressions })
+        })
+        .collect();
+    json!({ "required": { "nodeSelectorTerms": terms } })
+}
+
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref());
     volume.is_some_and(|name| !name.is_empty())
@@ -465,6 +508,14 @@ fn is_bound(claim: &PersistentVolumeClaim) -> bool {
 fn claim_of(volume: &PersistentVolume) -> &str {
     let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     claim.and_then(|claim| claim.uid.as_deref()).unwrap_or_default()
+}
+
+/// The number of the node that a volume is on, by its affinity; ours are on one node each.
+fn node_of(volume: &PersistentVolume) -> Option<u8> {
+    let required = volume.spec.as_ref()?.node_affinity.as_ref()?.required.as_ref()?;
+    let expressions = required.node_selector_terms.first()?.match_expressions.as_ref()?;
+    let topology = expressions.iter().find(|expression| expression.key == TOPOLOGY_NODE)?;
+    topology.values.as_ref()?.first()?.strip_prefix('n')?.parse().ok()
 }
 
 fn handle_of(volume: &PersistentVolume) -> &str {

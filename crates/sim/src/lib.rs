@@ -11,6 +11,7 @@ pub mod disk;
 pub mod explore;
 pub mod fault;
 pub mod kubernetes;
+pub mod leader;
 pub mod machine;
 pub mod mount;
 #[cfg(feature = "mutants")]

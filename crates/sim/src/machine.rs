@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dotmesh_csi_node::edge::Calls;
 use dotmesh_csi_node::edge::csi::Csi;
+use dotmesh_csi_node::edge::fence::Fence;
 use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::metrics::Rpcs;
 use dotmesh_csi_node::ops::{Config, Ops};
+use dotmesh_csi_proto::TERM;
 use dotmesh_mount::FakeMount;
 use dotmesh_zfs::{FakeZfs, Health, PoolName};
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
 
 use crate::disk::{Disk, SimFiles};
 use crate::mount::SimMount;
@@ -51,6 +55,20 @@ pub struct Running {
     pub node: NodeService<SimZfs, SimMount>,
     /// What the kubelet calls.
     pub csi: Csi<SimZfs, SimMount>,
+    fence: Fence,
+}
+
+impl Running {
+    /// A call of a leader in its term, as it passes the edge.
+    ///
+    /// # Errors
+    /// A later leader has called.
+    pub fn admit<Q>(&self, message: Q, term: u64) -> Result<Request<Q>, Status> {
+        let mut request = Request::new(());
+        request.metadata_mut().insert(TERM, term.into());
+        let admitted = self.fence.clone().call(request)?;
+        Ok(admitted.map(|()| message))
+    }
 }
 
 impl Machine {
@@ -58,7 +76,7 @@ impl Machine {
     #[must_use]
     pub fn new(number: u8) -> Self {
         // What is mounted is busy for ZFS, and what ZFS has not cannot be mounted.
-        let (zfs, mount) = (FakeZfs::new(), FakeMount::new());
+        let (zfs, mount) = (FakeZfs::of_host(number), FakeMount::new());
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
         Self {
@@ -98,6 +116,7 @@ impl Machine {
         let running = Running {
             node: NodeService::new(Arc::clone(&ops), Calls::of_operator(Rpcs::default())),
             csi: Csi::new(Arc::clone(&ops), Calls::of_csi(Rpcs::default()), self.name()),
+            fence: Fence::default(),
             life: life.clone(),
         };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);

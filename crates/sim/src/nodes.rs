@@ -10,7 +10,7 @@ use dotmesh_csi_proto::node::{
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
     EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, WatchRequest,
 };
-use dotmesh_operator::nodes::grpc::{DEADLINE, POOL_DEADLINE, node_error};
+use dotmesh_operator::nodes::grpc::node_error;
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
 use futures::StreamExt;
 use tonic::{Request, Response, Status};
@@ -25,6 +25,7 @@ pub struct SimNodes {
     stage: Stage,
     life: Life,
     machines: Arc<Vec<Machine>>,
+    term: u64,
 }
 
 fn error(node: &str, kind: NodeErrorKind, message: &str) -> NodeError {
@@ -38,8 +39,13 @@ fn error(node: &str, kind: NodeErrorKind, message: &str) -> NodeError {
 impl SimNodes {
     /// For an incarnation of the operator.
     #[must_use]
-    pub fn new(stage: Stage, life: Life, machines: Arc<Vec<Machine>>) -> Self {
-        Self { stage, life, machines }
+    pub fn new(stage: Stage, life: Life, machines: Arc<Vec<Machine>>, term: u64) -> Self {
+        Self {
+            stage,
+            life,
+            machines,
+            term,
+        }
     }
 
     fn running(&self, node: &str) -> Result<Running, NodeError> {
@@ -57,7 +63,10 @@ impl SimNodes {
         tokio::time::sleep(Failure::DELAY).await;
         if let Ok(running) = self.running(&node) {
             self.stage.say(self.life.actor(), "  a call arrives late".to_owned());
-            let _ = send(running, Request::new(request)).await;
+            match running.admit(request, self.term) {
+                Ok(request) => drop(send(running, request).await),
+                Err(refused) => self.stage.say(self.life.actor(), format!("  {}", refused.message())),
+            }
         }
     }
 
@@ -85,10 +94,12 @@ impl SimNodes {
         let perform = || async {
             let running = self.running(node)?;
             let life = running.life.clone();
+            let request = running.admit(request.clone(), self.term);
+            let request = request.map_err(|status| node_error(node, &status))?;
             tokio::select! {
                 biased;
                 () = life.over() => Err(error(node, NodeErrorKind::Unreachable, "the connection broke")),
-                answer = tokio::time::timeout(deadline, send(running, Request::new(request.clone()))) => match answer {
+                answer = tokio::time::timeout(deadline, send(running, request)) => match answer {
                     Ok(Ok(response)) => Ok(response.into_inner()),
                     Ok(Err(status)) => Err(node_error(node, &status)),
                     Err(_) => Err(error(node, NodeErrorKind::Deadline, "no answer in time")),
@@ -129,7 +140,7 @@ about! {
 }
 
 macro_rules! unary {
-    ($($method:ident, $rpc:literal, $deadline:ident, $request:ty => $response:ty;)*) => {$(
+    ($($method:ident, $rpc:literal, $deadline:expr, $request:ty => $response:ty;)*) => {$(
         async fn $method(&self, node: &str, request: $request) -> Result<$response, NodeError> {
             self.call((node, $rpc, $deadline), request, |running, request| async move {
                 running.node.$method(request).await
@@ -142,10 +153,13 @@ macro_rules! unary {
 impl Nodes for SimNodes {
     async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
         self.stage.pause(&self.life).await;
+        let running = self.running(node)?;
+        let request = running.admit(WatchRequest {}, self.term);
+        let request = request.map_err(|status| node_error(node, &status))?;
         let Running {
             life, node: service, ..
-        } = self.running(node)?;
-        let watching = service.watch(Request::new(WatchRequest {})).await;
+        } = running;
+        let watching = service.watch(request).await;
         let events = watching.map_err(|status| node_error(node, &status))?.into_inner();
         let name = node.to_owned();
         let ended = {
@@ -159,15 +173,5 @@ impl Nodes for SimNodes {
         Ok(futures::stream::select(events, futures::stream::once(ended)).boxed())
     }
 
-    unary! {
-        ensure_pool, "EnsurePool", POOL_DEADLINE, EnsurePoolRequest => EnsurePoolResponse;
-        ensure_dot, "EnsureDot", DEADLINE, EnsureDotRequest => EnsureDotResponse;
-        ensure_branch, "EnsureBranch", DEADLINE, EnsureBranchRequest => EnsureBranchResponse;
-        commit, "Commit", DEADLINE, CommitRequest => CommitResponse;
-        attach, "Attach", DEADLINE, AttachRequest => AttachResponse;
-        detach, "Detach", DEADLINE, DetachRequest => DetachResponse;
-        delete_commit, "DeleteCommit", DEADLINE, DeleteCommitRequest => DeleteResponse;
-        delete_branch, "DeleteBranch", DEADLINE, DeleteBranchRequest => DeleteResponse;
-        delete_dot, "DeleteDot", DEADLINE, DeleteDotRequest => DeleteResponse;
-    }
+    dotmesh_operator::unary_calls!(unary);
 }

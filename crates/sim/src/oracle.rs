@@ -46,7 +46,7 @@ pub struct Oracle {
     heads: BTreeMap<String, String>,
     dots: BTreeMap<String, objects::Known>,
     pools: Vec<BTreeMap<String, FakeObject>>,
-    made: BTreeMap<String, u32>,
+    made: BTreeMap<(usize, String), u32>,
     turns: usize,
 }
 

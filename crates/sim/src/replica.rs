@@ -1,26 +1,16 @@
-//! One incarnation of the operator: its caches, its queue, and the production reconcilers.
+//! One incarnation of a replica of the operator: its caches, and its part in who leads.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
-use dotmesh_operator::api::{Cached, Key};
-use dotmesh_operator::claim::report::Said;
-use dotmesh_operator::context::{Clock, Config, Context, ReconcileError};
+use dotmesh_operator::context::{Clock, Config, Context};
+use dotmesh_operator::lead::Election;
 use dotmesh_operator::metrics::Metrics;
-use dotmesh_operator::wake::Wake;
-use dotmesh_operator::{branch, commit, pool, turn};
 use dotmesh_testkit::FakeApi;
-use futures::FutureExt;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::runtime::controller::Action;
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::api::SimApi;
+use crate::leader::Leader;
 use crate::machine::{Machine, POOL_FILE, until_over};
 use crate::nodes::SimNodes;
 use crate::stage::{Actor, Life, Stage};
@@ -32,30 +22,20 @@ const BEGINNING: i64 = 1_767_225_600;
 /// How long caches stay behind that began so.
 const LAG: Duration = Duration::from_millis(500);
 
-/// An object to look at.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn {
-    kind: Controller,
-    key: Key,
-}
+/// The installation's namespace.
+const NAMESPACE: &str = "dotmesh-system";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Controller {
-    Pod,
-    Pool,
-    Dot,
-    Branch,
-    Commit,
-    Claim,
-}
-
-/// What waits and what runs: never one object twice at a time, as kube's own runner has it.
-#[derive(Debug, Default)]
-struct Turns {
-    waiting: Vec<Turn>,
-    running: BTreeSet<Turn>,
-    /// Repeats that are due later; an earlier one replaces a later one.
-    due: BTreeMap<Turn, Instant>,
+/// What all replicas see.
+#[derive(Clone)]
+pub struct Cluster {
+    /// The stage.
+    pub stage: Stage,
+    /// The API, except for who leads.
+    pub server: FakeApi,
+    /// The Lease, apart: it changes every few seconds, and nobody but the replicas looks at it.
+    pub leases: FakeApi,
+    /// The nodes.
+    pub machines: Arc<Vec<Machine>>,
 }
 
 /// The incarnation; shared by cloning.
@@ -65,87 +45,71 @@ pub struct Replica {
     pub life: Life,
     /// Its way to the API.
     pub api: SimApi,
-    stage: Stage,
-    server: FakeApi,
-    context: Arc<Context<SimApi, SimNodes>>,
-    said: Arc<Said>,
-    turns: Arc<Mutex<Turns>>,
-    wanted: Arc<Notify>,
+    cluster: Cluster,
+    leader: Arc<OnceLock<Leader>>,
 }
 
 impl Replica {
     /// It begins, with caches that miss the newest `behind` changes, and that stay so for a while.
     #[must_use]
-    pub fn start(stage: &Stage, server: &FakeApi, machines: &Arc<Vec<Machine>>, behind: usize) -> Self {
-        let life = Life::new(Actor::Operator);
-        let log = server.log_after(0);
+    pub fn start(cluster: &Cluster, number: u8, behind: usize) -> Self {
+        let life = Life::new(Actor::Operator(number));
+        let log = cluster.server.log_after(0);
         let view = View::listed(&log[..log.len().saturating_sub(behind)]);
-        let all = view.all_seen();
-        let api = SimApi::new(stage.clone(), life.clone(), server.clone(), view);
-        let nodes = SimNodes::new(stage.clone(), life.clone(), Arc::clone(machines));
-        let config = Config {
-            namespace: "dotmesh-system".to_owned(),
-            pool_file_path: POOL_FILE.to_owned(),
-            pool_file_size: "20Gi".to_owned(),
-        };
-        let context = Context::new(api.clone(), nodes, config, clock(stage), Metrics::default());
+        let api = SimApi::new(cluster, life.clone(), view);
         let replica = Self {
             life: life.clone(),
             api,
-            stage: stage.clone(),
-            server: server.clone(),
-            context: Arc::new(context),
-            said: Arc::default(),
-            turns: Arc::default(),
-            wanted: Arc::default(),
+            cluster: cluster.clone(),
+            leader: Arc::default(),
         };
-        stage.say(life.actor(), "begins".to_owned());
-        for object in all {
-            replica.wake(object.wakes(&replica.api));
-        }
-        let sender = replica.clone();
-        let follow = pool::follow::follow_all(replica.context.clone(), move |wake| sender.wake(wake));
-        tokio::spawn(until_over(life.clone(), follow));
+        cluster.stage.say(life.actor(), "begins".to_owned());
         tokio::spawn(until_over(life.clone(), replica.clone().watch(behind > 0)));
-        tokio::spawn(until_over(life, replica.clone().work()));
+        tokio::spawn(until_over(life, replica.clone().run(number)));
         replica
     }
 
-    fn turns(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether its controllers act.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        !self.life.is_over() && self.leader.get().is_some()
     }
 
-    fn wake(&self, wake: Wake) {
-        let Wake {
-            dots,
-            branches,
-            commits,
-            pools,
-            pods,
-            claims,
-        } = wake;
-        for (kind, keys) in [
-            (Controller::Dot, dots),
-            (Controller::Branch, branches),
-            (Controller::Commit, commits),
-            (Controller::Pool, pools),
-            (Controller::Pod, pods),
-            (Controller::Claim, claims),
-        ] {
-            for key in keys {
-                self.push(Turn { kind, key });
-            }
-        }
+    /// Whether somebody who calls it gets answers.
+    #[must_use]
+    pub fn is_reachable(&self) -> bool {
+        !self.life.is_over() && !self.life.is_frozen() && !self.life.is_cut_off()
     }
 
-    fn push(&self, turn: Turn) {
-        let mut turns = self.turns();
-        turns.due.remove(&turn);
-        if !turns.waiting.contains(&turn) {
-            turns.waiting.push(turn);
+    /// Waits until it leads, and runs the controllers until it does so no more; then the process ends.
+    async fn run(self, number: u8) {
+        let Cluster { stage, machines, .. } = &self.cluster;
+        let clock = clock(stage);
+        let election = Election::new(
+            self.api.clone(),
+            NAMESPACE,
+            format!("operator-{number}"),
+            Arc::clone(&clock),
+        );
+        let lead = election.win().await;
+        let config = Config {
+            namespace: NAMESPACE.to_owned(),
+            pool_file_path: POOL_FILE.to_owned(),
+            pool_file_size: "20Gi".to_owned(),
+        };
+        let nodes = SimNodes::new(stage.clone(), self.life.clone(), Arc::clone(machines), lead.term());
+        let metrics = Metrics::default();
+        let context = Context::new(self.api.clone(), nodes, config, clock, metrics, Arc::clone(&lead));
+        let leader = self.leader.get_or_init(|| Leader::start(stage, &self.life, context));
+        let all = self.api.view().all_seen();
+        for object in all {
+            leader.wake(object.wakes(&self.api));
         }
-        drop(turns);
-        self.wanted.notify_one();
+        election.keep(&lead).await;
+        // A stopped process sees only then that its time is over.
+        self.life.thawed().await;
+        stage.say(self.life.actor(), "leads no more, and ends".to_owned());
+        stage.end(&self.life);
     }
 
     /// Delivers changes to the caches, in each kind's order, and wakes whom they concern.
@@ -157,137 +121,26 @@ impl Replica {
         loop {
             let is_late = !self.api.view().waiting().is_empty();
             if !is_late {
-                changes = self.server.changes(changes).await;
+                changes = self.cluster.server.changes(changes).await;
             }
-            self.stage.pause(&self.life).await;
+            self.cluster.stage.pause(&self.life).await;
             let read = self.api.view().read();
-            let news = self.server.log_after(read);
+            let news = self.cluster.server.log_after(read);
             self.api.view().receive(news);
             loop {
                 let waiting = self.api.view().waiting();
                 if waiting.is_empty() {
                     break;
                 }
-                let (kind, count) = waiting[self.stage.choose(waiting.len())];
-                let seen = self.api.view().deliver(kind, self.stage.choose(count.min(3)));
-                if let Some(seen) = seen {
-                    self.wake(seen.wakes(&self.api));
+                let (kind, count) = waiting[self.cluster.stage.choose(waiting.len())];
+                let seen = self.api.view().deliver(kind, self.cluster.stage.choose(count.min(3)));
+                if let (Some(seen), Some(leader)) = (seen, self.leader.get()) {
+                    leader.wake(seen.wakes(&self.api));
                 }
-                if self.stage.is_random() && self.stage.choose(3) == 0 {
+                if self.cluster.stage.is_random() && self.cluster.stage.choose(3) == 0 {
                     break;
                 }
             }
-        }
-    }
-
-    /// Gives turns.
-    async fn work(self) {
-        loop {
-            let next = {
-                let mut turns = self.turns();
-                let now = Instant::now();
-                let due: Vec<Turn> = turns
-                    .due
-                    .iter()
-                    .filter(|(_, at)| **at <= now)
-                    .map(|(turn, _)| turn.clone())
-                    .collect();
-                for turn in due {
-                    turns.due.remove(&turn);
-                    if !turns.waiting.contains(&turn) {
-                        turns.waiting.push(turn);
-                    }
-                }
-                let free: Vec<usize> = (0..turns.waiting.len())
-                    .filter(|index| !turns.running.contains(&turns.waiting[*index]))
-                    .collect();
-                match free.get(self.stage.choose(free.len())) {
-                    Some(index) => {
-                        let turn = turns.waiting.remove(*index);
-                        turns.running.insert(turn.clone());
-                        Ok(turn)
-                    }
-                    None => Err(turns.due.values().min().copied()),
-                }
-            };
-            match next {
-                Ok(turn) => {
-                    tokio::spawn(self.clone().take(turn));
-                    tokio::task::yield_now().await;
-                }
-                Err(None) => self.wanted.notified().await,
-                Err(Some(due)) => {
-                    tokio::select! {
-                        biased;
-                        () = self.wanted.notified() => {}
-                        () = tokio::time::sleep_until(due) => {}
-                    }
-                }
-            }
-        }
-    }
-
-    async fn take(self, turn: Turn) {
-        let context = self.context.clone();
-        self.stage.with_oracle(|oracle| oracle.turn_taken());
-        let run = async {
-            match turn.kind {
-                Controller::Pod => {
-                    self.look(&turn, |pod: Arc<Pod>| pool::discover::reconcile(pod, context))
-                        .await
-                }
-                Controller::Pool => self.look(&turn, |pool: Arc<Pool>| pool::reconcile(pool, context)).await,
-                Controller::Dot => self.look(&turn, |dot: Arc<Dot>| turn::take_dot(dot, context)).await,
-                Controller::Branch => {
-                    self.look(&turn, |object: Arc<Branch>| branch::reconcile(object, context))
-                        .await
-                }
-                Controller::Commit => {
-                    self.look(&turn, |object: Arc<Commit>| commit::reconcile(object, context))
-                        .await
-                }
-                Controller::Claim => {
-                    let said = self.said.clone();
-                    self.look(&turn, |claim: Arc<PersistentVolumeClaim>| {
-                        turn::take_claim(claim, context, said)
-                    })
-                    .await
-                }
-            }
-        };
-        let ended = AssertUnwindSafe(run).catch_unwind().await;
-        let retry = ended.unwrap_or_else(|_| {
-            let what = format!("the turn of {turn:?} panicked");
-            self.stage.with_oracle(|oracle| oracle.violated("panic", what));
-            None
-        });
-        let mut turns = self.turns();
-        turns.running.remove(&turn);
-        if let Some(wait) = retry
-            && !turns.waiting.contains(&turn)
-        {
-            turns.due.insert(turn, Instant::now() + wait);
-        }
-        drop(turns);
-        self.wanted.notify_one();
-    }
-
-    /// One turn of an object, if it is in the cache; when it is to be repeated.
-    async fn look<K: Cached, F>(&self, turn: &Turn, reconcile: impl FnOnce(Arc<K>) -> F) -> Option<Duration>
-    where
-        F: Future<Output = Result<Action, ReconcileError>>,
-    {
-        let object: Arc<K> = self.api.view().get(&turn.key)?;
-        let result = reconcile(Arc::clone(&object)).await;
-        turn::note(&self.context, &*object, &result);
-        match result {
-            Ok(action) if action == Action::await_change() => None,
-            Ok(_) => {
-                let what = format!("the plan of {turn:?} does not end");
-                self.stage.with_oracle(|oracle| oracle.violated("progress", what));
-                None
-            }
-            Err(error) => Some(turn::retry_after(&self.context, &*object, &error)),
         }
     }
 }

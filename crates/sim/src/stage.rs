@@ -22,8 +22,8 @@ use crate::oracle::Oracle;
 /// Who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Actor {
-    /// The operator: its controllers and its façade.
-    Operator,
+    /// The replica of the operator of this number: its controllers and its façade.
+    Operator(u8),
     /// csi-node on the node of this number.
     Node(u8),
     /// Kubernetes itself: scheduler, binder, csi-provisioner.
@@ -37,7 +37,7 @@ pub enum Actor {
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Operator => f.write_str("operator"),
+            Self::Operator(number) => write!(f, "operator {number}"),
             Self::Node(number) => write!(f, "csi-node {number}"),
             Self::Kubernetes => f.write_str("kubernetes"),
             Self::Kubelet(number) => write!(f, "kubelet {number}"),
@@ -55,6 +55,9 @@ struct Inner {
     actor: Actor,
     over: AtomicBool,
     ended: Notify,
+    frozen: AtomicBool,
+    thawed: Notify,
+    cut_off: AtomicBool,
 }
 
 impl Life {
@@ -65,6 +68,9 @@ impl Life {
             actor,
             over: AtomicBool::new(false),
             ended: Notify::new(),
+            frozen: AtomicBool::new(false),
+            thawed: Notify::new(),
+            cut_off: AtomicBool::new(false),
         }))
     }
 
@@ -84,6 +90,42 @@ impl Life {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.over.load(Ordering::SeqCst)
+    }
+
+    /// It is stopped, and goes on where it was.
+    pub fn set_frozen(&self, frozen: bool) {
+        self.0.frozen.store(frozen, Ordering::SeqCst);
+        if !frozen {
+            self.0.thawed.notify_waiters();
+        }
+    }
+
+    /// Whether it is stopped.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        self.0.frozen.load(Ordering::SeqCst)
+    }
+
+    /// Until it is not stopped.
+    pub async fn thawed(&self) {
+        loop {
+            let thawed = self.0.thawed.notified();
+            if !self.is_frozen() {
+                return;
+            }
+            thawed.await;
+        }
+    }
+
+    /// The API cannot be reached, or can be again.
+    pub fn set_cut_off(&self, cut_off: bool) {
+        self.0.cut_off.store(cut_off, Ordering::SeqCst);
+    }
+
+    /// Whether the API cannot be reached.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.0.cut_off.load(Ordering::SeqCst)
     }
 
     /// Until it crashes.
@@ -211,6 +253,8 @@ impl Stage {
     {
         self.pause(life).await;
         let fault = self.begin(life, class, text);
+        let is_unreachable = life.is_cut_off() && matches!(class, Class::ApiRead | Class::ApiWrite);
+        let fault = if is_unreachable { Some(Fault::Refused) } else { fault };
         let result = match fault {
             None => perform().await,
             Some(Fault::CrashBefore | Fault::Reboot) => {
@@ -232,11 +276,21 @@ impl Stage {
                 tokio::time::sleep(Failure::LATE).await;
                 Err(error(Failure::Late))
             }
+            Some(Fault::Held) => {
+                life.set_frozen(true);
+                tokio::time::sleep(Fault::HELD + Duration::from_secs(self.choose(10) as u64)).await;
+                life.set_frozen(false);
+                if life.is_over() {
+                    std::future::pending::<()>().await;
+                }
+                perform().await
+            }
             Some(Fault::Twice) => {
                 let _ = perform().await;
                 perform().await
             }
         };
+        life.thawed().await;
         if life.is_over() {
             std::future::pending::<()>().await;
         }
@@ -263,6 +317,7 @@ impl Stage {
             None | Some(0) => tokio::task::yield_now().await,
             Some(milliseconds) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
         }
+        life.thawed().await;
         if life.is_over() {
             std::future::pending::<()>().await;
         }
@@ -318,6 +373,14 @@ impl Stage {
             });
         }
         fault
+    }
+
+    /// An actor ends by itself, and is begun again.
+    pub fn end(&self, life: &Life) {
+        life.end();
+        let (actor, fault) = (life.actor(), Fault::CrashBefore);
+        // The supervisor ends with the history.
+        let _ = self.crashes.send(Crash { actor, fault });
     }
 
     async fn crash(&self, life: &Life, fault: Option<Fault>) {

@@ -20,6 +20,24 @@ pub struct Workload {
     pub name: &'static str,
     /// What it does.
     pub steps: Vec<Step>,
+    /// Replicas of the operator.
+    pub replicas: u8,
+    /// Nodes.
+    pub nodes: u8,
+}
+
+impl Workload {
+    /// With so many replicas of the operator.
+    #[must_use]
+    pub fn with_replicas(self, replicas: u8) -> Self {
+        Self { replicas, ..self }
+    }
+
+    /// On so many nodes.
+    #[must_use]
+    pub fn on_nodes(self, nodes: u8) -> Self {
+        Self { nodes, ..self }
+    }
 }
 
 /// Something a person does or waits for.
@@ -39,8 +57,8 @@ pub enum Step {
     Volumes(&'static str, Vec<DotVolume>),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
-    /// A pod with these claims shall run.
-    RunPod(&'static str, Vec<String>),
+    /// A pod with these claims shall run, best on the node of that number.
+    RunPod(&'static str, Vec<String>, u8),
     /// The pod writes to all its volumes.
     Write(&'static str),
     /// The pod shall end.
@@ -53,8 +71,14 @@ pub enum Step {
     RestartNode,
     /// The node goes down and comes up again.
     Reboot,
-    /// The operator is killed and begins again; `true`: with old caches.
+    /// The leading replica of the operator is killed and begins again; `true`: with old caches.
     RestartOperator(bool),
+    /// The leading replica is stopped where it is.
+    FreezeLeader,
+    /// The leading replica cannot reach the API any more.
+    CutOffLeader,
+    /// What was stopped goes on, and what was cut off is connected again.
+    Mend,
     /// The pool answers no more, or again.
     PoolThere(bool),
     /// Somebody makes a dataset of their own beside ours.
@@ -189,9 +213,15 @@ pub fn delete(kind: &'static str, name: &str) -> Step {
 /// A pod with these claims runs, writes, and has Dot `shop` placed by it.
 #[must_use]
 pub fn pod(name: &'static str, claims: &[&str]) -> [Step; 3] {
+    pod_on(name, claims, 1)
+}
+
+/// As [`pod`], best on that node.
+#[must_use]
+pub fn pod_on(name: &'static str, claims: &[&str], node: u8) -> [Step; 3] {
     let claims = claims.iter().map(|claim| (*claim).to_owned()).collect();
     [
-        Step::RunPod(name, claims),
+        Step::RunPod(name, claims, node),
         Step::Until(Until::Runs(name)),
         Step::Write(name),
     ]
@@ -221,5 +251,7 @@ pub fn workload(name: &'static str, parts: impl IntoIterator<Item = Vec<Step>>) 
     Workload {
         name,
         steps: parts.into_iter().flatten().collect(),
+        replicas: 1,
+        nodes: 1,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dotmesh_crds::{Branch, Commit, Dot};
@@ -18,11 +18,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use crate::fault::{Class, Fault};
-use crate::kubernetes::Kubernetes;
+use crate::kubernetes::{Kubernetes, Replicas};
 use crate::machine::Machine;
 use crate::names::{Names, without_passing};
 use crate::oracle::{Oracle, Violation};
-use crate::replica::Replica;
+use crate::replica::{Cluster, Replica};
 use crate::stage::{Actor, Crash, Line, Schedule, Stage};
 use crate::workload::{Step, Until, Workload, commit_object};
 
@@ -84,7 +84,7 @@ pub fn run(workload: &Workload, schedule: &Schedule) -> Outcome {
         .build()
         .unwrap_or_else(|error| panic!("{error}"));
     runtime.block_on(async {
-        let world = World::new(schedule);
+        let world = World::new(workload, schedule);
         let reached = world.follow(workload).await;
         if reached {
             world.end().await;
@@ -96,54 +96,86 @@ pub fn run(workload: &Workload, schedule: &Schedule) -> Outcome {
 struct World {
     stage: Stage,
     server: FakeApi,
+    cluster: Cluster,
     machines: Arc<Vec<Machine>>,
-    replica: Arc<Mutex<Option<Replica>>>,
+    replicas: Replicas,
     kubernetes: Kubernetes,
 }
 
 const FURNITURE: &str = "
-{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}
----
-{apiVersion: v1, kind: Pod, metadata: {name: csi-node-1, namespace: dotmesh-system}, spec: {nodeName: n1, containers: []}, status: {phase: Running}}
-";
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}";
+
+fn csi_node(node: u8) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: csi-node-{node}, namespace: dotmesh-system}}, \
+         spec: {{nodeName: n{node}, containers: []}}, status: {{phase: Running}}}}"
+    )
+}
 
 impl World {
-    fn new(schedule: &Schedule) -> Self {
+    fn new(workload: &Workload, schedule: &Schedule) -> Self {
         let server = FakeApi::default();
         server.put(FURNITURE.trim());
-        let machines = Arc::new(vec![Machine::new(1)]);
+        let numbers = 1..=workload.nodes;
+        numbers.clone().for_each(|node| server.put(&csi_node(node)));
+        let machines: Arc<Vec<Machine>> = Arc::new(numbers.map(Machine::new).collect());
         let oracle = Oracle::new(server.clone(), Arc::clone(&machines));
         let (stage, crashes) = Stage::new(schedule, oracle);
-        let replica = Arc::new(Mutex::new(None));
+        let cluster = Cluster {
+            stage: stage.clone(),
+            server: server.clone(),
+            leases: FakeApi::default(),
+            machines: Arc::clone(&machines),
+        };
+        let replicas = Replicas::default();
         let kubernetes = Kubernetes::new(
             stage.clone(),
             server.clone(),
             Arc::clone(&machines),
-            Arc::clone(&replica),
+            Arc::clone(&replicas),
         );
         let world = Self {
             stage,
             server,
+            cluster,
             machines,
-            replica,
+            replicas,
             kubernetes,
         };
-        world.machines[0].start(&world.stage);
-        world.start_operator(0);
+        for machine in world.machines.iter() {
+            machine.start(&world.stage);
+        }
+        for number in 1..=workload.replicas {
+            world.start_operator(number, 0);
+        }
         tokio::spawn(world.kubernetes.clone().run());
         tokio::spawn(world.supervisor(crashes));
         world
     }
 
-    fn start_operator(&self, behind: usize) {
-        let replica = Replica::start(&self.stage, &self.server, &self.machines, behind);
-        *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = Some(replica);
+    fn replicas(&self) -> MutexGuard<'_, BTreeMap<u8, Replica>> {
+        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn stop_operator(&self) {
-        let replica = self.replica.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(replica) = replica {
-            replica.life.end();
+    fn start_operator(&self, number: u8, behind: usize) {
+        let replica = Replica::start(&self.cluster, number, behind);
+        self.replicas().insert(number, replica);
+    }
+
+    /// The replica that leads, or that will: there is always one.
+    fn leader(&self) -> (u8, Replica) {
+        let replicas = self.replicas();
+        let leader = replicas.iter().find(|(_, replica)| replica.leads());
+        let leader = leader.or_else(|| replicas.first_key_value());
+        let (number, replica) = leader.unwrap_or_else(|| panic!("there is no replica"));
+        (*number, replica.clone())
+    }
+
+    /// What was stopped goes on, and what was cut off is connected.
+    fn mend(&self) {
+        for replica in self.replicas().values() {
+            replica.life.set_cut_off(false);
+            replica.life.set_frozen(false);
         }
     }
 
@@ -151,8 +183,9 @@ impl World {
         Self {
             stage: self.stage.clone(),
             server: self.server.clone(),
+            cluster: self.cluster.clone(),
             machines: Arc::clone(&self.machines),
-            replica: Arc::clone(&self.replica),
+            replicas: Arc::clone(&self.replicas),
             kubernetes: self.kubernetes.clone(),
         }
     }
@@ -163,24 +196,24 @@ impl World {
         async move {
             while let Some(Crash { actor, fault }) = crashes.recv().await {
                 match actor {
-                    Actor::Operator => {
+                    Actor::Operator(number) => {
                         tokio::time::sleep(Duration::from_secs(2)).await;
-                        world.start_operator(if fault == Fault::CrashStale { BEHIND } else { 0 });
+                        world.start_operator(number, if fault == Fault::CrashStale { BEHIND } else { 0 });
                     }
-                    Actor::Node(_) => world.restart_node(fault == Fault::Reboot).await,
+                    Actor::Node(number) => world.restart_node(number, fault == Fault::Reboot).await,
                     Actor::Kubernetes | Actor::Kubelet(_) | Actor::Person => {}
                 }
             }
         }
     }
 
-    async fn restart_node(&self, whole: bool) {
-        let machine = &self.machines[0];
+    async fn restart_node(&self, number: u8, whole: bool) {
+        let machine = &self.machines[usize::from(number) - 1];
         machine.stop();
         if whole {
             machine.go_down();
-            self.stage.say(Actor::Node(1), "the machine goes down".to_owned());
-            self.kubernetes.node_came_up();
+            self.stage.say(Actor::Node(number), "the machine goes down".to_owned());
+            self.kubernetes.node_came_up(number);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
         machine.start(&self.stage);
@@ -228,8 +261,8 @@ impl World {
                     _ => api.delete::<PersistentVolumeClaim>(&key, &Guard::default()).await,
                 }
             }
-            Step::RunPod(name, claims) => {
-                self.kubernetes.run_pod(name, claims);
+            Step::RunPod(name, claims, node) => {
+                self.kubernetes.run_pod(name, claims, *node);
                 Ok(())
             }
             Step::EndPod(name) => {
@@ -249,17 +282,30 @@ impl World {
                 Ok(())
             }
             Step::RestartNode => {
-                self.restart_node(false).await;
+                self.restart_node(1, false).await;
                 Ok(())
             }
             Step::Reboot => {
-                self.restart_node(true).await;
+                self.restart_node(1, true).await;
                 Ok(())
             }
             Step::RestartOperator(is_stale) => {
-                self.stop_operator();
+                let (number, replica) = self.leader();
+                replica.life.end();
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                self.start_operator(if *is_stale { BEHIND } else { 0 });
+                self.start_operator(number, if *is_stale { BEHIND } else { 0 });
+                Ok(())
+            }
+            Step::FreezeLeader => {
+                self.leader().1.life.set_frozen(true);
+                Ok(())
+            }
+            Step::CutOffLeader => {
+                self.leader().1.life.set_cut_off(true);
+                Ok(())
+            }
+            Step::Mend => {
+                self.mend();
                 Ok(())
             }
             Step::PoolThere(there) => {
@@ -278,15 +324,14 @@ impl World {
     }
 
     fn write(&self, pod: &str) {
-        let machine = &self.machines[0];
         let folder = format!("/var/lib/kubelet/pods/{pod}/");
-        let table = machine.mount.table();
-        for entry in table
-            .iter()
-            .filter(|entry| entry.target.starts_with(Path::new(&folder)))
-        {
-            if let Ok(dataset) = entry.source.parse() {
-                let _ = machine.zfs.write(&dataset, 4096);
+        for machine in self.machines.iter() {
+            let table = machine.mount.table();
+            let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
+            for entry in table.iter().filter(of_pod) {
+                if let Ok(dataset) = entry.source.parse() {
+                    let _ = machine.zfs.write(&dataset, 4096);
+                }
             }
         }
     }
@@ -346,14 +391,18 @@ impl World {
     /// No faults any more: all becomes quiet, stays so, and is judged.
     async fn end(&self) {
         self.stage.stop_faults();
+        self.mend();
         if timeout(SETTLE_MAX, self.quiet()).await.is_err() {
             let what = format!("not quiet within {SETTLE_MAX:?}");
             self.stage.with_oracle(|oracle| oracle.violated("convergence", what));
             return;
         }
         let (writes, since) = (self.stage.writes(), self.stage.history_len());
-        self.stop_operator();
-        self.start_operator(0);
+        let numbers: Vec<u8> = self.replicas().keys().copied().collect();
+        self.replicas().values().for_each(|replica| replica.life.end());
+        for number in numbers {
+            self.start_operator(number, 0);
+        }
         tokio::time::sleep(Duration::from_secs(70)).await;
         let more = self.stage.writes() - writes;
         if more > 0 {

@@ -93,6 +93,14 @@ impl FakeZfs {
         Self::default()
     }
 
+    /// As [`Self::new`], with GUIDs that no other host's are like.
+    #[must_use]
+    pub fn of_host(number: u8) -> Self {
+        let fake = Self::new();
+        fake.locked(|state| state.skip_guids(u64::from(number.saturating_sub(1)) << 32));
+        fake
+    }
+
     /// Does something with the state, which knows the mount table of this moment.
     fn locked<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let watch = self.mounts.lock().clone();

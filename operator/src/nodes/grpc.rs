@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dotmesh_csi_proto::TERM;
 use dotmesh_csi_proto::node::node_client::NodeClient;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
@@ -17,6 +18,7 @@ use dotmesh_csi_proto::node::{
 };
 use futures::StreamExt;
 use prost::Message;
+use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Response, Status};
 
@@ -43,18 +45,20 @@ pub struct GrpcNodes {
     port: u16,
     identity: Identity,
     authority: Certificate,
+    term: AsciiMetadataValue,
     metrics: Metrics,
     channels: Arc<Mutex<HashMap<String, (SocketAddr, Channel)>>>,
 }
 
 impl GrpcNodes {
-    /// `authority_pem` is what the nodes' certificates are signed by.
+    /// `authority_pem` is what the nodes' certificates are signed by; `term` is told to them with each call.
     #[must_use]
     pub fn new(
         directory: Directory,
         port: u16,
         operator: &OperatorIdentity,
         authority_pem: &str,
+        term: u64,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -62,6 +66,7 @@ impl GrpcNodes {
             port,
             identity: Identity::from_pem(&operator.certificate_pem, &operator.key_pem),
             authority: Certificate::from_pem(authority_pem),
+            term: term.into(),
             metrics,
             channels: Arc::default(),
         }
@@ -102,6 +107,12 @@ impl GrpcNodes {
             .keep_alive_while_idle(true))
     }
 
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(TERM, self.term.clone());
+        request
+    }
+
     /// One call with its deadline and its measurement.
     async fn call<T, R, F>(
         &self,
@@ -114,7 +125,7 @@ impl GrpcNodes {
     {
         let started = Instant::now();
         let result = async {
-            let mut request = Request::new(request);
+            let mut request = self.request(request);
             request.set_timeout(deadline);
             match tokio::time::timeout(deadline, send(self.client(node)?, request)).await {
                 Ok(Ok(response)) => Ok(response.into_inner()),
@@ -170,7 +181,7 @@ pub fn node_error(node: &str, status: &Status) -> NodeError {
 }
 
 macro_rules! unary {
-    ($($method:ident, $rpc:literal, $deadline:ident, $request:ty => $response:ty;)*) => {$(
+    ($($method:ident, $rpc:literal, $deadline:expr, $request:ty => $response:ty;)*) => {$(
         async fn $method(&self, node: &str, request: $request) -> Result<$response, NodeError> {
             self.call((node, $rpc, $deadline), request, |mut client, request| async move {
                 client.$method(request).await
@@ -184,7 +195,7 @@ impl Nodes for GrpcNodes {
     async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
         let started = Instant::now();
         let mut client = self.client(node)?;
-        let opened = tokio::time::timeout(CONNECT_DEADLINE, client.watch(WatchRequest {})).await;
+        let opened = tokio::time::timeout(CONNECT_DEADLINE, client.watch(self.request(WatchRequest {}))).await;
         let result = match opened {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(node_error(node, &status)),
@@ -202,17 +213,7 @@ impl Nodes for GrpcNodes {
             .boxed())
     }
 
-    unary! {
-        ensure_pool, "EnsurePool", POOL_DEADLINE, EnsurePoolRequest => EnsurePoolResponse;
-        ensure_dot, "EnsureDot", DEADLINE, EnsureDotRequest => EnsureDotResponse;
-        ensure_branch, "EnsureBranch", DEADLINE, EnsureBranchRequest => EnsureBranchResponse;
-        commit, "Commit", DEADLINE, CommitRequest => CommitResponse;
-        attach, "Attach", DEADLINE, AttachRequest => AttachResponse;
-        detach, "Detach", DEADLINE, DetachRequest => DetachResponse;
-        delete_commit, "DeleteCommit", DEADLINE, DeleteCommitRequest => DeleteResponse;
-        delete_branch, "DeleteBranch", DEADLINE, DeleteBranchRequest => DeleteResponse;
-        delete_dot, "DeleteDot", DEADLINE, DeleteDotRequest => DeleteResponse;
-    }
+    crate::unary_calls!(unary);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One watch per kind: it fills the cache, then wakes whom the change concerns.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_telemetry::Chain;
@@ -17,7 +17,7 @@ use super::controllers::Queues;
 use crate::api::{Caches, Kind, KubeApi};
 use crate::meta::uid;
 use crate::status::is_ready;
-use crate::wake::{self, Wake, Woken};
+use crate::wake::{self, Woken};
 
 /// Label of csi-node's pods.
 const CSI_NODE: &str = "app.kubernetes.io/component=csi-node";
@@ -88,6 +88,30 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Who is told of changes: nobody until this replica leads.
+pub type Listeners = Arc<OnceLock<Queues>>;
+
+/// Tells of everything that is in the caches.
+pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
+    let Caches {
+        dots,
+        branches,
+        commits,
+        pools,
+        pods,
+        claims,
+        volumes,
+    } = caches;
+    macro_rules! tell {
+        ($($store:ident: $kind:ident,)*) => {$(
+            for object in $store.state() {
+                queues.send(wake::wakes(api, Woken::$kind(&object)));
+            }
+        )*};
+    }
+    tell! { dots: Dot, branches: Branch, commits: Commit, pools: Pool, pods: Pod, claims: Claim, volumes: Volume, }
+}
+
 /// Starts the watches.
 pub fn spawn(
     parts: &mut JoinSet<anyhow::Result<()>>,
@@ -95,15 +119,13 @@ pub fn spawn(
     namespace: &str,
     writers: Writers,
     api: KubeApi,
-    queues: Queues,
+    listeners: &Listeners,
 ) {
     let everything = watcher::Config::default();
-    let all = |wakes: fn(&KubeApi, Woken<'_>) -> Wake| Waker {
-        api: api.clone(),
-        queues: queues.clone(),
-        wakes,
+    let waker = Waker {
+        api,
+        listeners: Arc::clone(listeners),
     };
-    let all = all(wake::wakes);
     let pods = kube::Api::<Pod>::namespaced(client.clone(), namespace);
     let csi_node = everything.clone().labels(CSI_NODE);
     let Writers {
@@ -117,7 +139,7 @@ pub fn spawn(
     } = writers;
     macro_rules! watch {
         ($api:expr, $config:expr, $writer:expr, $prune:expr, $kind:ident) => {{
-            let waker = all.clone();
+            let waker = waker.clone();
             parts.spawn(follow($api, $config, $writer, $prune, move |object| {
                 waker.wake(Woken::$kind(object))
             }))
@@ -147,13 +169,14 @@ pub fn spawn(
 #[derive(Clone)]
 struct Waker {
     api: KubeApi,
-    queues: Queues,
-    wakes: fn(&KubeApi, Woken<'_>) -> Wake,
+    listeners: Listeners,
 }
 
 impl Waker {
     fn wake(&self, woken: Woken<'_>) {
-        self.queues.send((self.wakes)(&self.api, woken));
+        if let Some(queues) = self.listeners.get() {
+            queues.send(wake::wakes(&self.api, woken));
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod commits;
 mod deletion;
 mod dots;
 mod faults;
+mod lead;
 mod own_dots;
 mod pools;
 mod wakes;

@@ -7,6 +7,7 @@ use dotmesh_crds::names::MANAGER_CLAIMS;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_operator::api::{Api, Guard, Key, Kind};
 use dotmesh_operator::context::{Config, Context};
+use dotmesh_operator::lead::Lead;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::status::ready_condition;
 use dotmesh_operator::{branch, commit, dot, pool};
@@ -279,6 +280,7 @@ fn context(api: &FakeApi, nodes: &FakeNodes) -> Arc<Context<FakeApi, FakeNodes>>
         config,
         clock,
         Metrics::default(),
+        Arc::new(Lead::unrivalled()),
     ))
 }
 

@@ -28,7 +28,7 @@ impl Oracle {
                 self.judge_gone(&object);
             }
             for name in new {
-                self.judge_new(name);
+                self.judge_new(index, name);
             }
             self.judge_written(index, &before);
         }
@@ -65,9 +65,9 @@ impl Oracle {
         }
     }
 
-    /// Everything is made once.
-    fn judge_new(&mut self, name: String) {
-        let times = self.made.entry(name.clone()).or_default();
+    /// Everything is made once on a node.
+    fn judge_new(&mut self, index: usize, name: String) {
+        let times = self.made.entry((index, name.clone())).or_default();
         *times += 1;
         if *times > 1 {
             self.violated("exactly once", format!("{name} was made again"));

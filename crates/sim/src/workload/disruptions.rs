@@ -1,6 +1,6 @@
 //! Programs, nodes and pools that go and come back while things happen.
 
-use super::{Step, Workload, branch, commit, delete, ready, shop, workload};
+use super::{Step, Until, Workload, branch, claim, commit, delete, dot, pod_on, ready, shop, workload};
 
 /// Its workloads.
 #[must_use]
@@ -64,5 +64,79 @@ pub fn all() -> Vec<Workload> {
                 ],
             ],
         ),
+        workload(
+            "the leader changes",
+            [
+                shop(),
+                vec![commit("one", "shop"), Step::RestartOperator(false)],
+                vec![branch("try", "shop", "one"), ready("Branch", "try")],
+                vec![
+                    delete("Commit", "one"),
+                    delete("Branch", "try"),
+                    Step::RestartOperator(true),
+                ],
+                vec![commit("two", "shop"), ready("Commit", "two")],
+            ],
+        )
+        .with_replicas(2),
+        workload(
+            "a leader is stopped, and goes on",
+            [
+                shop(),
+                vec![commit("one", "shop"), Step::FreezeLeader],
+                vec![branch("try", "shop", "HEAD"), commit("two", "shop")],
+                vec![ready("Branch", "try"), ready("Commit", "two"), Step::Mend],
+                vec![
+                    delete("Branch", "try"),
+                    commit("three", "shop"),
+                    ready("Commit", "three"),
+                ],
+            ],
+        )
+        .with_replicas(2),
+        workload(
+            "a leader is cut off",
+            [
+                shop(),
+                vec![commit("one", "shop"), Step::CutOffLeader],
+                vec![delete("Commit", "one"), commit("two", "shop"), ready("Commit", "two")],
+                vec![Step::Mend, branch("try", "shop", "two"), ready("Branch", "try")],
+            ],
+        )
+        .with_replicas(2),
+        workload(
+            "two nodes",
+            [
+                shop(),
+                vec![dot("other", &["db"]), claim("far", Some(("Dot", "other")), None)],
+                pod_on("there", &["far"], 2).to_vec(),
+                vec![commit("here", "shop"), commit("there", "other"), Step::Reboot],
+                vec![ready("Commit", "here"), ready("Commit", "there")],
+                vec![
+                    branch("try", "other", "there"),
+                    ready("Branch", "try"),
+                    delete("Commit", "here"),
+                ],
+            ],
+        )
+        .on_nodes(2),
+        workload(
+            "two pods choose two nodes",
+            [
+                vec![dot("shop", &["db", "cache"])],
+                vec![
+                    claim("db", Some(("Dot", "shop")), None),
+                    claim("cache", Some(("Dot", "shop")), None),
+                ],
+                vec![Step::RunPod("one", vec!["db".to_owned()], 1)],
+                pod_on("two", &["cache"], 2).to_vec(),
+                vec![
+                    Step::Until(Until::Runs("one")),
+                    commit("both", "shop"),
+                    ready("Commit", "both"),
+                ],
+            ],
+        )
+        .on_nodes(2),
     ]
 }

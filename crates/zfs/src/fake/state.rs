@@ -140,6 +140,10 @@ impl State {
         Guid(self.last_guid.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
+    pub(super) fn skip_guids(&mut self, count: u64) {
+        self.last_guid += count;
+    }
+
     /// The pool of that name: the imported one if there is.
     pub(super) fn pool_mut(&mut self, name: &PoolName) -> Option<&mut Pool> {
         let imported = self.pools.iter().position(|pool| pool.name == *name && pool.imported);

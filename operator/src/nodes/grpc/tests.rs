@@ -76,6 +76,7 @@ fn nodes(authority: &Authority, trusted: &Authority, port: u16) -> GrpcNodes {
         port,
         &operator,
         trusted.certificate_pem(),
+        7,
         Metrics::default(),
     )
 }

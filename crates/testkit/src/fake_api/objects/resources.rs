@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 14] = [
+const RESOURCES: [Resource; 15] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -103,6 +103,12 @@ const RESOURCES: [Resource; 14] = [
         kind: "Namespace",
         plural: "namespaces",
         namespaced: false,
+        ..CORE
+    },
+    Resource {
+        kind: "Lease",
+        group: "coordination.k8s.io",
+        plural: "leases",
         ..CORE
     },
     Resource {
