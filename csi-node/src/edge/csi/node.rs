@@ -38,11 +38,24 @@ fn parse_path(field: &str, text: String) -> Result<PathBuf, Status> {
     Ok(PathBuf::from(text))
 }
 
+/// Whether a volume stands in its pod's spec itself, as the kubelet tells when the CSIDriver has `podInfoOnMount`.
+const INLINE: &str = "csi.storage.k8s.io/ephemeral";
+
 fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, Status> {
     // The order matters to nobody but people: what is missing is told before what is not found.
     let target = parse_path("target_path", request.target_path)?;
     if request.volume_id.is_empty() {
         return Err(invalid("volume_id is missing"));
+    }
+    // The CSIDriver announces them, because that can never be changed; its handle would only be "not found".
+    if request
+        .volume_context
+        .get(INLINE)
+        .is_some_and(|inline| inline == "true")
+    {
+        return Err(Status::unimplemented(
+            "inline volumes are not served yet: make a claim with a dataSourceRef to a Dot or a Branch",
+        ));
     }
     let capability = parse_capability(request.volume_capability.as_ref()).map_err(invalid)?;
     Ok(PublishRequest {
@@ -137,4 +150,43 @@ fn volume_usage(usage: FsUsage) -> Vec<VolumeUsage> {
             unit: Unit::Inodes.into(),
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmesh_csi_proto::csi::VolumeCapability;
+    use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
+    use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
+    use tonic::Code;
+
+    use super::*;
+
+    /// As kubelet 1.36 asks for it.
+    fn request(volume_id: &str, inline: &str) -> NodePublishVolumeRequest {
+        NodePublishVolumeRequest {
+            volume_id: volume_id.to_owned(),
+            target_path: "/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/data/mount".to_owned(),
+            volume_capability: Some(VolumeCapability {
+                access_type: Some(AccessType::Mount(MountVolume::default())),
+                access_mode: Some(AccessMode {
+                    mode: Mode::SingleNodeWriter.into(),
+                }),
+            }),
+            volume_context: [(INLINE.to_owned(), inline.to_owned())].into(),
+            ..NodePublishVolumeRequest::default()
+        }
+    }
+
+    #[test]
+    fn an_inline_volume_is_refused_with_what_to_do_instead() {
+        let refused = parse_publish(request("csi-0123456789abcdef", "true")).unwrap_err();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert!(refused.message().contains("dataSourceRef"), "{refused}");
+    }
+
+    #[test]
+    fn what_the_kubelet_says_of_the_pod_changes_nothing_for_a_claim() {
+        let refused = parse_publish(request("csi-0123456789abcdef", "false")).unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound, "the handle is read: {refused}");
+    }
 }
