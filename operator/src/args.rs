@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use dotmesh_telemetry::LogFormat;
 
 /// Dotmesh's operator: the controllers, and the CSI sockets for the standard sidecars.
 #[derive(Debug, Clone, Parser)]
 #[command(version, about)]
 pub struct Args {
+    /// What to do instead of being the operator.
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Namespace of the installation: csi-node's pods and the authority are looked for here.
     #[arg(long, env = "POD_NAMESPACE", default_value = "dotmesh-system")]
     pub namespace: String,
@@ -40,4 +43,35 @@ pub struct Args {
     /// Which log lines appear, for example info,dotmesh_operator=debug.
     #[arg(long, env = "DOTMESH_LOG", default_value = "info")]
     pub log_filter: String,
+}
+
+/// What the program does besides being the operator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Succeed when every Pool is Ready, or say what is not as it should be.
+    Check {
+        /// How long to wait for that.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_flags_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_chart_types_is_understood() {
+        let operator = Args::try_parse_from(["dotmesh-operator", "--csi-socket=/csi/csi.sock", "--log-format=json"]);
+        assert_eq!(operator.unwrap().command, None);
+        let test = Args::try_parse_from(["dotmesh-operator", "check"]).unwrap();
+        assert_eq!(test.command, Some(Command::Check { seconds: 120 }));
+        assert!(Args::try_parse_from(["dotmesh-operator", "chekc"]).is_err());
+    }
 }

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod args;
 pub mod branch;
+pub mod check;
 pub mod claim;
 pub mod commit;
 pub mod context;

@@ -1,13 +1,23 @@
 //! Entry point of the operator.
 
+use std::time::Duration;
+
+use anyhow::Context;
 use clap::Parser;
-use dotmesh_operator::{args::Args, run};
+use dotmesh_operator::args::{Args, Command};
+use dotmesh_operator::{check, run};
+use kube::Client;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     dotmesh_telemetry::init_logs(args.log_format, &args.log_filter)?;
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(run::run(args))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match args.command {
+        None => runtime.block_on(run::run(args)),
+        Some(Command::Check { seconds }) => runtime.block_on(async {
+            let client = Client::try_default().await.context("connecting to Kubernetes")?;
+            println!("{}", check::run(client, Duration::from_secs(seconds)).await?);
+            Ok(())
+        }),
+    }
 }

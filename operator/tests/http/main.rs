@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod check;
 mod classification;
 mod guards;
 mod throttling;
