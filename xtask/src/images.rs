@@ -100,12 +100,15 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
     report::step("install the chart", || {
         let (repository, tag) = nodeimage::provisioner_image();
         let values = [
+            "operator.image.registry=".to_owned(),
             format!("operator.image.repository={}", Program::Operator.repository()),
             format!("operator.image.tag={TAG}"),
             "operator.image.pullPolicy=Never".to_owned(),
+            "csiNode.image.registry=".to_owned(),
             format!("csiNode.image.repository={}", Program::CsiNode.repository()),
             format!("csiNode.image.tag={TAG}"),
             "csiNode.image.pullPolicy=Never".to_owned(),
+            "csiProvisioner.image.registry=".to_owned(),
             format!("csiProvisioner.image.repository={repository}"),
             format!("csiProvisioner.image.tag={tag}"),
             "csiProvisioner.image.pullPolicy=Never".to_owned(),

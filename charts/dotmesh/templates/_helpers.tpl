@@ -17,9 +17,33 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* Full name of an image. Call with (dict "root" $ "image" .Values.operator.image). */}}
 {{- define "dotmesh.image" -}}
-{{- if .image.digest -}}
-{{ .image.repository }}@{{ .image.digest }}
-{{- else -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
-{{- end -}}
+{{- with .root.Values.imageRegistry | default .image.registry }}{{ . }}/{{ end -}}
+{{ .image.repository }}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* Where a program's pods run, and how much they matter. Call with .Values.operator or .Values.csiNode. */}}
+{{- define "dotmesh.scheduling" -}}
+{{- $parts := dict }}
+{{- range $name := list "priorityClassName" "nodeSelector" "tolerations" "affinity" }}
+{{- with get $ $name }}{{ $_ := set $parts $name . }}{{ end }}
+{{- end }}
+{{- with $parts }}{{ toYaml . }}{{ end }}
+{{- end }}
+
+{{/* Pods that pass the profile `restricted`: of the pod, and of each container. */}}
+{{- define "dotmesh.restricted.pod" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "dotmesh.restricted.container" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
 {{- end }}

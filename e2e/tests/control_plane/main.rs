@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 mod chart_on_server;
+mod chart_policies;
+mod chart_switches;
+mod chart_values;
 mod contract;
 mod explain;
 mod immutable;
@@ -23,7 +26,7 @@ const NAMESPACE: &str = "control-plane-tests";
 
 static PREPARED: OnceCell<()> = OnceCell::const_new();
 
-/// A cluster with our CRDs; applied once for all tests.
+/// A cluster with our CRDs and service accounts; applied once for all tests.
 async fn cluster() -> Cluster {
     PREPARED.get_or_init(async || prepare().await.unwrap()).await;
     Cluster::connect(NAMESPACE).await.unwrap()
@@ -45,6 +48,10 @@ async fn prepare() -> Result<()> {
             .await?;
         Cluster::connect(name).await?.wait_account().await?;
     }
+    // Even of a pod that is only tried, the server wants the account to be there.
+    let accounts = chart::template(&["--show-only", "templates/serviceaccounts.yaml"])?;
+    let apply = Program::kubectl(["apply", "--server-side", "--force-conflicts", "-f", "-"])?;
+    apply.input(accounts.output().await?).output().await?;
     Ok(())
 }
 
