@@ -1,13 +1,16 @@
 //! Operator or csi-node killed in the middle: afterwards there is exactly one dataset, one snapshot, one object of each.
 
-use anyhow::{Result, ensure};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_e2e::chart;
-use dotmesh_e2e::cluster::PATIENCE;
+use dotmesh_e2e::cluster::{Cluster, PATIENCE};
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder, plain_claim};
 use dotmesh_e2e::program::Program;
 use dotmesh_e2e::scenario::{Scenario, scenario_alone};
 use dotmesh_e2e::wait::{Look, until};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -133,6 +136,67 @@ async fn the_operator_is_killed_at_every_turn() {
 async fn csi_node_is_killed_at_every_turn() {
     scenario_alone("csi-node killed", async |s| {
         kill_at_every_turn(s, "csi-node", "daemonset/dotmesh-csi-node").await
+    })
+    .await;
+}
+
+/// The pod whose controllers act.
+async fn leader(cluster: &Cluster) -> Result<String> {
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), chart::NAMESPACE);
+    let lease = leases.get("dotmesh-operator").await?;
+    let spec = lease.spec.context("a Lease without a spec")?;
+    Ok(spec.holder_identity.unwrap_or_default())
+}
+
+async fn operators(replicas: u8) -> Result<()> {
+    let replicas = format!("--replicas={replicas}");
+    let scale = [
+        "scale",
+        "-n",
+        chart::NAMESPACE,
+        "deployment/dotmesh-operator",
+        &replicas,
+    ];
+    Program::kubectl(scale)?.output().await?;
+    back("deployment/dotmesh-operator").await
+}
+
+/// One replica is ended in the middle of a commit, once with and once without a chance to give its Lease back.
+#[tokio::test]
+async fn the_leader_ends_and_another_follows() {
+    scenario_alone("leader ends", async |s| {
+        let cluster = &s.cluster;
+        let objects = [
+            dot("shop", &[("db", "64Mi")]),
+            claim("db", "64Mi", "Dot", "shop", "db"),
+            holder("pod", &["db"]),
+        ];
+        cluster.apply(objects).await?;
+        cluster.wait_pod("pod").await?;
+        operators(2).await?;
+        for (name, grace) in [("killed", "--grace-period=0"), ("asked", "--grace-period=30")] {
+            let before = leader(cluster).await?;
+            cluster.apply([commit(name, "shop")]).await?;
+            let mut end = vec!["delete", "pod", "-n", chart::NAMESPACE, &before, grace, "--wait=false"];
+            end.extend((name == "killed").then_some("--force"));
+            Program::kubectl(end)?.output().await?;
+            let ended = Instant::now();
+            let after = until("another leader", PATIENCE, async || {
+                let now = leader(cluster).await?;
+                Ok(Look::some(
+                    Some(now).filter(|now| !now.is_empty() && *now != before),
+                    "the same one",
+                ))
+            })
+            .await?;
+            println!("{name}: another leads after {:.1} s", ended.elapsed().as_secs_f64());
+            cluster.wait_ready::<Commit>(name).await?;
+            back("deployment/dotmesh-operator").await?;
+            ensure!(leader(cluster).await? == after, "who leads changed without a reason");
+        }
+        s.settled().await?;
+        ensure!(count(&entries(s).await?) == (1, 6), "{:?}", entries(s).await?);
+        operators(1).await
     })
     .await;
 }
