@@ -13,12 +13,13 @@ mod table;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::scenario::Scenario;
 
 pub use table::Report;
 
-/// A part of the benchmarks.
+/// A part of the benchmarks; they run in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
     /// Memory, idle.
@@ -33,18 +34,6 @@ pub enum Part {
     Publish,
     /// Many commits: their rate, and memory afterwards.
     Many,
-}
-
-impl Part {
-    /// All of them, in the order they run.
-    pub const ALL: [Self; 6] = [
-        Self::Idle,
-        Self::Counts,
-        Self::Commits,
-        Self::Branches,
-        Self::Publish,
-        Self::Many,
-    ];
 }
 
 /// How much is measured.
@@ -64,7 +53,7 @@ const VOLUMES: [usize; 3] = [1, 10, 100];
 /// How long anything may take that makes 100 datasets on an emulated node.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Measures the parts in the scenario's namespace and returns the report.
+/// Measures the parts (none: all) in the scenario's namespace and returns the report.
 ///
 /// # Errors
 /// When something cannot be measured.
@@ -72,7 +61,8 @@ pub async fn run(scenario: &Scenario, parts: &[Part], options: Options) -> Resul
     let mut report = Report::new();
     let metrics = metrics::Metrics::connect(&scenario.cluster).await?;
     report.environment(scenario).await?;
-    for part in Part::ALL.into_iter().filter(|part| parts.contains(part)) {
+    let is_wanted = |part: &&Part| parts.is_empty() || parts.contains(part);
+    for part in Part::value_variants().iter().filter(is_wanted) {
         match part {
             Part::Idle => memory::idle(scenario, &metrics, &mut report).await?,
             Part::Counts => counts::run(scenario, &metrics, &mut report).await?,
