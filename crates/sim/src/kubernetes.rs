@@ -64,9 +64,27 @@ pub struct Kubernetes {
 }
 
 /// Everything there is, as it was listed.
+#[derive(Default)]
 struct World {
     claims: Vec<PersistentVolumeClaim>,
     volumes: Vec<PersistentVolume>,
+    /// How many changes of the API it knows of.
+    read: usize,
+}
+
+impl World {
+    /// Lists the kinds anew of which something has changed.
+    async fn catch_up(&mut self, server: &FakeApi) {
+        let news = server.log_after(self.read);
+        self.read += news.len();
+        let has_changed = |kind: &str| news.iter().any(|change| change.kind == kind);
+        if has_changed("PersistentVolumeClaim") {
+            self.claims = server.list(None, None).await.unwrap_or_default();
+        }
+        if has_changed("PersistentVolume") {
+            self.volumes = server.list(None, None).await.unwrap_or_default();
+        }
+    }
 }
 
 impl Kubernetes {
@@ -139,8 +157,10 @@ impl Kubernetes {
     /// For ever.
     pub async fn run(self) {
         let mut changes = 0;
+        let mut world = World::default();
         loop {
-            let is_unfinished = self.round().await;
+            world.catch_up(&self.server).await;
+            let is_unfinished = self.round(&world).await;
             tokio::select! {
                 biased;
                 now = self.server.changes(changes) => changes = now,
@@ -151,26 +171,22 @@ impl Kubernetes {
     }
 
     /// One look at everything. Whether something is to be looked at again soon.
-    async fn round(&self) -> bool {
-        let world = World {
-            claims: self.server.list(None, None).await.unwrap_or_default(),
-            volumes: self.server.list(None, None).await.unwrap_or_default(),
-        };
+    async fn round(&self, world: &World) -> bool {
         let pods = self.lock().pods.clone();
         let mut unfinished = false;
         for pod in pods.values().filter(|pod| !pod.ends) {
             for name in &pod.claims {
-                self.schedule(&world, name, pod.node).await;
+                self.schedule(world, name, pod.node).await;
             }
         }
         for claim in &world.claims {
-            unfinished |= self.serve(&world, claim).await;
+            unfinished |= self.serve(world, claim).await;
         }
         for volume in &world.volumes {
-            unfinished |= self.release(&world, volume);
+            unfinished |= self.release(world, volume);
         }
         for (name, pod) in &pods {
-            unfinished |= self.publish(&world, name, pod);
+            unfinished |= self.publish(world, name, pod);
         }
         unfinished
     }

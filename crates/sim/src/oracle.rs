@@ -108,7 +108,7 @@ impl Oracle {
             self.look_at_pools();
         }
         for change in &news {
-            match change.kind.as_str() {
+            match change.kind {
                 "Commit" => self.look_at_commit(change),
                 "Branch" => self.look_at_branch(change),
                 "Dot" => self.look_at_dot(change),

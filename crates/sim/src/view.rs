@@ -28,7 +28,7 @@ type Objects = BTreeMap<Key, Arc<dyn Any + Send + Sync>>;
 #[derive(Default)]
 pub struct View {
     objects: BTreeMap<&'static str, Objects>,
-    waiting: BTreeMap<&'static str, VecDeque<Change>>,
+    waiting: BTreeMap<&'static str, VecDeque<Arc<Change>>>,
     read: usize,
 }
 
@@ -73,14 +73,14 @@ fn parse<K: Kind>(change: &Change) -> K {
 impl View {
     /// As a list of that many changes shows it.
     #[must_use]
-    pub fn listed(log: &[Change]) -> Self {
+    pub fn listed(log: &[Arc<Change>]) -> Self {
         let mut view = Self {
             read: log.len(),
             ..Self::default()
         };
         let mut last: BTreeMap<(&'static str, &Key), &Change> = BTreeMap::new();
         for change in log {
-            if let Some(kind) = watched(&change.kind) {
+            if let Some(kind) = watched(change.kind) {
                 last.insert((kind, &change.key), change);
             }
         }
@@ -107,10 +107,10 @@ impl View {
     }
 
     /// Changes that will be delivered.
-    pub fn receive(&mut self, changes: Vec<Change>) {
+    pub fn receive(&mut self, changes: Vec<Arc<Change>>) {
         self.read += changes.len();
         for change in changes {
-            if let Some(kind) = watched(&change.kind) {
+            if let Some(kind) = watched(change.kind) {
                 self.waiting.entry(kind).or_default().push_back(change);
             }
         }
@@ -147,7 +147,7 @@ impl View {
                 Arc::new(object) as Arc<dyn Any + Send + Sync>
             }};
         }
-        let kind = watched(&change.kind)?;
+        let kind = watched(change.kind)?;
         let object = match kind {
             "Dot" => parsed!(Dot, prune),
             "Branch" => parsed!(Branch, prune),

@@ -10,7 +10,7 @@ use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_testkit::FakeApi;
-use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
+use dotmesh_zfs::{CreateKind, CreateRequest, PropName, Properties, Zfs};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 use serde_json::json;
@@ -439,7 +439,7 @@ impl World {
         }
         for machine in self.machines.iter() {
             for object in machine.zfs.inventory() {
-                let properties: Vec<&str> = object.local.iter().map(|(name, _)| name.as_str()).collect();
+                let properties: Vec<&str> = object.local.keys().map(PropName::as_str).collect();
                 lines.push(format!(
                     "{} origin {:?} holds {:?} {}",
                     object.name,

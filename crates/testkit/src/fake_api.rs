@@ -62,14 +62,14 @@ struct State {
 
 impl State {
     /// Creates an object; a TokenReview is answered and not kept.
-    fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Value, Refusal> {
+    fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Arc<Value>, Refusal> {
         if resource.kind != "TokenReview" {
             return self.objects.create(resource, object);
         }
         let token = &object["spec"]["token"];
         let known = self.tokens.iter().find(|(known, _)| token == known.as_str());
         object["status"] = known.map_or_else(|| json!({"authenticated": false}), |(_, status)| status.clone());
-        Ok(object)
+        Ok(Arc::new(object))
     }
 }
 
@@ -103,7 +103,7 @@ impl FakeApi {
 
     /// Removes an object at once, whatever holds it.
     pub fn remove<K: Kind>(&self, key: &Key) {
-        self.lock().objects.remove(&K::kind(&()), key);
+        self.lock().objects.remove(Resource::of_kind(&K::kind(&())), key);
         self.notify();
     }
 
@@ -170,12 +170,12 @@ impl FakeApi {
     }
 
     /// All objects of a kind, as stored.
-    pub fn all(&self, kind: &str) -> Vec<Value> {
+    pub fn all(&self, kind: &str) -> Vec<Arc<Value>> {
         self.lock().objects.list(kind).cloned().collect()
     }
 
     /// The changes after the first `seen` ones.
-    pub fn log_after(&self, seen: usize) -> Vec<Change> {
+    pub fn log_after(&self, seen: usize) -> Vec<Arc<Change>> {
         self.lock().objects.log().after(seen).to_vec()
     }
 
@@ -265,7 +265,7 @@ fn parse<K: Kind>(object: &Value) -> K {
 impl Api for FakeApi {
     async fn get<K: Kind>(&self, key: &Key) -> Result<Option<K>, ApiError> {
         self.call::<K, _>("get", |state, resource| {
-            Ok(state.objects.get(resource.kind, key).map(parse))
+            Ok(state.objects.get(resource.kind, key).map(|object| parse(object)))
         })
     }
 
@@ -330,7 +330,7 @@ impl Api for FakeApi {
         let state = self.lock();
         let objects = state.stale.as_ref().unwrap_or(&state.objects);
         let kind = K::kind(&());
-        let all = objects.list(&kind).map(parse::<K>);
+        let all = objects.list(&kind).map(|object| parse::<K>(object));
         all.filter(|object| predicate(object)).map(Arc::new).collect()
     }
 }
@@ -345,7 +345,7 @@ impl WatchDot for FakeApi {
                     None => api.changes_so_far(),
                     Some(seen) => api.changes(seen).await,
                 });
-                let now = api.lock().objects.get("Dot", &key).map(parse::<Dot>);
+                let now = api.lock().objects.get("Dot", &key).map(|dot| parse::<Dot>(dot));
                 let version = now.as_ref().and_then(|dot| dot.metadata.resource_version.clone());
                 if last.as_ref() != Some(&version) {
                     last = Some(version);

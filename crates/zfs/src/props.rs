@@ -4,7 +4,7 @@
 //! most 8191 bytes (8192 abort the `zfs` program). A value may hold no control character, because `-H` output prints it
 //! raw between tabs; callers encode what they store.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -37,6 +37,13 @@ const fn check_name(bytes: &[u8]) -> bool {
         i += 1;
     }
     true
+}
+
+/// Ordered as its text is, so that a map by names can be asked for a text.
+impl Borrow<str> for PropName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl PropName {

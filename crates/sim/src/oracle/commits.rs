@@ -29,12 +29,11 @@ impl Oracle {
             }
             return;
         }
-        let volumes = status["volumes"].as_array().cloned().unwrap_or_default();
+        let volumes = status["volumes"].as_array().into_iter().flatten();
         let now = Known {
             dot: self.dot_of(change),
             head: text(&status["head"]),
             guids: volumes
-                .iter()
                 .map(|volume| (text(&volume["id"]), text(&volume["guid"])))
                 .collect(),
             parent: text(&status["parent"]),

@@ -22,12 +22,11 @@ impl Oracle {
             return;
         }
         let status = &object["status"];
-        let volumes = status["volumes"].as_array().cloned().unwrap_or_default();
+        let volumes = status["volumes"].as_array().into_iter().flatten();
         let now = Known {
             id: text(&status["id"]),
             node: text(&status["node"]),
             volumes: volumes
-                .iter()
                 .map(|volume| (text(&volume["name"]), text(&volume["id"])))
                 .collect(),
         };
@@ -49,8 +48,8 @@ impl Oracle {
             self.violated("ready before done", what);
         }
         // An entry that went is detached first and taken off the list afterwards.
-        let entries = status["claims"].as_array().cloned().unwrap_or_default();
-        let has_entry = |claim: &&Value| entries.iter().any(|entry| entry["uid"] == **claim);
+        let entries = status["claims"].as_array();
+        let has_entry = |claim: &&Value| entries.into_iter().flatten().any(|entry| entry["uid"] == **claim);
         for claim in status["attachments"].as_array().into_iter().flatten().filter(has_entry) {
             let property = format!("io.dotmesh:claim.{}", text(claim));
             if self.property(&uid, &property).is_none() {
@@ -80,15 +79,13 @@ impl Oracle {
     }
 
     fn property(&self, dataset: &str, property: &str) -> Option<String> {
-        let object = self.find(dataset)?;
-        let found = object.local.iter().find(|(name, _)| name == property);
-        found.map(|(_, value)| value.clone())
+        self.find(dataset)?.local.get(property).cloned()
     }
 
     /// An object with data behind it goes only when a tombstone, or nothing, is left.
     pub(super) fn look_at_what_is_left(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
-        let (dot, found, tombstone) = match change.kind.as_str() {
+        let (dot, found, tombstone) = match change.kind {
             "Dot" => (uid.clone(), self.find(&uid).is_some(), "io.dotmesh:deleted".to_owned()),
             "Branch" => {
                 let head = text(&object["status"]["head"]);

@@ -48,7 +48,7 @@ impl Oracle {
     fn typed<K: Kind>(&self) -> Vec<K> {
         let all = self.server.all(&K::kind(&()));
         all.into_iter()
-            .filter_map(|object| serde_json::from_value(object).ok())
+            .filter_map(|object| K::deserialize(&*object).ok())
             .collect()
     }
 
@@ -96,7 +96,8 @@ impl Oracle {
         let mut wrong = Vec::new();
         for pool in &self.pools {
             for (name, object) in pool {
-                for (property, value) in &object.local {
+                for (property, value) in &*object.local {
+                    let property = property.as_str();
                     let left = if let Some(commit) = property.strip_prefix("io.dotmesh:dead.") {
                         let suffix = format!("@{commit}");
                         pool.keys().any(|other| other.ends_with(&suffix))

@@ -23,22 +23,23 @@ use apply::Managers;
 use log::{Change, Log};
 use refusal::{Refusal, already_exists, bad_request, conflict, internal, invalid, not_found, untyped};
 use resources::Resource;
+use schema::Path;
 
-/// Kind, then namespace and name.
-type Place = (String, Key);
+/// Objects as they are stored, which nobody changes: by kind, then by namespace and name.
+type Stored = BTreeMap<&'static str, BTreeMap<Key, Arc<Value>>>;
 
 /// What became of an object that was to be deleted.
 #[derive(Debug)]
 pub(crate) enum Deleted {
     /// It is gone; it was this.
-    Gone(Value),
+    Gone(Arc<Value>),
     /// Finalizers hold it.
-    Held(Value),
+    Held(Arc<Value>),
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
-    objects: BTreeMap<Place, Arc<Value>>,
+    objects: Stored,
     log: Log,
     /// Who applied what to an object's status, by its uid.
     managers: BTreeMap<String, Managers>,
@@ -57,10 +58,6 @@ impl Default for Objects {
             uids: 0,
         }
     }
-}
-
-fn place(kind: &str, key: &Key) -> Place {
-    (kind.to_owned(), key.clone())
 }
 
 /// Where an object says it is.
@@ -92,42 +89,39 @@ impl Objects {
         self.log.compact(self.version);
     }
 
-    pub(crate) fn get(&self, kind: &str, key: &Key) -> Option<&Value> {
-        self.objects.get(&place(kind, key)).map(AsRef::as_ref)
+    pub(crate) fn get(&self, kind: &str, key: &Key) -> Option<&Arc<Value>> {
+        self.objects.get(kind)?.get(key)
     }
 
-    pub(crate) fn list<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        let ours = self.objects.iter().filter(move |((of, _), _)| of == kind);
-        ours.map(|(_, object)| object.as_ref())
+    pub(crate) fn list(&self, kind: &str) -> impl Iterator<Item = &Arc<Value>> {
+        self.objects.get(kind).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Stores an object in a new version.
-    fn store(&mut self, place: Place, mut object: Value) -> Value {
+    fn store(&mut self, kind: &'static str, key: Key, mut object: Value) -> Arc<Value> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let stored = Arc::new(object.clone());
-        let before = self.objects.insert(place.clone(), stored.clone());
-        self.record(place, before, stored, false);
-        object
-    }
-
-    fn record(&mut self, (kind, key): Place, before: Option<Arc<Value>>, object: Arc<Value>, gone: bool) {
+        let stored = Arc::new(object);
+        let ours = self.objects.entry(kind).or_default();
+        let before = ours.insert(key.clone(), stored.clone());
         self.log.push(Change {
             revision: self.version,
             kind,
             key,
             before,
-            object,
-            gone,
+            object: stored.clone(),
+            gone: false,
         });
+        stored
     }
 
     /// Puts an object there as it is; uid and what else only the server sets is added where missing. Its status counts
     /// as applied by those who apply statuses.
-    pub(crate) fn put(&mut self, mut object: Value) -> Value {
+    pub(crate) fn put(&mut self, mut object: Value) -> Arc<Value> {
         let resource = Resource::of_kind(object["kind"].as_str().unwrap_or_default());
-        let place = place(resource.kind, &key_of(&object));
-        let old_uid = self.objects.get(&place).map(|old| old["metadata"]["uid"].clone());
+        let key = key_of(&object);
+        let old = self.get(resource.kind, &key);
+        let old_uid = old.map(|old| old["metadata"]["uid"].clone());
         let metadata = &mut object["metadata"];
         if metadata["uid"].is_null() {
             self.uids += 1;
@@ -145,11 +139,11 @@ impl Objects {
             let managers = apply::managers_of(schema::of_status(resource.kind), &object["status"]);
             self.managers.insert(text(&object, "uid").to_owned(), managers);
         }
-        self.store(place, object)
+        self.store(resource.kind, key, object)
     }
 
     /// Creates an object from a manifest.
-    pub(crate) fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Value, Refusal> {
+    pub(crate) fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Arc<Value>, Refusal> {
         if !text(&object, "resourceVersion").is_empty() {
             return Err(internal("resourceVersion should not be set on objects to be created"));
         }
@@ -174,7 +168,7 @@ impl Objects {
         }
         metadata::tidy(&mut object);
         if let Some(schema) = schema::of(resource.kind) {
-            object = schema::settled(schema, &object);
+            schema::settle(schema, &mut object);
         }
         let key = key_of(&object);
         let mut wrong = metadata::faults(&object, None);
@@ -182,23 +176,28 @@ impl Objects {
         if !wrong.is_empty() {
             return Err(invalid(resource, &key.name, &wrong));
         }
-        if self.objects.contains_key(&place(resource.kind, &key)) {
+        if self.get(resource.kind, &key).is_some() {
             return Err(already_exists(resource, &key.name));
         }
         let created = self.put(object);
-        self.collect_orphan(resource.kind, &key);
+        self.collect_orphan(resource, &key);
         Ok(created)
     }
 
     fn find(&self, resource: &Resource, key: &Key) -> Result<Arc<Value>, Refusal> {
-        let found = self.objects.get(&place(resource.kind, key));
+        let found = self.get(resource.kind, key);
         found.cloned().ok_or_else(|| not_found(resource, &key.name))
     }
 
     /// Merges a patch (RFC 7386) into all but the status; uid and resourceVersion in it are preconditions.
-    pub(crate) fn patch(&mut self, resource: &'static Resource, key: &Key, patch: &Value) -> Result<Value, Refusal> {
+    pub(crate) fn patch(
+        &mut self,
+        resource: &'static Resource,
+        key: &Key,
+        patch: &Value,
+    ) -> Result<Arc<Value>, Refusal> {
         let before = self.find(resource, key)?;
-        let mut after = (*before).clone();
+        let mut after = Value::clone(&before);
         merge(&mut after, patch);
         if key_of(&after) != *key {
             return Err(bad_request("the name of the object does not match the name on the URL"));
@@ -214,7 +213,7 @@ impl Objects {
         }
         metadata::keep(&before, &mut after);
         if let Some(schema) = schema::of(resource.kind) {
-            after = schema::settled(schema, &after);
+            schema::settle(schema, &mut after);
         }
         let mut wrong = metadata::faults(&after, Some(&before));
         if after["spec"] != before["spec"] {
@@ -226,14 +225,14 @@ impl Objects {
         }
         metadata::tidy(&mut after);
         if after == *before {
-            return Ok(after);
+            return Ok(before);
         }
         if metadata::is_finished(&after) {
-            self.remove(resource.kind, key);
-            return Ok(after);
+            self.remove(resource, key);
+            return Ok(Arc::new(after));
         }
-        let stored = self.store(place(resource.kind, key), after);
-        self.collect_orphan(resource.kind, key);
+        let stored = self.store(resource.kind, key.clone(), after);
+        self.collect_orphan(resource, key);
         Ok(stored)
     }
 
@@ -245,11 +244,11 @@ impl Objects {
         key: &Key,
         manager: &str,
         body: &Value,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Arc<Value>, Refusal> {
         let (whole, schema) = (schema::of(resource.kind), schema::of_status(resource.kind));
         let before = self.find(resource, key)?;
         let mut wrong = Vec::new();
-        schema::misfits(schema, &body["status"], ".status", &mut wrong);
+        schema::misfits(schema, &body["status"], Path::STATUS, &mut wrong);
         if !wrong.is_empty() {
             return Err(untyped(&wrong));
         }
@@ -259,20 +258,20 @@ impl Objects {
         }
         let uid = text(&before, "uid");
         let mut managers = self.managers.get(uid).cloned().unwrap_or_default();
-        let mut after = (*before).clone();
+        let mut after = Value::clone(&before);
         after["status"] = apply::apply(schema, &mut managers, manager, &before["status"], &body["status"]);
         if let Some(whole) = whole {
-            after = schema::settled(whole, &after);
+            schema::settle(whole, &mut after);
         }
-        schema::check(schema, &after["status"], ".status", &mut wrong);
+        schema::check(schema, &after["status"], Path::STATUS, &mut wrong);
         if !wrong.is_empty() {
             return Err(invalid(resource, &key.name, &wrong));
         }
         if after == *before && self.managers.get(uid) == Some(&managers) {
-            return Ok(after);
+            return Ok(before);
         }
         self.managers.insert(uid.to_owned(), managers);
-        Ok(self.store(place(resource.kind, key), after))
+        Ok(self.store(resource.kind, key.clone(), after))
     }
 
     /// Asks for the deletion of an object, in the background.
@@ -285,33 +284,42 @@ impl Objects {
         if !holds("uid", &guard.uid) || !holds("resourceVersion", &guard.resource_version) {
             return Err(conflict(resource, &key.name, "the precondition does not match"));
         }
-        Ok(self.request_deletion(resource.kind, key, (*found).clone()))
+        Ok(self.request_deletion(resource, key, found))
     }
 
-    fn request_deletion(&mut self, kind: &str, key: &Key, mut object: Value) -> Deleted {
-        if !metadata::is_held(&object) {
-            self.remove(kind, key);
-            return Deleted::Gone(object);
+    fn request_deletion(&mut self, resource: &'static Resource, key: &Key, found: Arc<Value>) -> Deleted {
+        if !metadata::is_held(&found) {
+            self.remove(resource, key);
+            return Deleted::Gone(found);
         }
-        if object["metadata"]["deletionTimestamp"].is_null() {
-            object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
-            object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
-            metadata::count_generation(&mut object);
-            object = self.store(place(kind, key), object);
+        if !found["metadata"]["deletionTimestamp"].is_null() {
+            return Deleted::Held(found);
         }
-        Deleted::Held(object)
+        let mut object = Value::clone(&found);
+        object["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
+        object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        metadata::count_generation(&mut object);
+        Deleted::Held(self.store(resource.kind, key.clone(), object))
     }
 
     /// Removes an object at once; what it owned goes with it.
-    pub(crate) fn remove(&mut self, kind: &str, key: &Key) {
-        let Some(gone) = self.objects.remove(&place(kind, key)) else {
+    pub(crate) fn remove(&mut self, resource: &'static Resource, key: &Key) {
+        let ours = self.objects.get_mut(resource.kind);
+        let Some(gone) = ours.and_then(|ours| ours.remove(key)) else {
             return;
         };
         self.version += 1;
         self.managers.remove(text(&gone, "uid"));
-        let mut last = (*gone).clone();
+        let mut last = Value::clone(&gone);
         last["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.record(place(kind, key), Some(gone.clone()), Arc::new(last), true);
+        self.log.push(Change {
+            revision: self.version,
+            kind: resource.kind,
+            key: key.clone(),
+            before: Some(gone.clone()),
+            object: Arc::new(last),
+            gone: true,
+        });
         self.collect(&gone);
     }
 }

@@ -6,6 +6,7 @@ mod request;
 mod watch;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
 use dotmesh_operator::api::{ApiError, ApiErrorKind};
@@ -64,7 +65,7 @@ impl FakeApi {
 }
 
 impl State {
-    fn answer(&mut self, request: &Request) -> Result<(StatusCode, Value), Refusal> {
+    fn answer(&mut self, request: &Request) -> Result<(StatusCode, Arc<Value>), Refusal> {
         let Request { resource, key, call } = request;
         let ok = |value| Ok((StatusCode::OK, value));
         match call {
@@ -79,7 +80,7 @@ impl State {
             } => {
                 let selection = selection.clone()?;
                 let page = self.objects.page(&selection, *limit, token.as_deref())?;
-                ok(list_of(&selection, &page))
+                ok(Arc::new(list_of(&selection, &page)))
             }
             Call::Create(object) => {
                 let mut object = object.clone();
@@ -96,10 +97,10 @@ impl State {
             Call::ApplyStatus { manager, body } => ok(self.objects.apply_status(resource, key, manager, body)?),
             Call::Delete(guard) => ok(match self.objects.delete(resource, key, guard)? {
                 Deleted::Held(object) => object,
-                Deleted::Gone(object) => json!({
+                Deleted::Gone(object) => Arc::new(json!({
                     "apiVersion": "v1", "kind": "Status", "status": "Success", "metadata": {},
                     "details": {"name": key.name, "kind": resource.plural, "uid": object["metadata"]["uid"]},
-                }),
+                })),
             }),
             Call::Watch { .. } => unreachable!("a watch is a stream"),
         }

@@ -4,6 +4,7 @@
 //! when several things are wrong at once, the same one is complained of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::native;
 use super::space::size_of;
@@ -21,7 +22,7 @@ pub(super) const BLOCK_SIZE: u64 = 16 << 10;
 
 /// A size among properties that were checked; nothing when it is not said, or none.
 fn said(local: &BTreeMap<PropName, String>, property: &str) -> Option<u64> {
-    let text = local.iter().find(|(name, _)| name.as_str() == property)?.1;
+    let text = local.get(property)?;
     text.parse::<u64>().ok().filter(|size| *size > 0)
 }
 
@@ -218,7 +219,7 @@ impl State {
                 if property == VOLSIZE {
                     dataset.volsize = value.parse().unwrap_or(dataset.volsize);
                 } else {
-                    dataset.local.insert(property, value);
+                    Arc::make_mut(&mut dataset.local).insert(property, value);
                 }
             }
         }
@@ -265,7 +266,7 @@ impl State {
         }
         self.next_txg(&name.pool());
         if let Some(dataset) = self.dataset_mut(name) {
-            dataset.local.remove(property);
+            Arc::make_mut(&mut dataset.local).remove(property);
         }
         Ok(())
     }

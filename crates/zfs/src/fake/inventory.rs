@@ -1,8 +1,11 @@
 //! All that [`super::FakeZfs`] holds, for those who judge it from outside.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::FakeZfs;
 use super::state::State;
-use crate::{Guid, Txg};
+use crate::{Guid, PropName, Txg};
 
 /// A dataset or snapshot as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +21,7 @@ pub struct FakeObject {
     /// Tags of its holds.
     pub holds: Vec<String>,
     /// Properties set on itself.
-    pub local: Vec<(String, String)>,
+    pub local: Arc<BTreeMap<PropName, String>>,
     /// All bytes ever written to it, or until it was taken.
     pub written: u64,
     /// A snapshot that goes with the last of what needs it.
@@ -42,7 +45,7 @@ fn inventory(state: &State) -> Vec<FakeObject> {
             createtxg: dataset.createtxg,
             origin: dataset.origin.as_ref().map(ToString::to_string),
             holds: Vec::new(),
-            local: texts(&dataset.local),
+            local: Arc::clone(&dataset.local),
             written: dataset.written,
             is_deferred: false,
         });
@@ -53,18 +56,11 @@ fn inventory(state: &State) -> Vec<FakeObject> {
                 createtxg: snapshot.createtxg,
                 origin: None,
                 holds: snapshot.holds.iter().cloned().collect(),
-                local: texts(&snapshot.local),
+                local: Arc::clone(&snapshot.local),
                 written: snapshot.written,
                 is_deferred: snapshot.defer_destroy,
             });
         }
     }
     objects
-}
-
-fn texts(properties: &std::collections::BTreeMap<crate::PropName, String>) -> Vec<(String, String)> {
-    properties
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.clone()))
-        .collect()
 }

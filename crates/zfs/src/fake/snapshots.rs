@@ -1,6 +1,7 @@
 //! Snapshots of [`super::FakeZfs`]: taken, held, destroyed, gone back to.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::datasets::REFQUOTA;
 use super::space::size_of;
@@ -31,16 +32,15 @@ impl State {
             return Ok(());
         };
         let createtxg = self.next_txg(&pool);
+        let local = properties.iter().map(|(name, value)| (name.clone(), value.to_string()));
+        let local = Arc::new(local.collect());
         for name in names {
             let guid = self.next_guid();
             if let Some(dataset) = self.dataset_mut(name.dataset()) {
                 let snapshot = Snapshot {
                     guid,
                     createtxg,
-                    local: properties
-                        .iter()
-                        .map(|(name, value)| (name.clone(), value.to_string()))
-                        .collect(),
+                    local: Arc::clone(&local),
                     holds: BTreeSet::new(),
                     volsize: dataset.volsize,
                     referenced: dataset.referenced,

@@ -15,7 +15,7 @@ fn slop(size: u64) -> u64 {
 
 /// A size property as a number; nothing when unset or none.
 pub(super) fn size_of(dataset: &Dataset, property: &str) -> Option<u64> {
-    let text = dataset.local.iter().find(|(name, _)| name.as_str() == property)?.1;
+    let text = dataset.local.get(property)?;
     text.parse::<u64>().ok().filter(|size| *size > 0)
 }
 

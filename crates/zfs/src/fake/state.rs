@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::FailWhen;
 use crate::{
@@ -69,7 +70,7 @@ pub(super) struct Dataset {
     pub(super) createtxg: Txg,
     pub(super) kind: Kind,
     pub(super) origin: Option<SnapshotName>,
-    pub(super) local: BTreeMap<PropName, String>,
+    pub(super) local: Arc<BTreeMap<PropName, String>>,
     pub(super) snapshots: BTreeMap<SnapName, Snapshot>,
     /// Of a volume; part of its content, so clones begin with their snapshot's and a rollback brings it back.
     pub(super) volsize: u64,
@@ -86,7 +87,7 @@ pub(super) struct Dataset {
 pub(super) struct Snapshot {
     pub(super) guid: Guid,
     pub(super) createtxg: Txg,
-    pub(super) local: BTreeMap<PropName, String>,
+    pub(super) local: Arc<BTreeMap<PropName, String>>,
     pub(super) holds: BTreeSet<String>,
     pub(super) volsize: u64,
     pub(super) referenced: u64,
@@ -232,7 +233,7 @@ impl State {
             createtxg,
             kind,
             origin,
-            local,
+            local: Arc::new(local),
             snapshots: BTreeMap::new(),
             volsize,
             block_size,

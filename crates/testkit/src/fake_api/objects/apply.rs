@@ -28,9 +28,13 @@ pub(crate) fn managers_of(schema: &Value, status: &Value) -> Managers {
 pub(crate) fn apply(schema: &Value, managers: &mut Managers, manager: &str, live: &Value, config: &Value) -> Value {
     let merged = merge(schema, live, config);
     let fields = Fields::of(schema, config);
-    let last = managers.insert(manager.to_owned(), fields.clone()).unwrap_or_default();
     for (_, others) in managers.iter_mut().filter(|(name, _)| *name != manager) {
         others.forget_changed(schema, live, &merged);
+    }
+    let takes_back = managers.get(manager).is_some_and(|last| !last.are_within(&fields));
+    let last = managers.insert(manager.to_owned(), fields).unwrap_or_default();
+    if !takes_back {
+        return merged;
     }
     let mut owned = Fields::default();
     managers.values().for_each(|fields| owned.extend(fields));
@@ -41,13 +45,14 @@ pub(crate) fn apply(schema: &Value, managers: &mut Managers, manager: &str, live
 fn merge(schema: &Value, live: &Value, config: &Value) -> Value {
     match (live, config) {
         (Value::Object(live), Value::Object(config)) => {
-            let mut merged = live.clone();
-            for (name, value) in config {
+            let stays = live.iter().filter(|(name, _)| !config.contains_key(*name));
+            let stays = stays.map(|(name, value)| (name.clone(), value.clone()));
+            let applied = config.iter().map(|(name, value)| {
                 let schema = schema_of(schema, name).unwrap_or(&Value::Null);
                 let value = merge(schema, live.get(name).unwrap_or(&Value::Null), value);
-                merged.insert(name.clone(), value);
-            }
-            Value::Object(merged)
+                (name.clone(), value)
+            });
+            Value::Object(stays.chain(applied).collect())
         }
         (Value::Array(live), Value::Array(config)) if name_of_item(schema, &Value::Null).is_some() => {
             Value::Array(merge_items(schema, live, config))

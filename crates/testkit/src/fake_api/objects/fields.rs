@@ -49,8 +49,17 @@ pub(crate) fn parts<'a>(schema: &'a Value, value: &'a Value) -> Option<Vec<(Step
 }
 
 fn part<'a>(schema: &'a Value, value: &'a Value, step: &Step) -> Option<(&'a Value, &'a Value)> {
-    let mut all = parts(schema, value)?.into_iter();
-    all.find(|(at, ..)| at == step).map(|(_, schema, part)| (schema, part))
+    match (value, step) {
+        (Value::Object(fields), Step::Field(name)) => {
+            let field = fields.get(name)?;
+            Some((schema_of(schema, name).unwrap_or(&Value::Null), field))
+        }
+        (Value::Array(items), Step::Item(name)) => {
+            let is_it = |item: &&Value| name_of_item(schema, item).as_ref() == Some(name);
+            Some((&schema["items"], items.iter().find(is_it)?))
+        }
+        _ => None,
+    }
 }
 
 impl Fields {
@@ -75,6 +84,12 @@ impl Fields {
         self.below.get(step)
     }
 
+    /// Whether all of these are in another set.
+    pub(crate) fn are_within(&self, other: &Self) -> bool {
+        let is_within = |(step, fields): (&Step, &Self)| other.at(step).is_some_and(|other| fields.are_within(other));
+        self.below.iter().all(is_within)
+    }
+
     /// Adds another set.
     pub(crate) fn extend(&mut self, other: &Self) {
         self.owned |= other.owned;
@@ -85,7 +100,10 @@ impl Fields {
 
     /// Takes out what has another value after than before.
     pub(crate) fn forget_changed(&mut self, schema: &Value, before: &Value, after: &Value) {
-        if self.below.is_empty() && before != after {
+        if before == after {
+            return;
+        }
+        if self.below.is_empty() {
             self.owned = false;
         }
         self.below.retain(|step, fields| {

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dotmesh_operator::api::Key;
 use serde_json::Value;
 
 use super::refusal::{Refusal, bad_request, expired};
 use super::resources::Resource;
-use super::{Objects, Place, key_of};
+use super::{Objects, Stored, key_of};
 
 /// What a list or a watch asks for.
 #[derive(Debug, Clone)]
@@ -106,9 +105,7 @@ impl Objects {
     /// All objects that are asked for.
     pub(crate) fn select<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a Arc<Value>> {
         let kind = selection.resource.kind;
-        let all = self.objects.iter();
-        all.filter(move |((of, _), object)| of == kind && selection.has(kind, object))
-            .map(|(_, object)| object)
+        self.list(kind).filter(move |object| selection.has(kind, object))
     }
 
     /// At most `limit` of them, from where `token` says.
@@ -135,6 +132,7 @@ impl Objects {
         let position = |object: &Value| key_of(object).to_string();
         let rest: Vec<_> = shown
             .into_values()
+            .flat_map(BTreeMap::into_values)
             .filter(|object| selection.has(object["kind"].as_str().unwrap_or_default(), object))
             .skip_while(|object| continued.is_some_and(|(_, after)| position(object) != after))
             .skip(usize::from(continued.is_some()))
@@ -149,13 +147,13 @@ impl Objects {
     }
 
     /// The objects as they were; absent when that is compacted.
-    fn at(&self, revision: u64) -> Option<BTreeMap<Place, Arc<Value>>> {
+    fn at(&self, revision: u64) -> Option<Stored> {
         let mut objects = self.objects.clone();
         for change in self.log.since(revision)?.iter().rev() {
-            let place: (String, Key) = (change.kind.clone(), change.key.clone());
+            let ours = objects.entry(change.kind).or_default();
             match &change.before {
-                Some(before) => objects.insert(place, before.clone()),
-                None => objects.remove(&place),
+                Some(before) => ours.insert(change.key.clone(), before.clone()),
+                None => ours.remove(&change.key),
             };
         }
         Some(objects)

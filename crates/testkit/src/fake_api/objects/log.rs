@@ -8,12 +8,12 @@ use dotmesh_operator::api::Key;
 use serde_json::Value;
 
 /// One change of one object.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Change {
     /// Later changes have greater ones; every number is used at most once.
     pub revision: u64,
     /// As in manifests.
-    pub kind: String,
+    pub kind: &'static str,
     /// Where the object is.
     pub key: Key,
     /// The object before; absent: it was created.
@@ -27,17 +27,17 @@ pub struct Change {
 /// Changes in order of revision, without those that were compacted away.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Log {
-    changes: Vec<Change>,
+    changes: Vec<Arc<Change>>,
     compacted: u64,
 }
 
 impl Log {
     pub(crate) fn push(&mut self, change: Change) {
-        self.changes.push(change);
+        self.changes.push(Arc::new(change));
     }
 
     /// Changes after a revision; absent when some of them were compacted away.
-    pub(crate) fn since(&self, revision: u64) -> Option<&[Change]> {
+    pub(crate) fn since(&self, revision: u64) -> Option<&[Arc<Change>]> {
         if revision < self.compacted {
             return None;
         }
@@ -46,7 +46,7 @@ impl Log {
     }
 
     /// All changes but the first so many; what was compacted away is not counted.
-    pub(crate) fn after(&self, seen: usize) -> &[Change] {
+    pub(crate) fn after(&self, seen: usize) -> &[Arc<Change>] {
         self.changes.get(seen..).unwrap_or_default()
     }
 

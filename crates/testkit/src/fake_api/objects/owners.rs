@@ -3,43 +3,44 @@
 use dotmesh_operator::api::Key;
 use serde_json::Value;
 
+use super::Objects;
 use super::resources::Resource;
-use super::{Objects, Place};
 
 impl Objects {
     /// An object is gone: what it was the last owner of goes too.
     pub(super) fn collect(&mut self, gone: &Value) {
         let uid = &gone["metadata"]["uid"];
         let owned = |object: &Value| owners(object).any(|owner| owner["uid"] == *uid);
-        let dependents: Vec<Place> = self
+        let dependents: Vec<(&'static Resource, Key)> = self
             .objects
             .iter()
-            .filter(|(_, object)| owned(object))
-            .map(|(place, _)| place.clone())
+            .flat_map(|(kind, all)| all.iter().map(move |(key, object)| (*kind, key, object)))
+            .filter(|(_, _, object)| owned(object))
+            .map(|(kind, key, _)| (Resource::of_kind(kind), key.clone()))
             .collect();
-        for (kind, key) in dependents {
-            self.collect_orphan(&kind, &key);
+        for (resource, key) in dependents {
+            self.collect_orphan(resource, &key);
         }
     }
 
     /// Asks for the deletion of an object if all its owners are gone; if some are, it is theirs no more.
-    pub(super) fn collect_orphan(&mut self, kind: &str, key: &Key) {
-        let Some(object) = self.get(kind, key) else {
+    pub(super) fn collect_orphan(&mut self, resource: &'static Resource, key: &Key) {
+        let Some(object) = self.get(resource.kind, key).cloned() else {
             return;
         };
-        let left: Vec<_> = owners(object)
+        let left: Vec<_> = owners(&object)
             .filter(|owner| self.is_there(key, owner))
             .cloned()
             .collect();
-        if left.len() == owners(object).count() || !object["metadata"]["deletionTimestamp"].is_null() {
+        if left.len() == owners(&object).count() || !object["metadata"]["deletionTimestamp"].is_null() {
             return;
         }
-        let mut object = object.clone();
         if left.is_empty() {
-            self.request_deletion(kind, key, object);
+            self.request_deletion(resource, key, object);
         } else {
+            let mut object = Value::clone(&object);
             object["metadata"]["ownerReferences"] = Value::Array(left);
-            self.store((kind.to_owned(), key.clone()), object);
+            self.store(resource.kind, key.clone(), object);
         }
     }
 

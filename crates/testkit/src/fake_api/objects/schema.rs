@@ -4,9 +4,10 @@
 //! leaves the spec as it was (the server does not let such a write fail either: what was valid may stay).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::LazyLock;
 
-use kube_cel::{CompiledSchema, Validator, apply_defaults, compile_schema};
+use kube_cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::{Map, Value};
 
 /// `openAPIV3Schema` of each of our kinds.
@@ -46,37 +47,75 @@ pub(crate) fn of_status(kind: &str) -> &'static Value {
     &schema["properties"]["status"]
 }
 
-/// The object as it is stored: without fields that the schema does not know, and with its defaults.
-pub(crate) fn settled(schema: &Value, object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(parts) = object.as_object_mut() {
-        let known =
-            |name: &str| matches!(name, "apiVersion" | "kind" | "metadata") || schema["properties"][name].is_object();
-        parts.retain(|name, _| known(name));
-    }
+/// Makes of an object what is stored of it: takes out fields that the schema does not know, and puts in its defaults.
+pub(crate) fn settle(schema: &Value, object: &mut Value) {
+    let (Value::Object(parts), Value::Object(known)) = (object, &schema["properties"]) else {
+        return;
+    };
+    parts.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || known.contains_key(name));
     for part in ["spec", "status"] {
-        if let Some(value) = object.get_mut(part) {
-            prune(&schema["properties"][part], value);
+        if let (Some(schema), Some(value)) = (known.get(part), parts.get_mut(part)) {
+            settle_value(schema, value);
         }
     }
-    apply_defaults(schema, &object)
+    put_defaults(known, parts);
 }
 
-fn prune(schema: &Value, value: &mut Value) {
+fn settle_value(schema: &Value, value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let (known, any) = (schema["properties"].as_object(), schema.get("additionalProperties"));
             if any.is_none() {
                 fields.retain(|name, _| known.is_some_and(|known| known.contains_key(name)));
             }
-            for (name, field) in fields {
+            for (name, field) in fields.iter_mut() {
                 if let Some(schema) = known.and_then(|known| known.get(name)).or(any) {
-                    prune(schema, field);
+                    settle_value(schema, field);
                 }
             }
+            if let Some(known) = known {
+                put_defaults(known, fields);
+            }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| prune(&schema["items"], item)),
+        Value::Array(items) => items.iter_mut().for_each(|item| settle_value(&schema["items"], item)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Fields that are missing and have a default.
+fn put_defaults(known: &Map<String, Value>, fields: &mut Map<String, Value>) {
+    for (name, schema) in known {
+        if let Some(default) = schema.get("default")
+            && !fields.contains_key(name)
+        {
+            fields.insert(name.clone(), default.clone());
+        }
+    }
+}
+
+/// Where in an object a value is. Text is made of it only when there is something to say about the value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Path<'a> {
+    /// The object itself.
+    Whole,
+    /// A field of what is there.
+    Field(&'a Path<'a>, &'a str),
+    /// An item of what is there.
+    Item(&'a Path<'a>, usize),
+}
+
+impl Path<'static> {
+    /// `.status`
+    pub(crate) const STATUS: &'static Self = &Self::Field(&Self::Whole, "status");
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Whole => Ok(()),
+            Self::Field(of, name) => write!(f, "{of}.{name}"),
+            Self::Item(of, at) => write!(f, "{of}[{at}]"),
+        }
     }
 }
 
@@ -86,7 +125,7 @@ pub(crate) fn faults(kind: &str, object: &Value, old: Option<&Value>) -> Vec<Str
         return Vec::new();
     };
     let mut wrong = Vec::new();
-    check(schema, object, "", &mut wrong);
+    check(schema, object, &Path::Whole, &mut wrong);
     if wrong.is_empty() {
         VALIDATOR.with(|validator| {
             let (object, old) = match old {
@@ -129,7 +168,7 @@ fn aligned(schema: &Value, new: &Value, old: &Value) -> (Value, Option<Value>) {
 }
 
 /// What is wrong with a value as its schema sees it, by types, lengths and lists.
-pub(crate) fn check(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>) {
+pub(crate) fn check(schema: &Value, value: &Value, path: &Path<'_>, wrong: &mut Vec<String>) {
     let mut fault = |what: String| wrong.push(format!("{path}: {what}"));
     if value.is_null() {
         if schema["nullable"] != true {
@@ -167,7 +206,7 @@ pub(crate) fn check(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<S
                 fault("Duplicate value".to_owned());
             }
             for (at, item) in items.iter().enumerate() {
-                check(&schema["items"], item, &format!("{path}[{at}]"), wrong);
+                check(&schema["items"], item, &Path::Item(path, at), wrong);
             }
         }
         (Some("string"), Value::String(text)) => {
@@ -185,35 +224,35 @@ pub(crate) fn check(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<S
     }
 }
 
-fn check_fields(schema: &Value, fields: &Map<String, Value>, path: &str, wrong: &mut Vec<String>) {
+fn check_fields(schema: &Value, fields: &Map<String, Value>, path: &Path<'_>, wrong: &mut Vec<String>) {
     for (name, field) in fields {
         let known = schema["properties"]
             .get(name)
             .or_else(|| schema.get("additionalProperties"));
         if let Some(known) = known {
-            check(known, field, &format!("{path}.{name}"), wrong);
+            check(known, field, &Path::Field(path, name), wrong);
         }
     }
 }
 
 /// What of an applied value has no place in its schema: fields that are not there, values of other types.
-pub(crate) fn misfits(schema: &Value, value: &Value, path: &str, wrong: &mut Vec<String>) {
+pub(crate) fn misfits(schema: &Value, value: &Value, path: &Path<'_>, wrong: &mut Vec<String>) {
     match (schema["type"].as_str(), value) {
         (Some("object"), Value::Object(fields)) => {
             for (name, field) in fields {
-                let path = format!("{path}.{name}");
+                let path = &Path::Field(path, name);
                 match schema["properties"]
                     .get(name)
                     .or_else(|| schema.get("additionalProperties"))
                 {
-                    Some(schema) => misfits(schema, field, &path, wrong),
+                    Some(schema) => misfits(schema, field, path, wrong),
                     None => wrong.push(format!("{path}: field not declared in schema")),
                 }
             }
         }
         (Some("array"), Value::Array(items)) => {
             for (at, item) in items.iter().enumerate() {
-                misfits(&schema["items"], item, &format!("{path}[{at}]"), wrong);
+                misfits(&schema["items"], item, &Path::Item(path, at), wrong);
             }
         }
         (Some("string"), Value::String(_))

@@ -95,8 +95,8 @@ impl Position {
 /// How a watch of a selection sees a change: objects come and go with their labels and fields.
 fn seen<'a>(selection: &Selection, change: &'a Change) -> Option<(&'static str, &'a Arc<Value>)> {
     let before = change.before.as_ref();
-    let was = before.is_some_and(|before| selection.has(&change.kind, before));
-    let is = !change.gone && selection.has(&change.kind, &change.object);
+    let was = before.is_some_and(|before| selection.has(change.kind, before));
+    let is = !change.gone && selection.has(change.kind, &change.object);
     let kind = match (was, is) {
         (false, false) => return None,
         (false, true) => "ADDED",
