@@ -117,7 +117,10 @@ pub(crate) enum Command {
         which: Campaign,
     },
     /// Plant each known defect and see that the simulator notices.
-    Mutants,
+    Mutants {
+        /// Only these, by what is wrong with them.
+        names: Vec<String>,
+    },
     /// Build the images of the programs, into a folder.
     Images {
         /// The folder.
@@ -211,7 +214,7 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),
-            Command::Mutants => sim::mutants(),
+            Command::Mutants { names } => sim::mutants(&names),
             Command::Images { folder } => {
                 images::write(&folder)?
                     .iter()

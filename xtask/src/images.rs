@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::process::Cmd;
 use crate::report;
 use crate::testbed::cache;
 use crate::testbed::cluster;
@@ -50,16 +51,19 @@ impl Program {
 /// fewer at a time, crates that they share would be compiled again with other features.
 pub(crate) fn build() -> Result<()> {
     report::step("build the static programs", || {
-        let cargo = workspace::cargo().args(["build", "--quiet", "--profile", "image", "--target", TARGET]);
-        let cargo = Program::ALL
-            .iter()
-            .fold(cargo, |cargo, program| cargo.args(["--package", program.file()]));
-        cargo
-            .arg("--bins")
-            .env("CARGO_TARGET_DIR", folder()?)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .run()
+        let cargo = Program::ALL.iter().fold(cargo("build")?, |cargo, program| {
+            cargo.args(["--package", program.file()])
+        });
+        cargo.arg("--bins").run()
     })
+}
+
+/// Cargo, making optimised programs, as those in the images are.
+pub(crate) fn cargo(command: &str) -> Result<Cmd> {
+    let cargo = workspace::cargo().args([command, "--quiet", "--profile", "image", "--target", TARGET]);
+    Ok(cargo
+        .env("CARGO_TARGET_DIR", folder()?)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static"))
 }
 
 /// The static binary of a program, as [`build`] left it.

@@ -17,7 +17,7 @@ use crate::testbed::gotools::Tool;
 use crate::testbed::host;
 use crate::testbed::instance::Instance;
 use crate::testbed::qemu::Accel;
-use crate::{interrupt, report, tidy, workspace};
+use crate::{interrupt, report, sim, tidy, workspace};
 
 /// The crate with the tests from outside.
 pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
@@ -207,6 +207,7 @@ fn unit() -> Result<Count> {
     count.add(report::step("cargo test", || {
         counted(workspace::cargo().args(["test", "--workspace", "--no-fail-fast"]))
     })?);
+    count.add(Count::of("simulator", sim::test()));
     Ok(count)
 }
 

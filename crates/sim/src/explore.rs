@@ -126,15 +126,35 @@ pub fn by_chance(seeds: std::ops::Range<u64>) -> Vec<Schedule> {
         .collect()
 }
 
+/// Effects in which the operator crashes at its next write, see [`stale_views`].
+const WINDOW: usize = 8;
+
+/// The operator crashes and begins again with old caches, at writes all over the workload, while watches are late and
+/// changes that follow each other are seen as one: orders are by chance, a seed for each history.
+#[must_use]
+pub fn stale_views(workload: &Workload) -> Vec<Schedule> {
+    let effects = run(workload, &Schedule::default()).effects;
+    (0..effects)
+        .step_by(WINDOW)
+        .zip(0..)
+        .map(|(from, seed)| Schedule {
+            faults: (from..from + WINDOW)
+                .map(|number| (number, Fault::CrashStale))
+                .collect(),
+            seed: Some(seed),
+            ..Schedule::default()
+        })
+        .collect()
+}
+
 /// Runs all of these, on all cores; the totals do not depend on how many there are. With `expected`, each history must
 /// end in that picture (I10).
 #[must_use]
 pub fn explore(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>) -> Totals {
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<usize, Outcome>> = Mutex::default();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..threads() {
             scope.spawn(|| {
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
@@ -162,6 +182,12 @@ pub fn explore(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>
         totals.note(workload, schedule, outcome);
     }
     totals
+}
+
+/// How many histories run at a time.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// I10: a history ends as the one without faults.

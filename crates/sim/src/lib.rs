@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod campaign;
+pub mod complete;
 pub mod disk;
 pub mod explore;
 pub mod fault;

@@ -1,21 +1,24 @@
 //! `dotmesh-sim`: histories by the thousand, or one of them to look at.
 //!
 //! ```text
+//! dotmesh-sim test                                     what `cargo xtask test` runs: all single faults, a part of the rest
 //! dotmesh-sim list                                     the workloads
 //! dotmesh-sim explore [SEEDS [WORKLOAD]]               each single fault, pairs, and SEEDS histories by chance
 //! dotmesh-sim show WORKLOAD [SEED|-] [NUMBER=FAULT…]   one history: who did what, in order
 //! dotmesh-sim save NAME WORKLOAD [SEED|-] [NUMBER=FAULT…]  makes it small and keeps it as a regression
 //! dotmesh-sim campaign MINUTES FILE                    histories by chance; goes on where FILE says
-//! dotmesh-sim mutants                                  each planted defect (feature `mutants`)
+//! dotmesh-sim mutants [NAME…]                          each planted defect, or these (feature `mutants`)
 //! ```
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use dotmesh_sim::campaign;
-use dotmesh_sim::explore::{Failure, Totals, by_chance, compare_end, ends, explore, pairs, single_faults};
+use dotmesh_sim::complete::{self, Part};
+use dotmesh_sim::explore::{Failure, Totals, by_chance, compare_end, ends, explore, pairs, single_faults, threads};
 use dotmesh_sim::fault::Fault;
 use dotmesh_sim::regression::{Regression, save};
 use dotmesh_sim::show::show;
@@ -30,6 +33,7 @@ const TOLD: usize = 2;
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["test"] => test(),
         ["list"] => {
             for workload in workload::all() {
                 println!("{}", workload.name);
@@ -46,8 +50,8 @@ fn main() -> anyhow::Result<()> {
         }
         ["save", file, name, rest @ ..] => keep(file, &find(name)?, &schedule(rest)?),
         ["campaign", minutes, file] => run_campaign(minutes.parse()?, Path::new(file)),
-        ["mutants"] => mutants(),
-        _ => bail!("one of: list, explore, show, save, campaign, mutants"),
+        ["mutants", names @ ..] => mutants(names),
+        _ => bail!("one of: test, list, explore, show, save, campaign, mutants"),
     }
 }
 
@@ -78,13 +82,18 @@ fn judged(workload: &Workload, schedule: &Schedule) -> Outcome {
     outcome
 }
 
+/// The smallest schedule that violates the same oracle.
+fn small(workload: &Workload, schedule: &Schedule, oracle: &str) -> Schedule {
+    shrink(workload, schedule, oracle, |workload, schedule| {
+        let violations = judged(workload, schedule).violations.into_iter();
+        violations.map(|violation| violation.oracle).collect()
+    })
+}
+
 fn keep(file: &str, workload: &Workload, schedule: &Schedule) -> anyhow::Result<()> {
     let outcome = judged(workload, schedule);
     let first = outcome.violations.first().context("nothing is wrong with it")?;
-    let small = shrink(workload, schedule, first.oracle, |workload, schedule| {
-        let violations = judged(workload, schedule).violations.into_iter();
-        violations.map(|violation| violation.oracle).collect()
-    });
+    let small = small(workload, schedule, first.oracle);
     println!("{small:?}");
     let regression = Regression {
         workload: workload.name.to_owned(),
@@ -115,6 +124,46 @@ fn tell(failures: &[Failure]) {
     }
 }
 
+/// The complete part: what it found is shown as the smallest history that has it.
+fn test() -> anyhow::Result<()> {
+    ensure!(
+        !cfg!(feature = "mutants"),
+        "a program with planted defects proves nothing"
+    );
+    let workloads = workload::all();
+    let ends = ends(&workloads);
+    let (mut totals, began) = (Totals::default(), Instant::now());
+    for Part { name, work } in complete::parts(&workloads) {
+        let (mut part, began) = (Totals::default(), Instant::now());
+        print!("{name}: ");
+        for some in work.chunks(work.len().div_ceil(TICKS).max(1)) {
+            part.add(explore(some, &ends));
+            print!(".");
+            std::io::stdout().flush()?;
+        }
+        println!(" {}", sum(&part, began.elapsed()));
+        tell(&part.failures);
+        totals.add(part);
+    }
+    println!("together: {}", sum(&totals, began.elapsed()));
+    if let Some(failure) = totals.failures.first() {
+        show_small(failure)?;
+    }
+    ensure!(totals.failures.is_empty(), "rules did not hold");
+    Ok(())
+}
+
+/// How often a part tells that it goes on.
+const TICKS: usize = 20;
+
+fn show_small(failure: &Failure) -> anyhow::Result<()> {
+    let workload = find(failure.workload)?;
+    let oracle = failure.violations.first().map_or("", |violation| violation.oracle);
+    let small = small(&workload, &failure.schedule, oracle);
+    println!("{:?} {small:?}\n{}", workload.name, show(&judged(&workload, &small)));
+    Ok(())
+}
+
 fn explore_all(seeds: u64, only: Option<&str>) -> anyhow::Result<()> {
     let mut workloads = workload::all();
     workloads.retain(|workload| only.is_none_or(|only| workload.name == only));
@@ -143,9 +192,10 @@ fn explore_all(seeds: u64, only: Option<&str>) -> anyhow::Result<()> {
 }
 
 fn sum(totals: &Totals, took: Duration) -> String {
-    let per_second = totals.effects * 1000 / usize::try_from(took.as_millis()).unwrap_or(1).max(1);
+    let of_all_cores = usize::try_from(took.as_millis()).unwrap_or(1).max(1) * threads();
+    let per_second = totals.effects * 1000 / of_all_cores;
     format!(
-        "{} histories, {} effects in {took:.0?} ({per_second} per second), {} failures; faults {:?}",
+        "{} histories, {} effects in {took:.0?} ({per_second} per second and core), {} failures; faults {:?}",
         totals.histories,
         totals.effects,
         totals.failures.len(),
@@ -163,8 +213,9 @@ fn run_campaign(minutes: u64, file: &Path) -> anyhow::Result<()> {
 }
 
 #[cfg(feature = "mutants")]
-fn mutants() -> anyhow::Result<()> {
-    let verdicts = dotmesh_sim::mutants::judge(|verdict| match &verdict.killed {
+fn mutants(names: &[&str]) -> anyhow::Result<()> {
+    let chosen = dotmesh_sim::mutants::named(names)?;
+    let verdicts = dotmesh_sim::mutants::judge(&chosen, |verdict| match &verdict.killed {
         Some(failure) => {
             let Schedule { faults, seed, .. } = &failure.schedule;
             let first = failure.violations.first();
@@ -185,6 +236,6 @@ fn mutants() -> anyhow::Result<()> {
 }
 
 #[cfg(not(feature = "mutants"))]
-fn mutants() -> anyhow::Result<()> {
+fn mutants(_: &[&str]) -> anyhow::Result<()> {
     bail!("build with --features mutants")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use dotmesh_mutant::{Mutant, plant};
 
 use crate::explore::{Failure, by_chance, ends, explore, single_faults};
@@ -22,14 +23,30 @@ pub struct Verdict {
     pub histories: usize,
 }
 
-/// Plants each defect in turn and looks for a history that gives it away.
-pub fn judge(mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
+/// The defects of these names, as they are told or as they are written in the code; all of them if none is named.
+///
+/// # Errors
+/// When no defect has such a name.
+pub fn named(names: &[&str]) -> anyhow::Result<Vec<Mutant>> {
+    if names.is_empty() {
+        return Ok(Mutant::ALL.to_vec());
+    }
+    let find = |name: &&str| {
+        let is_it = |mutant: &&Mutant| mutant.name() == *name || format!("{mutant:?}") == *name;
+        let found = Mutant::ALL.iter().find(is_it).copied();
+        found.with_context(|| format!("no mutant {name:?}"))
+    };
+    names.iter().map(find).collect()
+}
+
+/// Plants each of these defects in turn and looks for a history that gives it away.
+pub fn judge(mutants: &[Mutant], mut tell: impl FnMut(&Verdict)) -> Vec<Verdict> {
     plant(None);
     let workloads = workload::all();
     let ends = ends(&workloads);
     let schedules: Vec<Vec<Schedule>> = workloads.iter().map(single_faults).collect();
     let mut verdicts = Vec::new();
-    for &mutant in Mutant::ALL {
+    for &mutant in mutants {
         plant(Some(mutant));
         let verdict = hunt(mutant, &workloads, &schedules, &ends);
         plant(None);

@@ -2,6 +2,7 @@
 //! what failed once.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Instant;
 
 use dotmesh_sim::explore::{Totals, by_chance, compare_end, ends, explore, pairs, single_faults};
@@ -10,12 +11,12 @@ use dotmesh_sim::stage::Schedule;
 use dotmesh_sim::workload::{self, Workload};
 use dotmesh_sim::world::run;
 
-/// Of the single faults every so manieth is tried here; `dotmesh-sim explore` tries all.
-const STRIDE: usize = 23;
+/// Of the single faults every so manieth is tried here; `cargo xtask test` tries all.
+const STRIDE: usize = 97;
 /// Histories by chance of each workload.
-const SEEDS: u64 = 3;
+const SEEDS: Range<u64> = 2..4;
 /// Pairs of faults of each workload.
-const PAIRS: usize = 3;
+const PAIRS: usize = 1;
 
 fn check(what: &str, work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>) {
     let began = Instant::now();
@@ -57,14 +58,14 @@ fn no_two_faults_break_a_rule() {
 #[test]
 fn no_order_and_no_mix_of_faults_breaks_a_rule() {
     let workloads = workload::all();
-    let work = all_of(&workloads, |_| by_chance(0..SEEDS));
+    let work = all_of(&workloads, |_| by_chance(SEEDS));
     check("by chance", &work, &ends(&workloads));
 }
 
 #[test]
 fn the_same_seed_gives_the_same_history() {
     for workload in &workload::all() {
-        for schedule in by_chance(0..3).into_iter().chain([Schedule::default()]) {
+        for schedule in by_chance(SEEDS).into_iter().chain([Schedule::default()]) {
             let (first, second) = (run(workload, &schedule), run(workload, &schedule));
             assert_eq!(first.hash, second.hash, "{} {schedule:?}", workload.name);
             assert_eq!(first.end, second.end, "{} {schedule:?}", workload.name);
