@@ -4,6 +4,7 @@
 pub mod csi;
 pub mod fence;
 pub mod node_v1;
+pub mod order;
 pub mod registration;
 pub mod socket;
 pub mod tls;

@@ -9,7 +9,6 @@
 mod attach;
 mod batch;
 mod branch;
-mod buried;
 mod cache;
 mod collect;
 mod commit;
@@ -95,7 +94,6 @@ pub struct Ops<Z, M> {
     heads: KeyedLocks<HeadId>,
     cache: Cache,
     batches: batch::Batches,
-    buried: buried::Buried,
     holds: Semaphore,
     /// A commit may lack its hold.
     unheld: AtomicBool,
@@ -121,7 +119,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             heads: KeyedLocks::default(),
             cache: Cache::default(),
             batches: batch::Batches::default(),
-            buried: buried::Buried::default(),
             holds: Semaphore::new(HOLDS),
             unheld: AtomicBool::new(false),
             tombstoned: Mutex::default(),

@@ -3,6 +3,9 @@
 /// Metadata of each call of `dotmesh.node.v1`: which time of leading its sender is in, a decimal number that only rises.
 pub const TERM: &str = "dotmesh-term";
 
+/// Metadata of the same calls: their number in that term, which rises with each.
+pub const CALL: &str = "dotmesh-call";
+
 macro_rules! generated {
     ($package:literal) => {
         #[expect(

@@ -10,7 +10,7 @@ use dotmesh_csi_node::edge::fence::Fence;
 use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::metrics::Rpcs;
 use dotmesh_csi_node::ops::{Config, Ops};
-use dotmesh_csi_proto::TERM;
+use dotmesh_csi_proto::{CALL, TERM};
 use dotmesh_mount::FakeMount;
 use dotmesh_zfs::{FakeZfs, Health, PoolName};
 use tonic::service::Interceptor;
@@ -59,13 +59,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// A call of a leader in its term, as it passes the edge.
+    /// The call of that number in a leader's term, as it passes the edge.
     ///
     /// # Errors
     /// A later leader has called.
-    pub fn admit<Q>(&self, message: Q, term: u64) -> Result<Request<Q>, Status> {
+    pub fn admit<Q>(&self, message: Q, (term, call): (u64, u64)) -> Result<Request<Q>, Status> {
         let mut request = Request::new(());
         request.metadata_mut().insert(TERM, term.into());
+        request.metadata_mut().insert(CALL, call.into());
         let admitted = self.fence.clone().call(request)?;
         Ok(admitted.map(|()| message))
     }

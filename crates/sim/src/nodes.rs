@@ -2,6 +2,7 @@
 //! the operator's reading of that status.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dotmesh_csi_proto::node::node_server::Node;
@@ -26,6 +27,7 @@ pub struct SimNodes {
     life: Life,
     machines: Arc<Vec<Machine>>,
     term: u64,
+    sent: Arc<AtomicU64>,
 }
 
 fn error(node: &str, kind: NodeErrorKind, message: &str) -> NodeError {
@@ -45,7 +47,13 @@ impl SimNodes {
             life,
             machines,
             term,
+            sent: Arc::default(),
         }
+    }
+
+    /// Term and number of the next call.
+    fn next(&self) -> (u64, u64) {
+        (self.term, self.sent.fetch_add(1, Ordering::SeqCst))
     }
 
     fn running(&self, node: &str) -> Result<Running, NodeError> {
@@ -56,14 +64,19 @@ impl SimNodes {
     }
 
     /// A call whose caller has gone.
-    async fn deliver_late<Q, R, F>(self, node: String, request: Q, send: impl Fn(Running, Request<Q>) -> F)
-    where
+    async fn deliver_late<Q, R, F>(
+        self,
+        node: String,
+        sent: (u64, u64),
+        request: Q,
+        send: impl Fn(Running, Request<Q>) -> F,
+    ) where
         F: Future<Output = Result<Response<R>, Status>>,
     {
         tokio::time::sleep(Failure::DELAY).await;
         if let Ok(running) = self.running(&node) {
             self.stage.say(self.life.actor(), "  a call arrives late".to_owned());
-            match running.admit(request, self.term) {
+            match running.admit(request, sent) {
                 Ok(request) => drop(send(running, request).await),
                 Err(refused) => self.stage.say(self.life.actor(), format!("  {}", refused.message())),
             }
@@ -81,10 +94,11 @@ impl SimNodes {
         R: Send + 'static,
         F: Future<Output = Result<Response<R>, Status>> + Send + 'static,
     {
+        let sent = self.next();
         let failed = |failure| match failure {
             Failure::Late => error(node, NodeErrorKind::Deadline, "no answer in time"),
             Failure::Delayed => {
-                tokio::spawn(self.clone().deliver_late(node.to_owned(), request.clone(), send));
+                tokio::spawn(self.clone().deliver_late(node.to_owned(), sent, request.clone(), send));
                 error(node, NodeErrorKind::Unreachable, "the connection broke")
             }
             Failure::NotDone | Failure::Unknown | Failure::Conflict => {
@@ -94,7 +108,7 @@ impl SimNodes {
         let perform = || async {
             let running = self.running(node)?;
             let life = running.life.clone();
-            let request = running.admit(request.clone(), self.term);
+            let request = running.admit(request.clone(), sent);
             let request = request.map_err(|status| node_error(node, &status))?;
             tokio::select! {
                 biased;
@@ -154,7 +168,7 @@ impl Nodes for SimNodes {
     async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
         self.stage.pause(&self.life).await;
         let running = self.running(node)?;
-        let request = running.admit(WatchRequest {}, self.term);
+        let request = running.admit(WatchRequest {}, self.next());
         let request = request.map_err(|status| node_error(node, &status))?;
         let Running {
             life, node: service, ..

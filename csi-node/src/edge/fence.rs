@@ -1,16 +1,22 @@
 //! Refuses calls of an operator that no longer leads: they were sent before it was replaced and arrive late.
 //!
-//! The highest term is remembered for as long as this process runs. After a restart the first caller's counts, as every
-//! call is safe to repeat; a new leader watches each node before it does anything else there.
+//! The highest term is remembered for as long as this process runs: a call can only be on its way to the process that was
+//! there when it was sent. A new leader watches each node before it does anything else there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dotmesh_csi_proto::TERM;
-use dotmesh_csi_proto::node::{Failure, Reason};
-use prost::Message;
+use dotmesh_csi_proto::{CALL, TERM};
 use tonic::service::Interceptor;
-use tonic::{Code, Request, Status};
+use tonic::{Request, Status};
+
+use super::status::superseded;
+
+fn number(request: &Request<()>, key: &str) -> Result<u64, Status> {
+    let text = request.metadata().get(key).and_then(|text| text.to_str().ok());
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| Status::invalid_argument(format!("the call carries no {key}")))
+}
 
 /// The highest term that was heard of; shared by cloning.
 #[derive(Debug, Clone, Default)]
@@ -18,33 +24,23 @@ pub struct Fence(Arc<AtomicU64>);
 
 impl Interceptor for Fence {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let term = request
-            .metadata()
-            .get(TERM)
-            .and_then(|term| term.to_str().ok()?.parse::<u64>().ok());
-        let Some(term) = term else {
-            return Err(Status::invalid_argument(format!("the call carries no {TERM}")));
-        };
+        let term = number(&request, TERM)?;
+        number(&request, CALL)?;
         let highest = self.0.fetch_max(term, Ordering::SeqCst);
         if term >= highest {
             return Ok(request);
         }
         let message = format!("this call is of term {term}, and term {highest} has begun");
-        tracing::warn!(message, "refused");
-        let failure = Failure {
-            reason: Reason::Superseded.into(),
-            message: message.clone(),
-        };
-        Err(Status::with_details(
-            Code::FailedPrecondition,
-            message,
-            failure.encode_to_vec().into(),
-        ))
+        Err(superseded(message))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use dotmesh_csi_proto::node::{Failure, Reason};
+    use prost::Message;
+    use tonic::Code;
+
     use super::*;
 
     #[test]
@@ -53,6 +49,7 @@ mod tests {
         let mut call = |term: &str| {
             let mut request = Request::new(());
             request.metadata_mut().insert(TERM, term.parse().unwrap());
+            request.metadata_mut().insert(CALL, 1.into());
             fence.call(request).map(drop)
         };
         call("5").unwrap();

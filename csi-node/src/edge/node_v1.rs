@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::node_server::Node;
+use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId};
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use futures::StreamExt;
@@ -13,6 +14,7 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
+use super::order::{Order, Sent};
 use super::{Calls, parse};
 use crate::ops::Ops;
 
@@ -21,13 +23,18 @@ use crate::ops::Ops;
 pub struct NodeService<Z, M> {
     ops: Arc<Ops<Z, M>>,
     calls: Calls,
+    order: Order,
 }
 
 impl<Z, M> NodeService<Z, M> {
     /// The service over these operations.
     #[must_use]
     pub fn new(ops: Arc<Ops<Z, M>>, calls: Calls) -> Self {
-        Self { ops, calls }
+        Self {
+            ops,
+            calls,
+            order: Order::default(),
+        }
     }
 }
 
@@ -36,6 +43,7 @@ impl<Z, M> Clone for NodeService<Z, M> {
         Self {
             ops: Arc::clone(&self.ops),
             calls: self.calls.clone(),
+            order: self.order.clone(),
         }
     }
 }
@@ -69,7 +77,9 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::EnsureDotRequest>,
     ) -> Result<Response<proto::EnsureDotResponse>, Status> {
+        let sent = Sent::of(&request);
         let (dot, identity) = parse::ensure_dot(request.into_inner())?;
+        self.order.admit(sent, dot.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.ensure_dot(dot, &identity).await };
         self.calls.run("EnsureDot", operation).await?;
@@ -80,7 +90,9 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::EnsureBranchRequest>,
     ) -> Result<Response<proto::EnsureBranchResponse>, Status> {
+        let sent = Sent::of(&request);
         let request = parse::ensure_branch(request.into_inner())?;
+        self.order.admit(sent, request.branch.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.ensure_branch(&request).await };
         let volumes = self.calls.run("EnsureBranch", operation).await?;
@@ -90,7 +102,9 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     }
 
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Result<Response<proto::CommitResponse>, Status> {
+        let sent = Sent::of(&request);
         let request = parse::commit(request.into_inner())?;
+        self.order.admit(sent, request.commit.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.commit(&request).await };
         let state = self.calls.run("Commit", operation).await?;
@@ -98,7 +112,9 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     }
 
     async fn attach(&self, request: Request<proto::AttachRequest>) -> Result<Response<proto::AttachResponse>, Status> {
+        let sent = Sent::of(&request);
         let request = parse::attach(&request.into_inner())?;
+        self.order.admit(sent, request.claim.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.attach(&request).await };
         self.calls.run("Attach", operation).await?;
@@ -106,8 +122,10 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     }
 
     async fn detach(&self, request: Request<proto::DetachRequest>) -> Result<Response<proto::DetachResponse>, Status> {
+        let sent = Sent::of(&request);
         let proto::DetachRequest { dot_id, claim_uid } = request.into_inner();
-        let (dot, claim) = (parse("dot_id", &dot_id)?, parse("claim_uid", &claim_uid)?);
+        let (dot, claim): (_, ClaimUid) = (parse("dot_id", &dot_id)?, parse("claim_uid", &claim_uid)?);
+        self.order.admit(sent, claim.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.detach(dot, claim).await };
         self.calls.run("Detach", operation).await?;
@@ -118,13 +136,15 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::DeleteCommitRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
+        let sent = Sent::of(&request);
         let proto::DeleteCommitRequest {
             dot_id,
             commit_id,
             head_id,
         } = request.into_inner();
-        let (dot, commit) = (parse("dot_id", &dot_id)?, parse("commit_id", &commit_id)?);
+        let (dot, commit): (_, CommitId) = (parse("dot_id", &dot_id)?, parse("commit_id", &commit_id)?);
         let head = parse("head_id", &head_id)?;
+        self.order.admit(sent, commit.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.delete_commit(dot, commit, head).await };
         let collected = self.calls.run("DeleteCommit", operation).await?;
@@ -135,14 +155,16 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::DeleteBranchRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
+        let sent = Sent::of(&request);
         let proto::DeleteBranchRequest {
             dot_id,
             branch_id,
             head_ids,
         } = request.into_inner();
-        let (dot, branch) = (parse("dot_id", &dot_id)?, parse("branch_id", &branch_id)?);
+        let (dot, branch): (_, BranchId) = (parse("dot_id", &dot_id)?, parse("branch_id", &branch_id)?);
         let heads: Result<Vec<_>, Status> = head_ids.iter().map(|head| parse("head_ids", head)).collect();
         let heads = heads?;
+        self.order.admit(sent, branch.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.delete_branch(dot, branch, &heads).await };
         let collected = self.calls.run("DeleteBranch", operation).await?;
@@ -153,7 +175,9 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::DeleteDotRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
-        let dot = parse("dot_id", &request.into_inner().dot_id)?;
+        let sent = Sent::of(&request);
+        let dot: DotId = parse("dot_id", &request.into_inner().dot_id)?;
+        self.order.admit(sent, dot.uuid())?;
         let ops = Arc::clone(&self.ops);
         let operation = async move { ops.delete_dot(dot).await };
         let collected = self.calls.run("DeleteDot", operation).await?;

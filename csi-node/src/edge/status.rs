@@ -44,6 +44,16 @@ impl From<Error> for Status {
     }
 }
 
+/// A call that came too late, for the operator.
+pub(super) fn superseded(message: String) -> Status {
+    tracing::warn!(message, "refused");
+    let failure = Failure {
+        reason: Reason::Superseded.into(),
+        message: message.clone(),
+    };
+    Status::with_details(Code::FailedPrecondition, message, failure.encode_to_vec().into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,7 +108,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         check_volumes(&pool, request)?;
         let _guard = self.dots.exclusive(request.dot).await;
-        self.buried.refuse_branch(request.branch)?;
         let state = self.living_dot(&pool, request.dot).await?;
         check_branch(&state, request)?;
         let mut current = self.read_head(&pool, request.dot, request.head).await?;

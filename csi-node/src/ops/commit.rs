@@ -96,7 +96,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         let _dot = self.dots.shared(request.dot).await;
         let _head = self.heads.exclusive(request.head).await;
-        self.buried.refuse_commit(request.commit)?;
         let state = self.living_dot_cached(&pool, request.dot).await?;
         check_branch(&state, request)?;
         let head = self.head_state(&pool, &state, request.dot, request.head).await?;

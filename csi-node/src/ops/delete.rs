@@ -28,7 +28,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         {
             let _guard = self.dots.exclusive(dot).await;
-            self.buried.note_commit(commit);
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };
@@ -59,7 +58,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         {
             let _guard = self.dots.exclusive(dot).await;
-            self.buried.note_branch(branch);
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };
@@ -104,7 +102,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         {
             let _guard = self.dots.exclusive(dot).await;
-            self.buried.note_dot(dot);
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };

@@ -98,7 +98,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn ensure_dot(&self, dot: DotId, identity: &DotIdentity) -> Result<(), Error> {
         let pool = self.known_pool()?;
         let _guard = self.dots.exclusive(dot).await;
-        self.buried.refuse_dot(dot)?;
         let (name, value) = encode_identity(identity);
         let Some(state) = self.read_dot(&pool, dot).await? else {
             let create = CreateRequest {

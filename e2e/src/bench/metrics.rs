@@ -56,7 +56,9 @@ impl Metrics {
                 .request_text(request)
                 .await
                 .with_context(|| format!("metrics of {pod}"))?;
-            for line in text.lines().filter(|line| !line.starts_with('#')) {
+            // Who leads is written down every few seconds, whatever else happens.
+            let is_counted = |line: &&str| !line.starts_with('#') && !line.contains("kind=\"Lease\"");
+            for line in text.lines().filter(is_counted) {
                 if let Some((name, value)) = line.rsplit_once(' ') {
                     all.insert(format!("{program}/{name}"), value.parse().unwrap_or(0.0));
                 }

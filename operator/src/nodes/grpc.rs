@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dotmesh_csi_proto::TERM;
 use dotmesh_csi_proto::node::node_client::NodeClient;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
     EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, Failure, WatchRequest,
 };
+use dotmesh_csi_proto::{CALL, TERM};
 use futures::StreamExt;
 use prost::Message;
 use tonic::metadata::AsciiMetadataValue;
@@ -46,6 +47,7 @@ pub struct GrpcNodes {
     identity: Identity,
     authority: Certificate,
     term: AsciiMetadataValue,
+    sent: Arc<AtomicU64>,
     metrics: Metrics,
     channels: Arc<Mutex<HashMap<String, (SocketAddr, Channel)>>>,
 }
@@ -67,6 +69,7 @@ impl GrpcNodes {
             identity: Identity::from_pem(&operator.certificate_pem, &operator.key_pem),
             authority: Certificate::from_pem(authority_pem),
             term: term.into(),
+            sent: Arc::default(),
             metrics,
             channels: Arc::default(),
         }
@@ -109,7 +112,9 @@ impl GrpcNodes {
 
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
+        let number = self.sent.fetch_add(1, Ordering::SeqCst);
         request.metadata_mut().insert(TERM, self.term.clone());
+        request.metadata_mut().insert(CALL, number.into());
         request
     }
 

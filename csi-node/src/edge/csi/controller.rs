@@ -145,7 +145,6 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
         name: create.name.clone(),
     };
     let branch = own_branch(dot);
-    ops.come_again(dot, branch);
     ops.ensure_dot(dot, &identity).await?;
     let head = HeadId::first_of(branch);
     let sizes: BTreeMap<VolumeId, u64> = ops.volume_sizes(dot, head).await?;

@@ -195,24 +195,6 @@ async fn a_private_mount_that_no_pod_uses_goes_with_its_head() {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_a_deletion_and_arrives_after_it_makes_nothing() {
-    let (host, ops) = Host::with_dot().await;
-    ops.delete_commit(dot(), commit_id(0), head_id(0)).await.unwrap();
-    assert!(matches!(ops.commit(&commit(0, 0)).await, Err(Error::Deleted(_))));
-    let state = ops.commit(&commit(1, 0)).await.unwrap();
-    ops.ensure_branch(&fork(1, 1, 0, &state)).await.unwrap();
-    ops.delete_branch(dot(), branch_id(1), &[head_id(1)]).await.unwrap();
-    let late = ops.ensure_branch(&fork(1, 1, 0, &state)).await;
-    assert!(matches!(late, Err(Error::Deleted(_))));
-    ops.delete_dot(dot()).await.unwrap();
-    assert!(matches!(
-        ops.ensure_dot(dot(), &identity()).await,
-        Err(Error::Deleted(_))
-    ));
-    assert_eq!(host.zfs.all_names(), ["dotmesh", "dotmesh/dotmesh"]);
-}
-
-#[tokio::test]
 async fn snapshots_and_datasets_of_others_are_never_destroyed() {
     let (host, ops) = story().await;
     let layout = ops.known_pool().unwrap().layout;
