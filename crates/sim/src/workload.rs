@@ -6,6 +6,8 @@ pub mod commits;
 pub mod deletions;
 pub mod disruptions;
 
+use std::time::Duration;
+
 use dotmesh_crds::branch::BranchSpec;
 use dotmesh_crds::commit::CommitSpec;
 use dotmesh_crds::dot::{DotSpec, DotVolume};
@@ -67,6 +69,8 @@ pub enum Step {
     Until(Until),
     /// Goes on when nothing was written for a while.
     Quiet,
+    /// Goes on after that time.
+    Wait(Duration),
     /// csi-node is killed and begins again.
     RestartNode,
     /// The node goes down and comes up again.

@@ -281,6 +281,10 @@ impl World {
                 self.quiet().await;
                 Ok(())
             }
+            Step::Wait(time) => {
+                tokio::time::sleep(*time).await;
+                Ok(())
+            }
             Step::RestartNode => {
                 self.restart_node(1, false).await;
                 Ok(())
@@ -451,10 +455,12 @@ impl World {
             let shown = |entry: &MountEntry| format!("{} at {}", entry.source, entry.target.display());
             lines.extend(machine.mount.table().iter().map(shown));
         }
+        let is_one_of_many = self.machines.len() > 1;
         let mut named: Vec<String> = self.stage.with_oracle(|oracle| {
             lines
                 .iter()
                 .map(|line| without_numbers(&oracle.names.of(line)))
+                .map(|line| if is_one_of_many { without_node(&line) } else { line })
                 .collect()
         });
         named.sort();
@@ -480,6 +486,11 @@ impl World {
             lasted,
         }
     }
+}
+
+/// On which of several nodes something is, the order of things decides.
+fn without_node(line: &str) -> String {
+    line.replace("\"n1\"", "\"n\"").replace("\"n2\"", "\"n\"")
 }
 
 /// Whether an object is the first or second of its name is history too: what was taken back is made again.

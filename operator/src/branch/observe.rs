@@ -25,7 +25,7 @@ pub struct Observed {
     pub is_retiring: bool,
     /// The Dot's other Branches. A consistent read while this one is not accepted.
     pub siblings: Vec<Branch>,
-    /// The Dot's Commits, while this Branch is not accepted.
+    /// The Dot's Commits, while this Branch is not accepted: a consistent read.
     pub commits: Vec<Arc<Commit>>,
     /// Held while the branch is not accepted: names are given out one at a time.
     pub naming: Option<OwnedMutexGuard<()>>,
@@ -67,7 +67,10 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         let fields = format!("spec.dot={}", branch.spec.dot);
         siblings = api.list::<Branch>(branch.namespace().as_deref(), Some(&fields)).await?;
         siblings.retain(|other| uid(other) != uid(&branch) && belongs_to(other, dot));
-        commits = api.cached_where::<Commit>(|commit| commit.spec.dot == branch.spec.dot && belongs_to(commit, dot));
+        // A cache may not know yet what the person who made the branch saw: that a commit is Ready.
+        let all = api.list::<Commit>(branch.namespace().as_deref(), Some(&fields)).await?;
+        let of_dot = all.into_iter().filter(|commit| belongs_to(commit, dot));
+        commits = of_dot.map(Arc::new).collect();
     }
     Ok(Observed {
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),

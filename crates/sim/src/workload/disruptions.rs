@@ -1,5 +1,7 @@
 //! Programs, nodes and pools that go and come back while things happen.
 
+use std::time::Duration;
+
 use super::{Step, Until, Workload, branch, claim, commit, delete, dot, pod_on, ready, shop, workload};
 
 /// Its workloads.
@@ -45,7 +47,8 @@ pub fn all() -> Vec<Workload> {
                     Step::PoolThere(false),
                     commit("two", "shop"),
                     delete("Commit", "one"),
-                    Step::Quiet,
+                    // Pods may wait for it, so that nothing comes to rest.
+                    Step::Wait(Duration::from_secs(200)),
                     Step::PoolThere(true),
                     ready("Commit", "two"),
                     super::gone("Commit", "one"),
@@ -59,8 +62,8 @@ pub fn all() -> Vec<Workload> {
                 vec![Step::ForeignDataset, commit("one", "shop"), ready("Commit", "one")],
                 vec![
                     branch("try", "shop", "HEAD"),
-                    delete("Commit", "one"),
                     ready("Branch", "try"),
+                    delete("Commit", "one"),
                 ],
             ],
         ),
