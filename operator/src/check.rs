@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use dotmesh_crds::Pool;
-use dotmesh_crds::condition::READY;
+use dotmesh_crds::{Condition, Pool};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep};
+
+use crate::status::{is_ready, ready_condition};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -38,23 +39,18 @@ fn judge(pools: &[Pool]) -> anyhow::Result<String> {
     }
     let lines: Vec<String> = pools.iter().map(describe).collect();
     let text = lines.join("\n");
-    if !pools.iter().all(is_ready) {
+    if !pools.iter().all(|pool| is_ready(conditions(pool))) {
         bail!("not every Pool is Ready\n{text}");
     }
     Ok(text)
 }
 
-fn is_ready(pool: &Pool) -> bool {
-    ready(pool).is_some_and(|condition| condition.status == "True")
-}
-
-fn ready(pool: &Pool) -> Option<&dotmesh_crds::Condition> {
-    let mut conditions = pool.status.iter().flat_map(|status| &status.conditions);
-    conditions.find(|condition| condition.type_ == READY)
+fn conditions(pool: &Pool) -> &[Condition] {
+    pool.status.as_ref().map_or(&[], |status| &status.conditions)
 }
 
 fn describe(pool: &Pool) -> String {
-    let found = match ready(pool) {
+    let found = match ready_condition(conditions(pool)) {
         Some(condition) => format!("{} {}", condition.reason, condition.message),
         None => "nothing known of it yet".to_owned(),
     };

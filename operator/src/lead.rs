@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::api::Guard;
+
 pub use election::{Election, RENEW_EVERY, RETRY};
 
 /// Name of the Lease, in the installation's namespace.
@@ -73,8 +75,12 @@ impl Lead {
         self.held().until
     }
 
-    fn version(&self) -> String {
-        self.held().version.clone()
+    /// The Lease is still as this replica knows it.
+    fn guard(&self) -> Guard {
+        Guard {
+            uid: None,
+            resource_version: Some(self.held().version.clone()),
+        }
     }
 
     /// The Lease has this version now, written by a request that was sent at `sent`.

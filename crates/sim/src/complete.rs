@@ -1,6 +1,6 @@
 //! What `cargo xtask test` tries: each fault at each effect of each workload, and of what is without end a fixed part.
 
-use crate::explore::{by_chance, pairs, single_faults, stale_views};
+use crate::explore::{all_of, by_chance, pairs, single_faults, stale_views};
 use crate::stage::Schedule;
 use crate::workload::Workload;
 
@@ -29,10 +29,6 @@ pub fn parts(workloads: &[Workload]) -> Vec<Part<'_>> {
 }
 
 fn part<'a>(name: &'static str, workloads: &'a [Workload], of: impl Fn(&Workload) -> Vec<Schedule>) -> Part<'a> {
-    let each = workloads.iter();
-    let work = each.flat_map(|workload| of(workload).into_iter().map(move |schedule| (workload, schedule)));
-    Part {
-        name,
-        work: work.collect(),
-    }
+    let work = all_of(workloads, of);
+    Part { name, work }
 }

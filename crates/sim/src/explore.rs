@@ -147,6 +147,13 @@ pub fn stale_views(workload: &Workload) -> Vec<Schedule> {
         .collect()
 }
 
+/// Each workload with each of its schedules.
+pub fn all_of(workloads: &[Workload], of: impl Fn(&Workload) -> Vec<Schedule>) -> Vec<(&Workload, Schedule)> {
+    let each = workloads.iter();
+    each.flat_map(|workload| of(workload).into_iter().map(move |schedule| (workload, schedule)))
+        .collect()
+}
+
 /// Runs all of these, on all cores; the totals do not depend on how many there are. With `expected`, each history must
 /// end in that picture (I10).
 #[must_use]

@@ -25,8 +25,8 @@ use tokio::sync::Notify;
 use tonic::Request;
 
 use crate::machine::Machine;
-use crate::replica::Replica;
-use crate::stage::{Actor, Stage};
+use crate::replica::{Cluster, Replica};
+use crate::stage::Actor;
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -55,9 +55,7 @@ pub type Replicas = Arc<Mutex<BTreeMap<u8, Replica>>>;
 /// Kubernetes around us; shared by cloning.
 #[derive(Clone)]
 pub struct Kubernetes {
-    stage: Stage,
-    server: FakeApi,
-    machines: Arc<Vec<Machine>>,
+    cluster: Cluster,
     replicas: Replicas,
     state: Arc<Mutex<State>>,
     poked: Arc<Notify>,
@@ -90,11 +88,9 @@ impl World {
 impl Kubernetes {
     /// Around these.
     #[must_use]
-    pub fn new(stage: Stage, server: FakeApi, machines: Arc<Vec<Machine>>, replicas: Replicas) -> Self {
+    pub fn new(cluster: Cluster, replicas: Replicas) -> Self {
         Self {
-            stage,
-            server,
-            machines,
+            cluster,
             replicas,
             state: Arc::default(),
             poked: Arc::default(),
@@ -159,11 +155,11 @@ impl Kubernetes {
         let mut changes = 0;
         let mut world = World::default();
         loop {
-            world.catch_up(&self.server).await;
+            world.catch_up(&self.cluster.server).await;
             let is_unfinished = self.round(&world).await;
             tokio::select! {
                 biased;
-                now = self.server.changes(changes) => changes = now,
+                now = self.cluster.server.changes(changes) => changes = now,
                 () = self.poked.notified() => {}
                 () = tokio::time::sleep(RETRY), if is_unfinished => {}
             }
@@ -207,12 +203,15 @@ impl Kubernetes {
 
     async fn patch(&self, claim: &PersistentVolumeClaim, patch: serde_json::Value) {
         let key = Key::of(claim);
-        self.stage.say(Actor::Kubernetes, format!("patch claim {key} {patch}"));
+        self.cluster
+            .stage
+            .say(Actor::Kubernetes, format!("patch claim {key} {patch}"));
         let _ = self
+            .cluster
             .server
             .patch::<PersistentVolumeClaim>(&key, &Guard::same(claim), patch)
             .await;
-        self.stage.wrote();
+        self.cluster.stage.wrote();
     }
 
     /// Binds a claim to its volume, or has csi-provisioner ask for one.
@@ -253,7 +252,7 @@ impl Kubernetes {
     }
 
     fn machine(&self, node: u8) -> &Machine {
-        &self.machines[usize::from(node) - 1]
+        &self.cluster.machines[usize::from(node) - 1]
     }
 
     /// Any replica serves it.
@@ -290,7 +289,8 @@ impl Kubernetes {
             }),
             ..CreateVolumeRequest::default()
         };
-        self.stage
+        self.cluster
+            .stage
             .say(Actor::Kubernetes, format!("CreateVolume for {}", claim.name_any()));
         let service = ControllerService::new(replica.api.clone(), replica.api.clone());
         let answer = tokio::select! {
@@ -302,7 +302,8 @@ impl Kubernetes {
             Ok(Some(volume)) => volume,
             Ok(None) => return,
             Err(status) => {
-                self.stage
+                self.cluster
+                    .stage
                     .say(Actor::Kubernetes, format!("  no volume: {}", status.message()));
                 return;
             }
@@ -321,12 +322,12 @@ impl Kubernetes {
             },
         }))
         .unwrap_or_default();
-        self.stage.say(
+        self.cluster.stage.say(
             Actor::Kubernetes,
             format!("create PersistentVolume {}", volume.name_any()),
         );
-        let _ = self.server.create(&volume).await;
-        self.stage.wrote();
+        let _ = self.cluster.server.create(&volume).await;
+        self.cluster.stage.wrote();
     }
 
     /// csi-provisioner deletes what no claim has any more.
@@ -352,7 +353,8 @@ impl Kubernetes {
             volume_id: handle_of(&volume).to_owned(),
             ..DeleteVolumeRequest::default()
         };
-        self.stage
+        self.cluster
+            .stage
             .say(Actor::Kubernetes, format!("DeleteVolume {}", request.volume_id));
         let service = ControllerService::new(replica.api.clone(), replica.api.clone());
         let answer = tokio::select! {
@@ -363,12 +365,14 @@ impl Kubernetes {
         match answer {
             Ok(_) => {
                 let key = Key::of(&volume);
-                self.stage
+                self.cluster
+                    .stage
                     .say(Actor::Kubernetes, format!("remove PersistentVolume {key}"));
-                self.server.remove::<PersistentVolume>(&key);
-                self.stage.wrote();
+                self.cluster.server.remove::<PersistentVolume>(&key);
+                self.cluster.stage.wrote();
             }
             Err(status) => self
+                .cluster
                 .stage
                 .say(Actor::Kubernetes, format!("  not deleted: {}", status.message())),
         }
@@ -409,7 +413,7 @@ impl Kubernetes {
         }
         if pod.ends && pod.published.is_empty() {
             self.lock().pods.remove(name);
-            self.stage.wrote();
+            self.cluster.stage.wrote();
         }
         unfinished
     }
@@ -439,7 +443,8 @@ impl Kubernetes {
             volume_capability: Some(capability()),
             ..NodePublishVolumeRequest::default()
         };
-        self.stage
+        self.cluster
+            .stage
             .say(Actor::Kubelet(node), format!("publish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
@@ -451,9 +456,10 @@ impl Kubernetes {
                 if let Some(pod) = self.lock().pods.get_mut(&pod) {
                     pod.published.insert(claim, handle);
                 }
-                self.stage.wrote();
+                self.cluster.stage.wrote();
             }
             Err(status) => self
+                .cluster
                 .stage
                 .say(Actor::Kubelet(node), format!("  not published: {}", status.message())),
         }
@@ -467,7 +473,8 @@ impl Kubernetes {
             volume_id: handle,
             target_path: target(&pod, &claim),
         };
-        self.stage
+        self.cluster
+            .stage
             .say(Actor::Kubelet(node), format!("unpublish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
@@ -479,9 +486,10 @@ impl Kubernetes {
                 if let Some(pod) = self.lock().pods.get_mut(&pod) {
                     pod.published.remove(&claim);
                 }
-                self.stage.wrote();
+                self.cluster.stage.wrote();
             }
             Err(status) => self
+                .cluster
                 .stage
                 .say(Actor::Kubelet(node), format!("  not unpublished: {}", status.message())),
         }

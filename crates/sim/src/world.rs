@@ -93,11 +93,9 @@ pub fn run(workload: &Workload, schedule: &Schedule) -> Outcome {
     })
 }
 
+#[derive(Clone)]
 struct World {
-    stage: Stage,
-    server: FakeApi,
     cluster: Cluster,
-    machines: Arc<Vec<Machine>>,
     replicas: Replicas,
     kubernetes: Kubernetes,
 }
@@ -122,28 +120,19 @@ impl World {
         let oracle = Oracle::new(server.clone(), Arc::clone(&machines));
         let (stage, crashes) = Stage::new(schedule, oracle);
         let cluster = Cluster {
-            stage: stage.clone(),
-            server: server.clone(),
-            leases: FakeApi::default(),
-            machines: Arc::clone(&machines),
-        };
-        let replicas = Replicas::default();
-        let kubernetes = Kubernetes::new(
-            stage.clone(),
-            server.clone(),
-            Arc::clone(&machines),
-            Arc::clone(&replicas),
-        );
-        let world = Self {
             stage,
             server,
-            cluster,
+            leases: FakeApi::default(),
             machines,
-            replicas,
-            kubernetes,
         };
-        for machine in world.machines.iter() {
-            machine.start(&world.stage);
+        let replicas = Replicas::default();
+        let world = Self {
+            kubernetes: Kubernetes::new(cluster.clone(), Arc::clone(&replicas)),
+            cluster,
+            replicas,
+        };
+        for machine in world.cluster.machines.iter() {
+            machine.start(&world.cluster.stage);
         }
         for number in 1..=workload.replicas {
             world.start_operator(number, 0);
@@ -179,20 +168,9 @@ impl World {
         }
     }
 
-    fn share(&self) -> Self {
-        Self {
-            stage: self.stage.clone(),
-            server: self.server.clone(),
-            cluster: self.cluster.clone(),
-            machines: Arc::clone(&self.machines),
-            replicas: Arc::clone(&self.replicas),
-            kubernetes: self.kubernetes.clone(),
-        }
-    }
-
     /// Begins again what crashed.
     fn supervisor(&self, mut crashes: UnboundedReceiver<Crash>) -> impl Future<Output = ()> + Send + 'static {
-        let world = self.share();
+        let world = self.clone();
         async move {
             while let Some(Crash { actor, fault }) = crashes.recv().await {
                 match actor {
@@ -208,34 +186,39 @@ impl World {
     }
 
     async fn restart_node(&self, number: u8, whole: bool) {
-        let machine = &self.machines[usize::from(number) - 1];
+        let machine = &self.cluster.machines[usize::from(number) - 1];
         machine.stop();
         if whole {
             machine.go_down();
-            self.stage.say(Actor::Node(number), "the machine goes down".to_owned());
+            self.cluster
+                .stage
+                .say(Actor::Node(number), "the machine goes down".to_owned());
             self.kubernetes.node_came_up(number);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        machine.start(&self.stage);
+        machine.start(&self.cluster.stage);
     }
 
     /// Takes all steps. Whether the last was reached.
     async fn follow(&self, workload: &Workload) -> bool {
         for (number, step) in workload.steps.iter().enumerate() {
-            self.stage
+            self.cluster
+                .stage
                 .say(Actor::Person, format!("{step:?}").chars().take(160).collect());
             if timeout(STEP_MAX, self.take(step)).await.is_err() {
                 let what = format!("step {number} is not done within {STEP_MAX:?}: {step:?}");
-                self.stage.with_oracle(|oracle| oracle.violated("convergence", what));
+                self.cluster
+                    .stage
+                    .with_oracle(|oracle| oracle.violated("convergence", what));
                 return false;
             }
-            self.stage.wrote();
+            self.cluster.stage.wrote();
         }
         true
     }
 
     async fn take(&self, step: &Step) {
-        let api = &self.server;
+        let api = &self.cluster.server;
         let done = match step {
             Step::Dot(dot) => api.create::<Dot>(dot).await.map(drop),
             Step::Branch(branch) => api.create::<Branch>(branch).await.map(drop),
@@ -313,7 +296,7 @@ impl World {
                 Ok(())
             }
             Step::PoolThere(there) => {
-                self.machines[0].set_pool_there(*there);
+                self.cluster.machines[0].set_pool_there(*there);
                 Ok(())
             }
             Step::ForeignDataset => {
@@ -323,13 +306,15 @@ impl World {
         };
         if let Err(error) = done {
             let what = format!("{step:?}: {error}");
-            self.stage.with_oracle(|oracle| oracle.violated("workload", what));
+            self.cluster
+                .stage
+                .with_oracle(|oracle| oracle.violated("workload", what));
         }
     }
 
     fn write(&self, pod: &str) {
         let folder = format!("/var/lib/kubelet/pods/{pod}/");
-        for machine in self.machines.iter() {
+        for machine in self.cluster.machines.iter() {
             let table = machine.mount.table();
             let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
             for entry in table.iter().filter(of_pod) {
@@ -341,7 +326,7 @@ impl World {
     }
 
     async fn make_foreign(&self) {
-        let zfs = &self.machines[0].zfs;
+        let zfs = &self.cluster.machines[0].zfs;
         let request = CreateRequest {
             dataset: "dotmesh/theirs".parse().unwrap_or_else(|error| panic!("{error}")),
             kind: CreateKind::Filesystem,
@@ -360,7 +345,7 @@ impl World {
         while !self.is_so(until) {
             tokio::select! {
                 biased;
-                now = self.server.changes(changes) => changes = now,
+                now = self.cluster.server.changes(changes) => changes = now,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
@@ -368,7 +353,7 @@ impl World {
 
     fn is_so(&self, until: &Until) -> bool {
         let find = |kind: &str, name: &str| {
-            let all = self.server.all(kind).into_iter();
+            let all = self.cluster.server.all(kind).into_iter();
             all.into_iter().find(|object| object["metadata"]["name"] == name)
         };
         match until {
@@ -387,38 +372,42 @@ impl World {
 
     /// Until nothing was written for long.
     async fn quiet(&self) {
-        while self.stage.quiet_for() < QUIET || !self.kubernetes.is_settled() {
+        while self.cluster.stage.quiet_for() < QUIET || !self.kubernetes.is_settled() {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
     }
 
     /// No faults any more: all becomes quiet, stays so, and is judged.
     async fn end(&self) {
-        self.stage.stop_faults();
+        self.cluster.stage.stop_faults();
         self.mend();
         if timeout(SETTLE_MAX, self.quiet()).await.is_err() {
             let what = format!("not quiet within {SETTLE_MAX:?}");
-            self.stage.with_oracle(|oracle| oracle.violated("convergence", what));
+            self.cluster
+                .stage
+                .with_oracle(|oracle| oracle.violated("convergence", what));
             return;
         }
-        let (writes, since) = (self.stage.writes(), self.stage.history_len());
+        let (writes, since) = (self.cluster.stage.writes(), self.cluster.stage.history_len());
         let numbers: Vec<u8> = self.replicas().keys().copied().collect();
         self.replicas().values().for_each(|replica| replica.life.end());
         for number in numbers {
             self.start_operator(number, 0);
         }
         tokio::time::sleep(Duration::from_secs(70)).await;
-        let more = self.stage.writes() - writes;
+        let more = self.cluster.stage.writes() - writes;
         if more > 0 {
             let what = format!(
                 "{more} writes in a settled world: {}",
-                self.stage.writes_after(since).join("; ")
+                self.cluster.stage.writes_after(since).join("; ")
             );
-            self.stage.with_oracle(|oracle| oracle.violated("I9 silence", what));
+            self.cluster
+                .stage
+                .with_oracle(|oracle| oracle.violated("I9 silence", what));
         }
-        self.stage.with_oracle(Oracle::judge_settled);
-        let minutes = usize::try_from(self.stage.now().as_secs() / 60 + 1).unwrap_or(1);
-        self.stage.with_oracle(|oracle| {
+        self.cluster.stage.with_oracle(Oracle::judge_settled);
+        let minutes = usize::try_from(self.cluster.stage.now().as_secs() / 60 + 1).unwrap_or(1);
+        self.cluster.stage.with_oracle(|oracle| {
             let turns = oracle.turns();
             if turns > minutes * TURNS_PER_MINUTE {
                 oracle.violated("progress", format!("{turns} turns in {minutes} minutes"));
@@ -437,11 +426,11 @@ impl World {
             "PersistentVolumeClaim",
             "PersistentVolume",
         ] {
-            for object in self.server.all(kind) {
+            for object in self.cluster.server.all(kind) {
                 lines.push(without_passing(&object).to_string());
             }
         }
-        for machine in self.machines.iter() {
+        for machine in self.cluster.machines.iter() {
             for object in machine.zfs.inventory() {
                 let properties: Vec<&str> = object.local.keys().map(PropName::as_str).collect();
                 lines.push(format!(
@@ -455,8 +444,8 @@ impl World {
             let shown = |entry: &MountEntry| format!("{} at {}", entry.source, entry.target.display());
             lines.extend(machine.mount.table().iter().map(shown));
         }
-        let is_one_of_many = self.machines.len() > 1;
-        let mut named: Vec<String> = self.stage.with_oracle(|oracle| {
+        let is_one_of_many = self.cluster.machines.len() > 1;
+        let mut named: Vec<String> = self.cluster.stage.with_oracle(|oracle| {
             lines
                 .iter()
                 .map(|line| without_numbers(&oracle.names.of(line)))
@@ -470,10 +459,11 @@ impl World {
     fn outcome(&self) -> Outcome {
         let end = self.picture();
         let (names, violations, turns) = self
+            .cluster
             .stage
             .with_oracle(|oracle| (oracle.names.clone(), oracle.violations().to_vec(), oracle.turns()));
-        let (effects, lasted) = (self.stage.effects(), self.stage.now());
-        let (trace, struck, hash) = self.stage.history();
+        let (effects, lasted) = (self.cluster.stage.effects(), self.cluster.stage.now());
+        let (trace, struck, hash) = self.cluster.stage.history();
         Outcome {
             violations,
             effects,

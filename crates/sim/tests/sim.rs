@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Instant;
 
-use dotmesh_sim::explore::{Totals, by_chance, compare_end, ends, explore, pairs, single_faults};
+use dotmesh_sim::explore::{Totals, all_of, by_chance, compare_end, ends, explore, pairs, single_faults};
 use dotmesh_sim::regression;
 use dotmesh_sim::stage::Schedule;
 use dotmesh_sim::workload::{self, Workload};
@@ -33,12 +33,6 @@ fn check(what: &str, work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<S
         println!("{failure:#?}");
     }
     assert!(failures.is_empty(), "{} histories broke a rule", failures.len());
-}
-
-fn all_of(workloads: &[Workload], of: impl Fn(&Workload) -> Vec<Schedule>) -> Vec<(&Workload, Schedule)> {
-    let each = workloads.iter();
-    each.flat_map(|workload| of(workload).into_iter().map(move |schedule| (workload, schedule)))
-        .collect()
 }
 
 #[test]

@@ -10,13 +10,8 @@ use dotmesh_csi_proto::{CALL, TERM};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
+use super::order::Sent;
 use super::status::superseded;
-
-fn number(request: &Request<()>, key: &str) -> Result<u64, Status> {
-    let text = request.metadata().get(key).and_then(|text| text.to_str().ok());
-    text.and_then(|text| text.parse().ok())
-        .ok_or_else(|| Status::invalid_argument(format!("the call carries no {key}")))
-}
 
 /// The highest term that was heard of; shared by cloning.
 #[derive(Debug, Clone, Default)]
@@ -24,8 +19,10 @@ pub struct Fence(Arc<AtomicU64>);
 
 impl Interceptor for Fence {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let term = number(&request, TERM)?;
-        number(&request, CALL)?;
+        let Some(Sent { term, .. }) = Sent::of(&request) else {
+            let missing = format!("the call does not carry {TERM} and {CALL}, two numbers");
+            return Err(Status::invalid_argument(missing));
+        };
         let highest = self.0.fetch_max(term, Ordering::SeqCst);
         if term >= highest {
             return Ok(request);

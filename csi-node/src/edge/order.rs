@@ -20,16 +20,24 @@ use super::status::superseded;
 /// How long an object is remembered after a call about it: far longer than any call waits for its answer.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// When a call was sent, by its sender's count: the term, and the number in it.
+/// When a call was sent, by its sender's count: terms first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sent(u64, u64);
+pub struct Sent {
+    /// Its sender's time of leading.
+    pub term: u64,
+    /// Its number in that.
+    pub call: u64,
+}
 
 impl Sent {
     /// What the call says; absent for callers that do not count, such as those of a socket without an operator.
     #[must_use]
     pub fn of<T>(request: &Request<T>) -> Option<Self> {
         let number = |key| request.metadata().get(key)?.to_str().ok()?.parse().ok();
-        Some(Self(number(TERM)?, number(CALL)?))
+        Some(Self {
+            term: number(TERM)?,
+            call: number(CALL)?,
+        })
     }
 }
 
@@ -79,7 +87,7 @@ mod tests {
     async fn a_call_that_others_overtook_is_refused_for_an_hour() {
         let order = Order::default();
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let sent = |term, call| Some(Sent(term, call));
+        let sent = |term, call| Some(Sent { term, call });
         order.admit(sent(5, 2), one).unwrap();
         order.admit(sent(5, 2), one).unwrap();
         order.admit(sent(5, 1), other).unwrap();

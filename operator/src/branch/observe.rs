@@ -26,7 +26,7 @@ pub struct Observed {
     /// The Dot's other Branches. A consistent read while this one is not accepted.
     pub siblings: Vec<Branch>,
     /// The Dot's Commits, while this Branch is not accepted: a consistent read.
-    pub commits: Vec<Arc<Commit>>,
+    pub commits: Vec<Commit>,
     /// Held while the branch is not accepted: names are given out one at a time.
     pub naming: Option<OwnedMutexGuard<()>>,
     /// What the node made in this pass.
@@ -68,9 +68,8 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         siblings = api.list::<Branch>(branch.namespace().as_deref(), Some(&fields)).await?;
         siblings.retain(|other| uid(other) != uid(&branch) && belongs_to(other, dot));
         // A cache may not know yet what the person who made the branch saw: that a commit is Ready.
-        let all = api.list::<Commit>(branch.namespace().as_deref(), Some(&fields)).await?;
-        let of_dot = all.into_iter().filter(|commit| belongs_to(commit, dot));
-        commits = of_dot.map(Arc::new).collect();
+        commits = api.list::<Commit>(branch.namespace().as_deref(), Some(&fields)).await?;
+        commits.retain(|commit| belongs_to(commit, dot));
     }
     Ok(Observed {
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),

@@ -121,9 +121,9 @@ fn commit_id(commit: &Commit) -> Option<String> {
 }
 
 /// Ready commits that stay, and branches that have a head.
-fn build_history(commits: &[Arc<Commit>], branches: &[Branch]) -> Result<History, InvalidId> {
+fn build_history(commits: &[Commit], branches: &[Branch]) -> Result<History, InvalidId> {
     let mut nodes = Vec::new();
-    for commit in commits.iter().filter(|commit| !is_deleting(&***commit)) {
+    for commit in commits.iter().filter(|commit| !is_deleting(*commit)) {
         let Some(status) = commit.status.as_ref().filter(|status| is_ready(&status.conditions)) else {
             continue;
         };
@@ -158,11 +158,11 @@ fn build_history(commits: &[Arc<Commit>], branches: &[Branch]) -> Result<History
 }
 
 /// A reference to a commit that exists but is not Ready yet is told from one to nothing.
-fn explain(reference: &Reference, why: &Unresolved, commits: &[Arc<Commit>], dot: &Dot) -> Verdict {
+fn explain(reference: &Reference, why: &Unresolved, commits: &[Commit], dot: &Dot) -> Verdict {
     if let (Base::Name(name), Unresolved::Unknown { .. }) = (&reference.base, why)
         && let Some(commit) = commits.iter().find(|commit| commit.name_any() == *name)
     {
-        if is_deleting(&**commit) {
+        if is_deleting(commit) {
             return Verdict::new(Reason::ReferenceNotFound, format!("Commit {name:?} is being deleted"));
         }
         let conditions = commit

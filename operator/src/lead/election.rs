@@ -11,7 +11,7 @@ use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::plan::{Turn, decide, term_of};
+use super::plan::{Turn, decide, holder_of, term_of};
 use super::{DURATION, HOLD, LEASE, Lead};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
 use crate::context::Clock;
@@ -120,34 +120,27 @@ impl<A: Api> Election<A> {
 
     /// Whether this replica still leads.
     async fn renew(&self, lead: &Lead) -> Result<bool, ApiError> {
-        let sent = Instant::now();
-        let guard = Guard {
-            uid: None,
-            resource_version: Some(lead.version()),
-        };
-        match self.patch(&guard, json!({ "renewTime": time(self.now()) })).await {
-            Ok(lease) => {
-                lead.renewed(sent, lease.resource_version().unwrap_or_default());
-                Ok(true)
-            }
+        match self.write_renewal(lead, &lead.guard()).await {
+            Ok(()) => Ok(true),
             // Somebody wrote to it: this replica, whose answer was lost; a person; or another leader.
             Err(error) if matches!(error.kind, ApiErrorKind::Conflict | ApiErrorKind::NotFound) => {
                 let lease: Option<Lease> = self.api.get(&self.key).await?;
-                let is_ours = |lease: &Lease| {
-                    let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
-                    holder == Some(self.identity.as_str()) && term_of(lease) == Some(lead.term())
-                };
+                let is_ours = |lease: &Lease| holder_of(lease) == self.identity && term_of(lease) == Some(lead.term());
                 let Some(lease) = lease.filter(is_ours) else {
                     return Ok(false);
                 };
-                let guard = Guard::unchanged(&lease);
-                let sent = Instant::now();
-                let lease = self.patch(&guard, json!({ "renewTime": time(self.now()) })).await?;
-                lead.renewed(sent, lease.resource_version().unwrap_or_default());
+                self.write_renewal(lead, &Guard::unchanged(&lease)).await?;
                 Ok(true)
             }
             Err(error) => Err(error),
         }
+    }
+
+    async fn write_renewal(&self, lead: &Lead, guard: &Guard) -> Result<(), ApiError> {
+        let sent = Instant::now();
+        let lease = self.patch(guard, json!({ "renewTime": time(self.now()) })).await?;
+        lead.renewed(sent, lease.resource_version().unwrap_or_default());
+        Ok(())
     }
 
     /// Stops leading and lets another replica follow at once; does nothing when this one does not lead.
@@ -157,10 +150,7 @@ impl<A: Api> Election<A> {
             return;
         };
         lead.end();
-        let guard = Guard {
-            uid: None,
-            resource_version: Some(lead.version()),
-        };
+        let guard = lead.guard();
         let given_back = self.patch(&guard, json!({ "holderIdentity": null }));
         match timeout(RESIGN, given_back).await {
             Ok(Ok(_)) => tracing::info!("no longer leading"),

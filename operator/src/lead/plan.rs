@@ -25,9 +25,7 @@ pub(super) fn decide(lease: Option<&Lease>, identity: &str, unchanged: Duration)
     };
     let spec = lease.spec.as_ref();
     let next = term_of(lease).map_or(0, |term| term + 1);
-    let holder = spec
-        .and_then(|spec| spec.holder_identity.as_deref())
-        .unwrap_or_default();
+    let holder = holder_of(lease);
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
     let lasts = seconds.map_or(DURATION, |seconds| {
         Duration::from_secs(seconds.max(0).unsigned_abs().into())
@@ -38,6 +36,13 @@ pub(super) fn decide(lease: Option<&Lease>, identity: &str, unchanged: Duration)
     } else {
         Turn::Wait
     }
+}
+
+/// Who holds the Lease; empty: nobody.
+pub(super) fn holder_of(lease: &Lease) -> &str {
+    let spec = lease.spec.as_ref();
+    spec.and_then(|spec| spec.holder_identity.as_deref())
+        .unwrap_or_default()
 }
 
 /// When the Lease was taken, in microseconds since 1970.
