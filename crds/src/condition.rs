@@ -61,6 +61,8 @@ reasons! {
     PoolUnavailable,
     /// The pool's GUID is not the one that is known.
     PoolForeign,
+    /// The pool was taken back to an earlier state: commits that must be in it are not.
+    Rewound,
     /// No space left.
     OutOfSpace,
     /// OpenZFS is missing on the node or too old to be safe.

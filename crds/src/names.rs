@@ -33,6 +33,9 @@ pub const LABEL_DOT: &str = "dotmesh.io/dot";
 /// Annotation on a Commit: the head whose snapshots are being made, recorded before they are.
 pub const ANNOTATION_HEAD: &str = "dotmesh.io/head";
 
+/// Annotation on a Pool: the transaction group up to which commits that are missing in it are given up.
+pub const ANNOTATION_GIVEN_UP: &str = "dotmesh.io/given-up-until";
+
 /// Kubernetes' own: the node the scheduler chose for a claim's first pod.
 pub const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Kubernetes' own: who provisioned a PersistentVolume.

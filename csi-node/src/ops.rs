@@ -12,6 +12,7 @@ mod branch;
 mod cache;
 mod collect;
 mod commit;
+mod compare;
 mod delete;
 mod dot;
 mod error;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 use dotmesh_model::id::{DotId, HeadId};
 use dotmesh_mount::Mount;
-use dotmesh_zfs::{Guid, Health, Versions, Zfs, ZfsError};
+use dotmesh_zfs::{Guid, Health, PoolStatus, Versions, Zfs, ZfsError};
 use tokio::sync::{Notify, Semaphore, watch as channel};
 
 use crate::layout::Layout;
@@ -46,6 +47,7 @@ use locks::KeyedLocks;
 pub use attach::AttachRequest;
 pub use branch::{BranchRequest, OriginRequest, VolumeRequest, VolumeState};
 pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
+pub use compare::NewestCommit;
 pub use error::Error;
 pub use files::{Files, Found, HostFiles};
 pub use pool::{FLOOR, PoolRequest};
@@ -75,6 +77,10 @@ pub struct Config {
 pub(crate) struct KnownPool {
     pub(crate) layout: Layout,
     pub(crate) guid: Guid,
+    /// Which import of it this is.
+    pub(crate) load_guid: Guid,
+    /// Whether it has what must be in it.
+    pub(crate) compared: compare::Compared,
     /// Bytes that all Dots together can use.
     pub(crate) quota: u64,
 }
@@ -147,6 +153,30 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = pool;
     }
 
+    /// This import of the pool is over: what is there now is to be looked at anew. Another one stays known.
+    fn forget(&self, pool: &KnownPool) {
+        let is_current = self.known_pool().is_ok_and(|known| known.load_guid == pool.load_guid);
+        if is_current {
+            self.set_known_pool(None);
+        }
+    }
+
+    /// Whether what is imported under the known pool's name is that pool, imported all the time since.
+    fn check_identity(&self, pool: &KnownPool, found: &PoolStatus) -> Result<(), Error> {
+        if found.guid == pool.guid && found.load_guid == pool.load_guid {
+            return Ok(());
+        }
+        // To be looked at anew, soon.
+        self.note_usage();
+        if found.guid != pool.guid {
+            return Err(pool::foreign(pool.layout.pool(), pool.guid, found.guid));
+        }
+        Err(Error::PoolMissing(format!(
+            "pool {} was exported and imported by somebody else meanwhile; repeat",
+            pool.layout.pool()
+        )))
+    }
+
     /// The error for something that a command said does not exist: [`Error::NotFound`] only when the pool that is
     /// imported is the known one, and usable.
     pub(crate) async fn absent(&self, pool: &KnownPool, what: &str) -> Error {
@@ -173,9 +203,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .pool_get(name)
             .await
             .map_err(|error| Error::zfs(&format!("looking at pool {name}"), &error))?;
-        if status.guid != pool.guid {
-            return Err(pool::foreign(name, pool.guid, status.guid));
-        }
+        self.check_identity(pool, &status)?;
         if !status.health.is_usable() {
             let text = format!("pool {name} is {}", status.health);
             return Err(if status.health == Health::Suspended {

@@ -124,6 +124,8 @@ pub enum NodeErrorKind {
     PoolMissing,
     /// A pool is there, but not the known one.
     PoolForeign,
+    /// The pool was taken back to an earlier state.
+    Rewound,
     /// The pool does not answer.
     PoolSuspended,
     /// No space.
@@ -154,6 +156,7 @@ impl NodeErrorKind {
             Self::Invalid => "invalid",
             Self::PoolMissing => "pool_missing",
             Self::PoolForeign => "pool_foreign",
+            Self::Rewound => "rewound",
             Self::PoolSuspended => "pool_suspended",
             Self::OutOfSpace => "out_of_space",
             Self::InUse => "in_use",
@@ -174,6 +177,7 @@ impl From<Reason> for NodeErrorKind {
             Reason::Invalid => Self::Invalid,
             Reason::PoolMissing => Self::PoolMissing,
             Reason::PoolForeign => Self::PoolForeign,
+            Reason::Rewound => Self::Rewound,
             Reason::PoolSuspended => Self::PoolSuspended,
             Reason::OutOfSpace => Self::OutOfSpace,
             Reason::InUse => Self::InUse,

@@ -151,6 +151,7 @@ impl From<&ReconcileError> for Verdict {
                 NodeErrorKind::Unreachable => Reason::NodeUnreachable,
                 NodeErrorKind::PoolMissing | NodeErrorKind::PoolSuspended => Reason::PoolUnavailable,
                 NodeErrorKind::PoolForeign => Reason::PoolForeign,
+                NodeErrorKind::Rewound => Reason::Rewound,
                 NodeErrorKind::OutOfSpace => Reason::OutOfSpace,
                 NodeErrorKind::ZfsUnsupported => Reason::ZfsUnsupported,
                 NodeErrorKind::InUse => Reason::InUse,

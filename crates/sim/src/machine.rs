@@ -146,6 +146,16 @@ impl Machine {
             .set_health(&pool_name(), if there { Health::Online } else { Health::Suspended });
     }
 
+    /// Somebody copies the pool's devices.
+    pub fn copy_pool(&self) {
+        self.zfs.copy_devices(&pool_name());
+    }
+
+    /// The copy takes the pool's place, or makes room for it again. The machine is down.
+    pub fn exchange_pool(&self) {
+        self.zfs.exchange_devices(&pool_name());
+    }
+
     /// GUIDs by name of everything in its pool.
     #[must_use]
     pub fn guids(&self) -> BTreeMap<String, u64> {

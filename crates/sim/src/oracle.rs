@@ -46,6 +46,8 @@ pub struct Oracle {
     heads: BTreeMap<String, String>,
     dots: BTreeMap<String, objects::Known>,
     pools: Vec<BTreeMap<String, FakeObject>>,
+    /// A copy stands in for the pool of this machine.
+    stands_in: Option<usize>,
     made: BTreeMap<(usize, String), u32>,
     turns: usize,
 }
@@ -65,6 +67,7 @@ impl Oracle {
             commits: BTreeMap::new(),
             heads: BTreeMap::new(),
             dots: BTreeMap::new(),
+            stands_in: None,
             made: BTreeMap::new(),
             turns: 0,
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use dotmesh_crds::branch::BranchSpec;
 use dotmesh_crds::commit::CommitSpec;
 use dotmesh_crds::dot::{DotSpec, DotVolume};
-use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot, Reason};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::json;
 
@@ -85,6 +85,10 @@ pub enum Step {
     Mend,
     /// The pool answers no more, or again.
     PoolThere(bool),
+    /// Somebody copies the devices of the pool.
+    CopyPool,
+    /// The node goes down, and comes up with the copy in the pool's place; once more: with the pool again.
+    ExchangePool,
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
 }
@@ -94,6 +98,8 @@ pub enum Step {
 pub enum Until {
     /// An object is Ready: kind and name.
     Ready(&'static str, String),
+    /// An object is not Ready for this reason: kind, name, reason.
+    NotReady(&'static str, String, Reason),
     /// An object has our finalizer: kind and name.
     Protected(&'static str, String),
     /// No object of this kind and name is there.

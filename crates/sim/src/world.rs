@@ -299,6 +299,14 @@ impl World {
                 self.cluster.machines[0].set_pool_there(*there);
                 Ok(())
             }
+            Step::CopyPool => {
+                self.cluster.machines[0].copy_pool();
+                Ok(())
+            }
+            Step::ExchangePool => {
+                self.exchange_pool().await;
+                Ok(())
+            }
             Step::ForeignDataset => {
                 self.make_foreign().await;
                 Ok(())
@@ -310,6 +318,15 @@ impl World {
                 .stage
                 .with_oracle(|oracle| oracle.violated("workload", what));
         }
+    }
+
+    async fn exchange_pool(&self) {
+        let machine = &self.cluster.machines[0];
+        machine.go_down();
+        self.cluster
+            .stage
+            .with_oracle(|oracle| oracle.pool_is_exchanged(0, || machine.exchange_pool()));
+        self.restart_node(1, true).await;
     }
 
     fn write(&self, pod: &str) {
@@ -360,6 +377,13 @@ impl World {
             Until::Ready(kind, name) => find(kind, name).is_some_and(|object| {
                 let conditions = object["status"]["conditions"].as_array();
                 conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+            }),
+            Until::NotReady(kind, name, reason) => find(kind, name).is_some_and(|object| {
+                let conditions = object["status"]["conditions"].as_array();
+                conditions.is_some_and(|all| {
+                    all.iter()
+                        .any(|one| one["type"] == "Ready" && one["reason"] == reason.as_str())
+                })
             }),
             Until::Protected(kind, name) => {
                 find(kind, name).is_some_and(|object| object["metadata"]["finalizers"].as_array().is_some())

@@ -177,6 +177,7 @@ fn describe(pool: &Pool) -> PoolState {
         fragmentation_percent: 0,
         zfs_userland: "2.3.9".to_owned(),
         zfs_kernel: "2.3.9".to_owned(),
+        compared: true,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod parse;
 
+use std::future::Future;
 use std::sync::Arc;
 
 use dotmesh_csi_proto::node as proto;
@@ -13,10 +14,11 @@ use futures::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::order::{Order, Sent};
 use super::{Calls, parse};
-use crate::ops::Ops;
+use crate::ops::{Error, Ops};
 
 /// The service.
 #[derive(Debug)]
@@ -35,6 +37,29 @@ impl<Z, M> NodeService<Z, M> {
             calls,
             order: Order::default(),
         }
+    }
+}
+
+impl<Z: Zfs, M: Mount> NodeService<Z, M> {
+    /// An operation on one object: in its turn, and on a pool that was compared.
+    async fn obey<T, F>(
+        &self,
+        rpc: &'static str,
+        sent: Option<Sent>,
+        about: Uuid,
+        operation: impl FnOnce(Arc<Ops<Z, M>>) -> F + Send + 'static,
+    ) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.order.admit(sent, about)?;
+        let ops = Arc::clone(&self.ops);
+        let compared = async move {
+            ops.check_compared()?;
+            operation(ops).await
+        };
+        self.calls.run(rpc, compared).await
     }
 }
 
@@ -79,10 +104,8 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     ) -> Result<Response<proto::EnsureDotResponse>, Status> {
         let sent = Sent::of(&request);
         let (dot, identity) = parse::ensure_dot(request.into_inner())?;
-        self.order.admit(sent, dot.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.ensure_dot(dot, &identity).await };
-        self.calls.run("EnsureDot", operation).await?;
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.ensure_dot(dot, &identity).await;
+        self.obey("EnsureDot", sent, dot.uuid(), operation).await?;
         Ok(Response::new(proto::EnsureDotResponse {}))
     }
 
@@ -92,10 +115,9 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     ) -> Result<Response<proto::EnsureBranchResponse>, Status> {
         let sent = Sent::of(&request);
         let request = parse::ensure_branch(request.into_inner())?;
-        self.order.admit(sent, request.branch.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.ensure_branch(&request).await };
-        let volumes = self.calls.run("EnsureBranch", operation).await?;
+        let branch = request.branch.uuid();
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.ensure_branch(&request).await;
+        let volumes = self.obey("EnsureBranch", sent, branch, operation).await?;
         Ok(Response::new(proto::EnsureBranchResponse {
             volumes: volumes.into_iter().map(parse::volume_state).collect(),
         }))
@@ -104,20 +126,17 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Result<Response<proto::CommitResponse>, Status> {
         let sent = Sent::of(&request);
         let request = parse::commit(request.into_inner())?;
-        self.order.admit(sent, request.commit.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.commit(&request).await };
-        let state = self.calls.run("Commit", operation).await?;
+        let commit = request.commit.uuid();
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.commit(&request).await;
+        let state = self.obey("Commit", sent, commit, operation).await?;
         Ok(Response::new(parse::commit_state(state)))
     }
 
     async fn attach(&self, request: Request<proto::AttachRequest>) -> Result<Response<proto::AttachResponse>, Status> {
         let sent = Sent::of(&request);
         let request = parse::attach(&request.into_inner())?;
-        self.order.admit(sent, request.claim.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.attach(&request).await };
-        self.calls.run("Attach", operation).await?;
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.attach(&request).await;
+        self.obey("Attach", sent, request.claim.uuid(), operation).await?;
         Ok(Response::new(proto::AttachResponse {}))
     }
 
@@ -125,10 +144,8 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let sent = Sent::of(&request);
         let proto::DetachRequest { dot_id, claim_uid } = request.into_inner();
         let (dot, claim): (_, ClaimUid) = (parse("dot_id", &dot_id)?, parse("claim_uid", &claim_uid)?);
-        self.order.admit(sent, claim.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.detach(dot, claim).await };
-        self.calls.run("Detach", operation).await?;
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.detach(dot, claim).await;
+        self.obey("Detach", sent, claim.uuid(), operation).await?;
         Ok(Response::new(proto::DetachResponse {}))
     }
 
@@ -144,10 +161,8 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         } = request.into_inner();
         let (dot, commit): (_, CommitId) = (parse("dot_id", &dot_id)?, parse("commit_id", &commit_id)?);
         let head = parse("head_id", &head_id)?;
-        self.order.admit(sent, commit.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.delete_commit(dot, commit, head).await };
-        let collected = self.calls.run("DeleteCommit", operation).await?;
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_commit(dot, commit, head).await;
+        let collected = self.obey("DeleteCommit", sent, commit.uuid(), operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
 
@@ -164,10 +179,8 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let (dot, branch): (_, BranchId) = (parse("dot_id", &dot_id)?, parse("branch_id", &branch_id)?);
         let heads: Result<Vec<_>, Status> = head_ids.iter().map(|head| parse("head_ids", head)).collect();
         let heads = heads?;
-        self.order.admit(sent, branch.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.delete_branch(dot, branch, &heads).await };
-        let collected = self.calls.run("DeleteBranch", operation).await?;
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_branch(dot, branch, &heads).await;
+        let collected = self.obey("DeleteBranch", sent, branch.uuid(), operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
 
@@ -177,10 +190,8 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     ) -> Result<Response<proto::DeleteResponse>, Status> {
         let sent = Sent::of(&request);
         let dot: DotId = parse("dot_id", &request.into_inner().dot_id)?;
-        self.order.admit(sent, dot.uuid())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.delete_dot(dot).await };
-        let collected = self.calls.run("DeleteDot", operation).await?;
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_dot(dot).await;
+        let collected = self.obey("DeleteDot", sent, dot.uuid(), operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
 }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The pool does not answer.
     #[error("{0}")]
     PoolSuspended(String),
+    /// The pool was taken back to an earlier state: nothing counts as absent from it.
+    #[error("{0}")]
+    Rewound(String),
     /// No space in the pool, or where the pool's file lies.
     #[error("{0}")]
     OutOfSpace(String),
@@ -35,6 +38,9 @@ pub enum Error {
     /// OpenZFS is missing or too old.
     #[error("{0}")]
     ZfsUnsupported(String),
+    /// Something else comes first; repeat.
+    #[error("{0}")]
+    Busy(String),
     /// A deletion of the object, or of what holds it, was requested already.
     #[error("{0}")]
     Deleted(String),
@@ -57,9 +63,11 @@ impl Error {
             Self::PoolMissing(_) => "PoolMissing",
             Self::PoolForeign(_) => "PoolForeign",
             Self::PoolSuspended(_) => "PoolSuspended",
+            Self::Rewound(_) => "Rewound",
             Self::OutOfSpace(_) => "OutOfSpace",
             Self::InUse(_) => "InUse",
             Self::ZfsUnsupported(_) => "ZfsUnsupported",
+            Self::Busy(_) => "Busy",
             Self::Deleted(_) => "Deleted",
             Self::Deadline(_) => "Deadline",
             Self::Internal(_) => "Internal",

@@ -13,10 +13,11 @@ use dotmesh_zfs::{
     PoolSelector, PoolSpec, PropName, PropValue, Properties, Source, Versions, Zfs,
 };
 
+use super::compare::Compared;
 use super::files::Found;
 use super::known::Remembered;
 use super::pool_file;
-use super::{Error, KnownPool, Ops, PoolState};
+use super::{Error, KnownPool, NewestCommit, Ops, PoolState};
 use crate::layout::Layout;
 
 /// The oldest OpenZFS that is safe: earlier ones have data-corrupting bugs in encrypted send and in clones.
@@ -46,6 +47,15 @@ pub struct PoolRequest {
     pub path: PathBuf,
     /// Bytes of the file.
     pub size: u64,
+    /// The newest commit that must be in it; nothing when there is none.
+    pub newest: Option<NewestCommit>,
+}
+
+/// Which pool is imported, and by which import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Imported {
+    guid: Guid,
+    load_guid: Guid,
 }
 
 /// The error for another pool under the known one's name.
@@ -107,7 +117,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     ///
     /// # Errors
     /// [`Error::PoolForeign`], [`Error::PoolMissing`], [`Error::OutOfSpace`], [`Error::ZfsUnsupported`],
-    /// [`Error::Invalid`], [`Error::Conflict`] when the path holds a file that is no pool.
+    /// [`Error::Rewound`], [`Error::Invalid`], [`Error::Conflict`] when the path holds a file that is no pool.
     pub async fn ensure_pool(&self, request: &PoolRequest) -> Result<(PoolState, bool), Error> {
         let _guard = self.pool_lock.lock().await;
         let layout = Layout::new(request.name.clone()).map_err(|error| Error::Invalid(error.to_string()))?;
@@ -122,12 +132,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let memory = self.remembered().await?;
         let known = expected(request, memory.as_ref())?;
         let intended = memory.is_some_and(|memory| memory.guid().is_none() && memory.path == request.path);
-        let (guid, created) = match self.imported(&request.name).await? {
+        let (imported, created) = match self.imported(&request.name).await? {
             Some(found) => (accept_imported(request, known, intended, found)?, false),
             None => self.import_or_create(request, &file, known, intended).await?,
         };
-        self.remember_once(request, guid).await?;
-        self.adopt(layout, guid).await?;
+        self.remember_once(request, imported.guid).await?;
+        self.adopt(layout, imported).await?;
+        self.compare(request.newest.as_ref()).await?;
         let states = self.refresh_states().await;
         let state = states
             .into_iter()
@@ -155,9 +166,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let name: PoolName = memory.name.parse().map_err(|error| invalid(&error))?;
         let layout = Layout::new(name.clone()).map_err(|error| invalid(&error))?;
         self.supported_versions().await?;
-        match self.imported(&name).await? {
-            Some(found) if found == guid => {}
-            Some(found) => return Err(foreign(&name, guid, found)),
+        let imported = match self.imported(&name).await? {
+            Some(found) if found.guid == guid => found,
+            Some(found) => return Err(foreign(&name, guid, found.guid)),
             None => {
                 let found = self.importable(&memory.path).await?;
                 let request = PoolRequest {
@@ -165,19 +176,23 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                     known: Some(guid),
                     path: memory.path.clone(),
                     size: 0,
+                    newest: None,
                 };
                 accept_importable(&request, guid, &found)?;
-                self.import(&request, guid).await?;
+                self.import(&request, guid).await?
             }
-        }
-        self.adopt(layout, guid).await?;
+        };
+        self.adopt(layout, imported).await?;
         Ok(true)
     }
 
-    /// The GUID of the imported pool of this name.
-    async fn imported(&self, name: &PoolName) -> Result<Option<Guid>, Error> {
+    /// The imported pool of this name.
+    async fn imported(&self, name: &PoolName) -> Result<Option<Imported>, Error> {
         match self.zfs.pool_get(name).await {
-            Ok(status) => Ok(Some(status.guid)),
+            Ok(status) => Ok(Some(Imported {
+                guid: status.guid,
+                load_guid: status.load_guid,
+            })),
             Err(error) if error.kind == ErrorKind::PoolMissing => Ok(None),
             Err(error) => Err(Error::zfs(&format!("looking for pool {name}"), &error)),
         }
@@ -195,7 +210,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .map_err(|error| Error::zfs(&format!("looking for a pool in {}", path.display()), &error))
     }
 
-    async fn import(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
+    async fn import(&self, request: &PoolRequest, guid: Guid) -> Result<Imported, Error> {
         let import = ImportRequest {
             pool: PoolSelector::Guid(guid),
             search: vec![request.path.clone()],
@@ -207,8 +222,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .await
             .map_err(|error| Error::zfs(&doing, &error))?;
         match self.imported(name).await? {
-            Some(found) if found == guid => Ok(()),
-            Some(found) => Err(foreign(name, guid, found)),
+            Some(found) if found.guid == guid => Ok(found),
+            Some(found) => Err(foreign(name, guid, found.guid)),
             None => Err(Error::PoolMissing(format!("{doing}: it is not there afterwards"))),
         }
     }
@@ -219,19 +234,17 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         file: &Path,
         known: Option<Guid>,
         intended: bool,
-    ) -> Result<(Guid, bool), Error> {
+    ) -> Result<(Imported, bool), Error> {
         let found = self.importable(&request.path).await?;
         if let Some(guid) = known {
             accept_importable(request, guid, &found)?;
-            self.import(request, guid).await?;
-            return Ok((guid, false));
+            return Ok((self.import(request, guid).await?, false));
         }
         if let Some(pool) = found.first() {
             // Never seen by us, but it is the very file that was named: data from before is taken over.
             accept_importable(request, pool.guid, &found)?;
             self.remember(&request.name, &request.path, None).await?;
-            self.import(request, pool.guid).await?;
-            return Ok((pool.guid, false));
+            return Ok((self.import(request, pool.guid).await?, false));
         }
         if self.config.files.look(file).await? == Found::File && !intended {
             return Err(Error::Conflict(format!(
@@ -239,10 +252,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 request.path.display()
             )));
         }
-        self.create_pool(request, file).await.map(|guid| (guid, true))
+        self.create_pool(request, file).await.map(|made| (made, true))
     }
 
-    async fn create_pool(&self, request: &PoolRequest, file: &Path) -> Result<Guid, Error> {
+    async fn create_pool(&self, request: &PoolRequest, file: &Path) -> Result<Imported, Error> {
         self.remember(&request.name, &request.path, None).await?;
         let files = &self.config.files;
         if let Err(error) = files.allocate(file, request.size).await {
@@ -278,15 +291,23 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         self.remember(&request.name, &request.path, Some(guid)).await
     }
 
-    /// Completes the root dataset, and from now on this is the known pool.
-    async fn adopt(&self, layout: Layout, guid: Guid) -> Result<(), Error> {
+    /// Completes the root dataset, and from now on this is the known pool; when it was not before, not compared yet.
+    async fn adopt(&self, layout: Layout, imported: Imported) -> Result<(), Error> {
+        let Imported { guid, load_guid } = imported;
         let quota = self.ensure_root(&layout).await?;
-        let unchanged = self
-            .known_pool()
-            .is_ok_and(|pool| pool.guid == guid && pool.layout == layout && pool.quota == quota);
+        let known = self.known_pool().ok().filter(|pool| pool.load_guid == load_guid);
+        let unchanged = known
+            .as_ref()
+            .is_some_and(|pool| pool.guid == guid && pool.layout == layout && pool.quota == quota);
         if !unchanged {
             tracing::info!(pool = %layout.pool(), %guid, quota, "the pool is ready");
-            self.set_known_pool(Some(KnownPool { layout, guid, quota }));
+            self.set_known_pool(Some(KnownPool {
+                layout,
+                guid,
+                load_guid,
+                compared: known.map_or(Compared::NotYet, |pool| pool.compared),
+                quota,
+            }));
             self.collect_now.notify_one();
         }
         Ok(())
@@ -383,14 +404,19 @@ fn expected(request: &PoolRequest, memory: Option<&Remembered>) -> Result<Option
 }
 
 /// Whether an imported pool is the one that is wanted.
-fn accept_imported(request: &PoolRequest, known: Option<Guid>, intended: bool, found: Guid) -> Result<Guid, Error> {
+fn accept_imported(
+    request: &PoolRequest,
+    known: Option<Guid>,
+    intended: bool,
+    found: Imported,
+) -> Result<Imported, Error> {
     match known {
-        Some(known) if known == found => Ok(found),
-        Some(known) => Err(foreign(&request.name, known, found)),
+        Some(known) if known == found.guid => Ok(found),
+        Some(known) => Err(foreign(&request.name, known, found.guid)),
         None if intended => Ok(found),
         None => Err(Error::PoolForeign(format!(
-            "a pool called {} with GUID {found} is imported, which this node did not make; nothing was touched",
-            request.name
+            "a pool called {} with GUID {} is imported, which this node did not make; nothing was touched",
+            request.name, found.guid
         ))),
     }
 }

@@ -3,6 +3,7 @@
 mod branch;
 mod collect;
 mod commit;
+mod compare;
 mod crash;
 mod killed;
 mod pool;
@@ -64,6 +65,7 @@ impl Host {
             known: None,
             path: self.disk.path().join("pool.img"),
             size: POOL_SIZE,
+            newest: None,
         }
     }
 

@@ -7,7 +7,7 @@ use dotmesh_mount::Mount;
 use dotmesh_zfs::{ErrorKind, Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
 use tokio::sync::watch::Receiver;
 
-use super::pool::foreign;
+use super::compare::Compared;
 use super::{Error, Ops};
 
 /// How often the pool is looked at when nothing is done to it.
@@ -38,6 +38,8 @@ pub struct PoolState {
     pub zfs_userland: String,
     /// Release of the kernel module; empty when it was not loaded yet.
     pub zfs_kernel: String,
+    /// It was compared with what the operator knows, since it was imported, and nothing was missing.
+    pub compared: bool,
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
@@ -78,6 +80,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             fragmentation: 0,
             zfs_userland,
             zfs_kernel,
+            compared: self.known_pool().is_ok_and(|pool| pool.compared == Compared::Same),
         };
         if let Err(error) = self.fill_state(&mut state).await {
             tracing::debug!(%error, "the pool's state cannot be read");
@@ -89,15 +92,15 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         let doing = "looking at the pool";
         let status = match self.zfs.pool_get(pool.layout.pool()).await {
-            Ok(status) if status.guid == pool.guid => status,
             Ok(status) => {
-                self.set_known_pool(None);
-                return Err(foreign(pool.layout.pool(), pool.guid, status.guid));
+                self.check_identity(&pool, &status)
+                    .inspect_err(|_| self.forget(&pool))?;
+                status
             }
             Err(error) => {
                 if error.kind == ErrorKind::PoolMissing {
                     // Somebody took it away: it is to be imported again.
-                    self.set_known_pool(None);
+                    self.forget(&pool);
                 }
                 return Err(Error::zfs(doing, &error));
             }

@@ -103,6 +103,7 @@ impl Machine {
                 path: self.pool_file().to_string_lossy().into_owned(),
                 size_bytes: POOL_SIZE,
             })),
+            newest: None,
         }
     }
 

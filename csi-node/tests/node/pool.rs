@@ -1,7 +1,8 @@
 //! Pools: made once, imported ever after, never confused with another.
 
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
-use dotmesh_csi_proto::node::{EnsurePoolRequest, PoolFile, Reason, WatchRequest};
+use dotmesh_csi_proto::node::{EnsurePoolRequest, NewestCommit, PoolFile, Reason, WatchRequest};
+use uuid::Uuid;
 
 use crate::machine::{Dot, Machine, POOL_SIZE, reason, run, until};
 
@@ -41,9 +42,13 @@ async fn a_pool_is_made_once_and_imported_by_itself_after_a_restart() {
             break;
         }
     }
-    // What is asked of it changes what is watched.
+    // Nothing is obeyed before the operator has asked for the pool.
     let dot = Dot::new();
     let mut node = machine.node().await;
+    let refused = node.ensure_dot(dot.ensure()).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::Busy, "{refused:?}");
+    node.ensure_pool(machine.pool_request()).await.unwrap();
+    // What is asked of it changes what is watched.
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();
     let event = tokio::time::timeout(crate::machine::PATIENCE, events.message()).await;
@@ -91,6 +96,47 @@ async fn another_pool_under_our_name_is_left_alone_and_nothing_counts_as_absent(
     run(&["zpool", "destroy", &machine.pool]);
     let back = node.ensure_pool(machine.pool_request()).await.unwrap().into_inner();
     assert!(!back.created);
+}
+
+#[tokio::test]
+async fn a_pool_that_was_rewound_is_told_and_left_as_it_is() {
+    let machine = Machine::with_pool().await;
+    let mut node = machine.node().await;
+    let dot = Dot::new();
+    node.ensure_dot(dot.ensure()).await.unwrap();
+    node.ensure_branch(dot.branch(dot.main)).await.unwrap();
+    let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
+    let kept = node.commit(dot.commit(one, dot.main)).await.unwrap().into_inner();
+    run(&["zpool", "checkpoint", &machine.pool]);
+    let lost = node.commit(dot.commit(two, dot.main)).await.unwrap().into_inner();
+    run(&["zpool", "export", &machine.pool]);
+    run(&[
+        "zpool",
+        "import",
+        "-d",
+        &machine.folder.to_string_lossy(),
+        "--rewind-to-checkpoint",
+        &machine.pool,
+    ]);
+    let before = machine.names();
+    let newest = |commit: Uuid, createtxg| EnsurePoolRequest {
+        newest: Some(NewestCommit {
+            dot_id: dot.id.to_string(),
+            head_id: dot.commit(commit, dot.main).head_id,
+            commit_id: commit.to_string(),
+            createtxg,
+            object: "dev/commit".to_owned(),
+        }),
+        ..machine.pool_request()
+    };
+    let refused = node.ensure_pool(newest(two, lost.createtxg)).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::Rewound, "{refused:?}");
+    let refused = node.commit(dot.commit(two, dot.main)).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::Rewound, "{refused:?}");
+    assert_eq!(machine.names(), before);
+    // Its operator gives up what is missing.
+    node.ensure_pool(newest(one, kept.createtxg)).await.unwrap();
+    node.commit(dot.commit(two, dot.main)).await.unwrap();
 }
 
 #[tokio::test]

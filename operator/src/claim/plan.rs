@@ -220,6 +220,7 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
             Reason::Invalid,
             Reason::PoolUnavailable,
             Reason::PoolForeign,
+            Reason::Rewound,
             Reason::OutOfSpace,
             Reason::ZfsUnsupported,
             Reason::NodeUnreachable,

@@ -1,5 +1,6 @@
 //! One effect per step.
 
+use super::newest;
 use super::observe::Observed;
 use super::plan::Step;
 use crate::api::{Api, Guard, Key};
@@ -22,7 +23,8 @@ pub async fn apply<A: Api, N: Nodes>(
                 .patch(&Key::of(&seen.pool), &Guard::unchanged(&seen.pool), patch)
                 .await?;
         }
-        Step::Ensure { node, request } => {
+        Step::Ensure { node, mut request } => {
+            request.newest = newest::find(api, &seen.pool).await?;
             let state = context
                 .nodes
                 .ensure_pool(&node, request)

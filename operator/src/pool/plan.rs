@@ -23,7 +23,7 @@ pub enum Step {
     Ensure {
         /// Where.
         node: String,
-        /// What.
+        /// What; the newest commit is looked for when it is asked.
         request: EnsurePoolRequest,
     },
     /// Let the object go.
@@ -49,9 +49,14 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         return Plan::Do(Step::Adopt);
     }
     match &seen.state {
-        Some(state) => Plan::Report(judge(seen, state)),
-        None => plan_ensure(seen),
+        Some(state) if state.compared || !is_usable(state) => Plan::Report(judge(seen, state)),
+        Some(_) | None => plan_ensure(seen),
     }
+}
+
+/// What it holds can be compared.
+fn is_usable(state: &PoolState) -> bool {
+    matches!(state.health.as_str(), "ONLINE" | "DEGRADED")
 }
 
 fn in_use(dots: &[String]) -> Verdict {
@@ -87,6 +92,7 @@ fn plan_ensure(seen: &Observed) -> Plan<Step> {
                 path: spec.file.path.clone(),
                 size_bytes,
             })),
+            newest: None,
         },
     })
 }

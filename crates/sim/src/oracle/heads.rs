@@ -21,7 +21,7 @@ impl Oracle {
         }
         self.heads.insert(uid, head.clone());
         let dot = self.dot_of(change);
-        if !is_ready(object) || self.is_requested(&dot) {
+        if !is_ready(object) || self.is_requested(&dot) || self.stands_in.is_some() {
             return;
         }
         for volume in status["volumes"].as_array().into_iter().flatten() {

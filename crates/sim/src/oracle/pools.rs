@@ -7,11 +7,24 @@ use dotmesh_zfs::FakeObject;
 use super::{Oracle, ROOT};
 
 impl Oracle {
+    /// The devices of a machine's pool are exchanged for their copy, or back: what comes and goes by that is nobody's
+    /// doing.
+    pub fn pool_is_exchanged(&mut self, index: usize, exchange: impl FnOnce()) {
+        self.look(true);
+        exchange();
+        self.pools[index] = self.inventory(index);
+        self.stands_in = if self.stands_in.is_none() { Some(index) } else { None };
+    }
+
+    fn inventory(&self, index: usize) -> BTreeMap<String, FakeObject> {
+        let found = self.machines[index].zfs.inventory().into_iter();
+        found.map(|object| (object.name.clone(), object)).collect()
+    }
+
     pub(super) fn look_at_pools(&mut self) {
         let mut lost = false;
         for index in 0..self.machines.len() {
-            let found = self.machines[index].zfs.inventory().into_iter();
-            let now: BTreeMap<String, FakeObject> = found.map(|object| (object.name.clone(), object)).collect();
+            let now = self.inventory(index);
             let before = std::mem::replace(&mut self.pools[index], now);
             let gone: Vec<FakeObject> = before
                 .iter()
@@ -23,6 +36,13 @@ impl Oracle {
                 .filter(|name| !before.contains_key(*name))
                 .cloned()
                 .collect();
+            if self.stands_in == Some(index) {
+                for name in gone.iter().map(|object| &object.name).chain(&new) {
+                    let what = format!("{name} was made or destroyed in a pool that was taken back");
+                    self.violated("a pool that was taken back is left alone", what);
+                }
+                continue;
+            }
             lost |= !gone.is_empty();
             for object in gone {
                 self.judge_gone(&object);

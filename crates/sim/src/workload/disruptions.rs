@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use dotmesh_crds::Reason;
+
 use super::{Step, Until, Workload, branch, claim, commit, delete, dot, pod_on, ready, shop, workload};
 
 /// Its workloads.
@@ -53,6 +55,28 @@ pub fn all() -> Vec<Workload> {
                     ready("Commit", "two"),
                     super::gone("Commit", "one"),
                 ],
+            ],
+        ),
+        workload(
+            "the pool is taken back and brought forward",
+            [
+                shop(),
+                vec![commit("one", "shop"), ready("Commit", "one"), Step::CopyPool],
+                vec![commit("two", "shop"), ready("Commit", "two")],
+                vec![branch("try", "shop", "two"), ready("Branch", "try")],
+                vec![dot("later", &["db"]), claim("later", Some(("Dot", "later")), None)],
+                pod_on("young", &["later"], 1).to_vec(),
+                vec![Step::ExchangePool],
+                vec![Step::Until(Until::NotReady("Pool", "n1".to_owned(), Reason::Rewound))],
+                vec![
+                    commit("three", "shop"),
+                    branch("other", "shop", "two"),
+                    delete("Branch", "try"),
+                ],
+                // Nothing of this may happen on what stands in for the pool.
+                vec![Step::Wait(Duration::from_secs(200)), Step::ExchangePool],
+                vec![ready("Commit", "three"), ready("Branch", "other")],
+                vec![super::gone("Branch", "try")],
             ],
         ),
         workload(

@@ -49,6 +49,7 @@ impl State {
                 datasets: BTreeMap::new(),
             },
             checkpoint: None,
+            copy: None,
         });
         self.insert_dataset(&spec.name.root(), Beginning::empty(&CreateKind::Filesystem, local));
         Ok(())

@@ -54,6 +54,8 @@ pub(super) struct Pool {
     pub(super) contents: Contents,
     /// What a rewind brings back.
     pub(super) checkpoint: Option<Contents>,
+    /// What a copy of its devices holds.
+    pub(super) copy: Option<Contents>,
 }
 
 /// What lies in a pool at one moment.

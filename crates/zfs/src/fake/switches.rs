@@ -32,6 +32,28 @@ impl FakeZfs {
         });
     }
 
+    /// Somebody copies a pool's devices as they are now, as a backup of a virtual machine's disk does.
+    pub fn copy_devices(&self, pool: &PoolName) {
+        self.locked(|state| {
+            if let Some(pool) = state.pool_mut(pool) {
+                pool.copy = Some(pool.contents.clone());
+            }
+        });
+    }
+
+    /// The copy takes the place of the devices, and they that of the copy: once more brings them back. The pool is not
+    /// imported while that is done.
+    pub fn exchange_devices(&self, pool: &PoolName) {
+        self.locked(|state| {
+            let load_guid = state.next_guid();
+            let Some(pool) = state.pool_mut(pool) else { return };
+            pool.load(false, load_guid);
+            if let Some(copy) = &mut pool.copy {
+                std::mem::swap(copy, &mut pool.contents);
+            }
+        });
+    }
+
     /// Sets a pool's state, as [`Health::Suspended`].
     pub fn set_health(&self, pool: &PoolName, health: Health) {
         self.locked(|state| {

@@ -11,8 +11,8 @@ use tonic::Status;
 use crate::edge::{invalid, parse};
 use crate::layout::DotIdentity;
 use crate::ops::{
-    AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, OriginRequest, PoolRequest, PoolState,
-    VolumeRequest, VolumeState,
+    AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, NewestCommit, OriginRequest, PoolRequest,
+    PoolState, VolumeRequest, VolumeState,
 };
 
 pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolRequest, Status> {
@@ -20,6 +20,7 @@ pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolReque
         name,
         known_guid,
         source,
+        newest,
     } = request;
     let Some(proto::ensure_pool_request::Source::File(file)) = source else {
         return Err(invalid("source: where the pool lies is missing"));
@@ -30,6 +31,24 @@ pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolReque
         known: Some(Guid(known_guid)).filter(|guid| guid.0 != 0),
         path: PathBuf::from(path),
         size: size_bytes,
+        newest: newest.map(newest_commit).transpose()?,
+    })
+}
+
+fn newest_commit(newest: proto::NewestCommit) -> Result<NewestCommit, Status> {
+    let proto::NewestCommit {
+        dot_id,
+        head_id,
+        commit_id,
+        createtxg,
+        object,
+    } = newest;
+    Ok(NewestCommit {
+        dot: parse("newest.dot_id", &dot_id)?,
+        head: parse("newest.head_id", &head_id)?,
+        commit: parse("newest.commit_id", &commit_id)?,
+        createtxg,
+        object,
     })
 }
 
@@ -154,6 +173,7 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         fragmentation,
         zfs_userland,
         zfs_kernel,
+        compared,
     } = state;
     proto::PoolState {
         name,
@@ -165,6 +185,7 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         fragmentation_percent: fragmentation,
         zfs_userland,
         zfs_kernel,
+        compared,
     }
 }
 
