@@ -7,6 +7,10 @@ use anyhow::{Result, bail};
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(200);
 
+/// How much longer than a look the pause after it is, at least: looks by programs on an emulated node would else keep
+/// it from what they wait for.
+const REST: u32 = 3;
+
 /// What one look at a condition said.
 pub enum Look<T> {
     /// It holds.
@@ -36,12 +40,13 @@ impl Look<()> {
 pub async fn until<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Result<Look<T>>) -> Result<T> {
     let start = Instant::now();
     loop {
+        let began = Instant::now();
         match look().await? {
             Look::Done(value) => return Ok(value),
             Look::NotYet(state) if start.elapsed() > within => {
                 bail!("{what}: not within {within:?}; at last: {state}")
             }
-            Look::NotYet(_) => tokio::time::sleep(POLL).await,
+            Look::NotYet(_) => tokio::time::sleep(POLL.max(began.elapsed() * REST)).await,
         }
     }
 }
