@@ -146,6 +146,12 @@ pub(crate) enum Command {
 pub(crate) enum Campaign {
     /// The demo with a hundred commits.
     Demo(Story),
+    /// All scenarios on a cluster, also those that take long and show what shorter ones show together.
+    E2e {
+        /// How nodes run; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
     /// Generated operations on OpenZFS and on its fake, side by side.
     Contract(Contract),
     /// Histories of the simulator by chance; goes on where the last one stopped.
@@ -208,6 +214,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Demo(story),
             } => story::tell(&story.longer()),
+            Command::Campaign {
+                which: Campaign::E2e { accel },
+            } => test::all_of_e2e(accel),
             Command::Campaign {
                 which: Campaign::Contract(contract),
             } => test::contract(&contract),

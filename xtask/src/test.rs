@@ -73,7 +73,7 @@ impl Part {
             Self::Unit => unit(),
             Self::ControlPlane => control_plane(),
             Self::Node => node(accel),
-            Self::E2e => e2e(accel),
+            Self::E2e => e2e(accel, &[]),
         }
     }
 }
@@ -215,7 +215,7 @@ fn control_plane() -> Result<Count> {
     host::ensure()?;
     let tests = compile_outside("control_plane")?;
     let bed = Ephemeral::up("api", 0, true, None)?;
-    finish(bed, |instance| run_here(instance, &tests, &[]))
+    finish(bed, |instance| run_here(instance, &tests, &[], &[]))
 }
 
 fn node(accel: Option<Accel>) -> Result<Count> {
@@ -245,7 +245,7 @@ fn node(accel: Option<Accel>) -> Result<Count> {
         let env = [("DOTMESH_TEST_CSI_NODE".to_owned(), csi_node.display().to_string())];
         outside
             .iter()
-            .try_for_each(|tests| run_here(instance, tests, &env).map(|more| count.add(more)))?;
+            .try_for_each(|tests| run_here(instance, tests, &[], &env).map(|more| count.add(more)))?;
         Ok(count)
     })
 }
@@ -284,7 +284,14 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
     Ok(u8::from(count.failed > 0 || count.passed == 0))
 }
 
-fn e2e(accel: Option<Accel>) -> Result<Count> {
+/// The scenarios of `test`, and those that it leaves out; the answer is the exit code.
+pub(crate) fn all_of_e2e(accel: Option<Accel>) -> Result<u8> {
+    let count = e2e(accel, &["--include-ignored"])?;
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(u8::from(count.failed > 0 || count.passed == 0))
+}
+
+fn e2e(accel: Option<Accel>, args: &[&str]) -> Result<Count> {
     host::ensure()?;
     let tests = compile_outside("e2e")?;
     // Built before the machine starts; importing finds them done.
@@ -293,7 +300,7 @@ fn e2e(accel: Option<Accel>) -> Result<Count> {
     finish(bed, |instance| {
         images::import(instance)?;
         images::install_chart(instance)?;
-        run_here(instance, &tests, &[])
+        run_here(instance, &tests, args, &[])
     })
 }
 
@@ -334,10 +341,10 @@ fn compile_of(package: &str, target: &str) -> Result<PathBuf> {
 }
 
 /// Runs a test program in the instance's network namespace.
-fn run_here(instance: &Instance, program: &Path, env: &[(String, String)]) -> Result<Count> {
+fn run_here(instance: &Instance, program: &Path, args: &[&str], env: &[(String, String)]) -> Result<Count> {
     // Most of what these tests do is waiting for the node, so more of them run than there are processors.
     let cmd = instance.namespace().exec(program).args(["--test-threads", "4"]);
-    let mut cmd = cmd.dir(&workspace::root()).within(OUTSIDE_TIME);
+    let mut cmd = cmd.args(args).dir(&workspace::root()).within(OUTSIDE_TIME);
     for (key, value) in cluster::environment(instance)?.iter().chain(env) {
         cmd = cmd.env(key, value);
     }

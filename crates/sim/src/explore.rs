@@ -70,7 +70,7 @@ impl Totals {
 pub fn single_faults(workload: &Workload) -> Vec<Schedule> {
     let outcome = run(workload, &Schedule::default());
     let mut schedules = vec![Schedule::default()];
-    for (number, class) in outcome.classes().into_iter().enumerate() {
+    for (number, class) in outcome.classes().into_iter().take(outcome.reach).enumerate() {
         let apply = |fault: &&Fault| **fault != Fault::Held || workload.replicas > 1;
         for fault in class.faults().iter().filter(apply) {
             schedules.push(Schedule {
@@ -86,7 +86,7 @@ pub fn single_faults(workload: &Workload) -> Vec<Schedule> {
 #[must_use]
 pub fn pairs(workload: &Workload, count: usize, seed: u64) -> Vec<Schedule> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let effects = run(workload, &Schedule::default()).effects;
+    let effects = run(workload, &Schedule::default()).reach;
     let all = [
         Fault::CrashBefore,
         Fault::CrashAfter,
@@ -133,7 +133,7 @@ const WINDOW: usize = 8;
 /// changes that follow each other are seen as one: orders are by chance, a seed for each history.
 #[must_use]
 pub fn stale_views(workload: &Workload) -> Vec<Schedule> {
-    let effects = run(workload, &Schedule::default()).effects;
+    let effects = run(workload, &Schedule::default()).reach;
     (0..effects)
         .step_by(WINDOW)
         .zip(0..)
@@ -154,10 +154,22 @@ pub fn all_of(workloads: &[Workload], of: impl Fn(&Workload) -> Vec<Schedule>) -
         .collect()
 }
 
-/// Runs all of these, on all cores; the totals do not depend on how many there are. With `expected`, each history must
-/// end in that picture (I10).
+/// Runs all of these, on all cores; the totals do not depend on how many there are. Each history must end in the
+/// picture of `ends` (I10).
 #[must_use]
 pub fn explore(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>) -> Totals {
+    run_all(work, ends, false)
+}
+
+/// Runs these in turn until one fails: its failure, which does not depend on how many cores there are, and how many
+/// histories that took.
+#[must_use]
+pub fn first_failure(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>) -> (Option<Failure>, usize) {
+    let totals = run_all(work, ends, true);
+    (totals.failures.into_iter().next(), totals.histories)
+}
+
+fn run_all(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>, until_failure: bool) -> Totals {
     let next = AtomicUsize::new(0);
     let results: Mutex<BTreeMap<usize, Outcome>> = Mutex::default();
     std::thread::scope(|scope| {
@@ -174,6 +186,9 @@ pub fn explore(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>
                     outcome.end.clear();
                     if outcome.violations.is_empty() {
                         outcome.names = crate::names::Names::default();
+                    } else if until_failure {
+                        // What was begun before goes on to its end.
+                        next.store(work.len(), Ordering::Relaxed);
                     }
                     results
                         .lock()

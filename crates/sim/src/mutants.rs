@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use dotmesh_mutant::{Mutant, plant};
 
-use crate::explore::{Failure, by_chance, ends, explore, single_faults};
+use crate::explore::{Failure, by_chance, ends, first_failure, single_faults};
 use crate::stage::Schedule;
 use crate::workload::{self, Workload};
 
@@ -64,9 +64,9 @@ fn hunt(
 ) -> Verdict {
     let mut histories = 0;
     let mut attempt = |work: Vec<(&Workload, Schedule)>| {
-        let totals = explore(&work, ends);
-        histories += totals.histories;
-        totals.failures.into_iter().next()
+        let (failure, tried) = first_failure(&work, ends);
+        histories += tried;
+        failure
     };
     // Without a fault first: most defects need none.
     let plain = workloads

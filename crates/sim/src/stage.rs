@@ -167,6 +167,8 @@ const EFFECTS_MAX: usize = 60_000;
 
 struct State {
     effects: usize,
+    /// Effects when faults were stopped.
+    reach: Option<usize>,
     faults: BTreeMap<usize, Fault>,
     rates: Option<Rates>,
     random: Option<fastrand::Rng>,
@@ -213,6 +215,7 @@ impl Stage {
         let (crashes, crashed) = mpsc::unbounded_channel();
         let state = State {
             effects: 0,
+            reach: None,
             faults: schedule.faults.clone(),
             rates: schedule.rates,
             random: schedule.seed.map(fastrand::Rng::with_seed),
@@ -464,6 +467,14 @@ impl Stage {
         state.rates = None;
         let effects = state.effects;
         state.faults.retain(|number, _| *number < effects);
+        state.reach = Some(effects);
+    }
+
+    /// How many effects there were until no fault could strike any more.
+    #[must_use]
+    pub fn reach(&self) -> usize {
+        let state = self.lock();
+        state.reach.unwrap_or(state.effects)
     }
 
     /// Time since the beginning.

@@ -44,6 +44,8 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// Effects in all.
     pub effects: usize,
+    /// Effects at which faults can strike: those before all was done and the world had to become quiet.
+    pub reach: usize,
     /// Turns of reconcilers.
     pub turns: usize,
     /// Who did what, in order.
@@ -491,6 +493,7 @@ impl World {
         Outcome {
             violations,
             effects,
+            reach: self.cluster.stage.reach(),
             turns,
             trace,
             names,

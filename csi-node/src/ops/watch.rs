@@ -6,6 +6,7 @@ use std::time::Duration;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::{ErrorKind, Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
 use tokio::sync::watch::Receiver;
+use tokio::time::Instant;
 
 use super::compare::Compared;
 use super::{Error, Ops};
@@ -14,6 +15,8 @@ use super::{Error, Ops};
 const PERIOD: Duration = Duration::from_secs(10);
 /// How long writes are gathered before the pool is looked at.
 const COALESCE: Duration = Duration::from_millis(500);
+/// How much longer than the look before, at least: a slow machine is not kept busy with being looked at.
+const REST: u32 = 4;
 
 const AVAILABLE: PropName = PropName::from_static("available");
 
@@ -135,11 +138,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             if let Err(error) = self.import_known().await {
                 tracing::warn!(%error, "the pool cannot be imported yet");
             }
+            let began = Instant::now();
             self.refresh_states().await;
+            let took = began.elapsed();
             tokio::select! {
                 biased;
                 () = tokio::time::sleep(PERIOD) => {}
-                () = self.usage_changed.notified() => tokio::time::sleep(COALESCE).await,
+                () = self.usage_changed.notified() => tokio::time::sleep(COALESCE.max(took * REST)).await,
             }
         }
     }
