@@ -18,6 +18,7 @@ use crate::condition::Condition;
     status = "CommitStatus",
     category = "dotmesh",
     selectable = ".spec.dot",
+    selectable = ".status.node",
     doc = "A Commit is an atomic, crash-consistent snapshot of all volumes of a branch at one instant, taken without stopping anything. It never changes.",
     printcolumn(name = "Dot", type_ = "string", json_path = ".spec.dot"),
     printcolumn(name = "Branch", type_ = "string", json_path = ".status.branch"),

@@ -1,6 +1,7 @@
 //! Our own programs as static binaries and as images.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -18,6 +19,9 @@ pub(crate) const TAG: &str = "dev";
 
 /// Given explicitly, so that the flags below hold for the programs and not for build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What compiling may take.
+const COMPILING: Duration = Duration::from_secs(2400);
 
 /// A program of ours that becomes an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,15 +51,22 @@ impl Program {
     }
 }
 
-/// Builds the static binaries of all programs, from the checkout as it is. One run of cargo for all of them: with
-/// fewer at a time, crates that they share would be compiled again with other features.
+/// The simulator, which is built with them.
+const SIMULATOR: &str = "dotmesh-sim";
+
+/// Builds the static binaries of all programs and the simulator, from the checkout as it is. One run of cargo for all of
+/// them: with fewer at a time, crates that they share would be compiled again with other features.
 pub(crate) fn build() -> Result<()> {
     report::step("build the static programs", || {
-        let cargo = Program::ALL.iter().fold(cargo("build")?, |cargo, program| {
-            cargo.args(["--package", program.file()])
-        });
-        cargo.arg("--bins").run()
+        let packages = Program::ALL.iter().map(|program| program.file()).chain([SIMULATOR]);
+        let cargo = packages.fold(cargo("build")?, |cargo, package| cargo.args(["--package", package]));
+        cargo.arg("--bins").within(COMPILING).run()
     })
+}
+
+/// The simulator, as [`build`] left it.
+pub(crate) fn simulator() -> Result<PathBuf> {
+    Ok(folder()?.join(TARGET).join("image").join(SIMULATOR))
 }
 
 /// Cargo, making optimised programs, as those in the images are.
@@ -127,7 +138,7 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
         let helm = helm
             .args(values.iter().flat_map(|value| ["--set", value]))
             .args(["--wait", "--timeout", "5m"]);
-        let installed = helm.within(std::time::Duration::from_secs(360)).output();
+        let installed = helm.within(Duration::from_secs(360)).output();
         installed
             .map(drop)
             .map_err(|error| error.context(evidence::summary(instance)))

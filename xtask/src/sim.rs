@@ -1,5 +1,4 @@
-//! The simulator's runs: each is one run of the program of `dotmesh-sim`, optimised, in the folder of cargo in which the
-//! images' programs are made: most of what it uses is compiled once for both.
+//! The simulator's runs: each is one run of the program of `dotmesh-sim`, optimised, built with the images' programs.
 
 use std::time::Duration;
 
@@ -8,43 +7,38 @@ use anyhow::Result;
 use crate::process::Cmd;
 use crate::{images, report, workspace};
 
-/// What compiling may take, beside the run itself.
-const COMPILING: Duration = Duration::from_secs(2400);
-
 /// The longest that the complete part may take.
 const COMPLETE: Duration = Duration::from_secs(1200);
 
-/// The longest that all planted defects may take.
+/// The longest that all planted defects may take, with compiling them in.
 const MUTANTS: Duration = Duration::from_secs(7200);
 
-const PACKAGE: [&str; 2] = ["--package", "dotmesh-sim"];
-
-fn sim(features: &[&str], time: Duration) -> Result<Cmd> {
-    let cargo = images::cargo("run")?.within(COMPILING + time);
-    Ok(cargo.args(PACKAGE).args(features).arg("--"))
+/// The simulator, built.
+fn sim(time: Duration) -> Result<Cmd> {
+    images::build()?;
+    Ok(Cmd::new(images::simulator()?).within(time))
 }
 
 /// Every single fault of every workload, and of pairs, old caches and histories by chance a part.
 pub(crate) fn test() -> Result<()> {
-    report::step("build the simulator", || {
-        images::cargo("build")?.within(COMPILING).args(PACKAGE).run()
-    })?;
-    report::step("simulate", || sim(&[], COMPLETE)?.arg("test").run())
+    let sim = sim(COMPLETE)?;
+    report::step("simulate", || sim.arg("test").run())
 }
 
 /// Histories by chance for so many minutes. What was reached stands in a file, from which the next campaign goes on.
 pub(crate) fn campaign(minutes: u64) -> Result<u8> {
     let file = workspace::root().join("target/sim-campaign.json");
-    sim(&[], Duration::from_secs(60 * (minutes + 5)))?
+    sim(Duration::from_secs(60 * (minutes + 5)))?
         .args(["campaign", &minutes.to_string()])
         .arg(file)
         .interactive()
 }
 
-/// Planted defects, all of them or those named: killed or not.
+/// Planted defects, all of them or those named: killed or not. The programs have them in a build of their own.
 pub(crate) fn mutants(names: &[String]) -> Result<u8> {
-    sim(&["--features", "mutants"], MUTANTS)?
-        .arg("mutants")
+    let cargo = images::cargo("run")?.within(MUTANTS);
+    cargo
+        .args(["--package", "dotmesh-sim", "--features", "mutants", "--", "mutants"])
         .args(names)
         .interactive()
 }

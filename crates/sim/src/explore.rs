@@ -182,8 +182,8 @@ fn run_all(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>, u
                     };
                     let mut outcome = run(workload, schedule);
                     compare_end(&mut outcome, ends.get(workload.name));
-                    outcome.trace.clear();
-                    outcome.end.clear();
+                    outcome.trace = Vec::new();
+                    outcome.end = Vec::new();
                     if outcome.violations.is_empty() {
                         outcome.names = crate::names::Names::default();
                     } else if until_failure {

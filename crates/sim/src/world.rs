@@ -29,7 +29,7 @@ use crate::workload::{Step, Until, Workload, commit_object};
 /// How long a step may take, with whatever failed before it: several back-offs of a minute each.
 const STEP_MAX: Duration = Duration::from_secs(900);
 /// Quiet that means "settled": longer than every back-off and every period.
-const QUIET: Duration = Duration::from_secs(100);
+const QUIET: Duration = Duration::from_secs(70);
 /// How long after the last step the world may take to settle.
 const SETTLE_MAX: Duration = Duration::from_secs(900);
 /// How many changes old caches miss.

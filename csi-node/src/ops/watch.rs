@@ -65,8 +65,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn look_at_pools(&self) -> Vec<PoolState> {
-        let remembered = self.remembered().await.unwrap_or_default();
-        let Some((memory, guid)) = remembered.and_then(|memory| memory.guid().map(|guid| (memory, guid))) else {
+        let Some((name, guid)) = self.our_pool().await else {
             return Vec::new();
         };
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -74,7 +73,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             (versions.userland.to_string(), versions.kernel.to_string())
         });
         let mut state = PoolState {
-            name: memory.name,
+            name,
             guid,
             health: Health::Unavailable,
             size: 0,
@@ -83,12 +82,22 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             fragmentation: 0,
             zfs_userland,
             zfs_kernel,
-            compared: self.known_pool().is_ok_and(|pool| pool.compared == Compared::Same),
+            compared: false,
         };
         if let Err(error) = self.fill_state(&mut state).await {
             tracing::debug!(%error, "the pool's state cannot be read");
         }
+        state.compared = self.known_pool().is_ok_and(|pool| pool.compared == Compared::Same);
         vec![state]
+    }
+
+    /// Name and GUID of this node's pool, imported or not.
+    async fn our_pool(&self) -> Option<(String, Guid)> {
+        if let Ok(pool) = self.known_pool() {
+            return Some((pool.layout.pool().to_string(), pool.guid));
+        }
+        let memory = self.remembered().await.unwrap_or_default()?;
+        memory.guid().map(|guid| (memory.name, guid))
     }
 
     async fn fill_state(&self, state: &mut PoolState) -> Result<(), Error> {

@@ -7,36 +7,31 @@ use dotmesh_csi_proto::node::NewestCommit;
 use kube::ResourceExt;
 
 use crate::api::{Api, ApiError, Key};
-use crate::meta::{is_deleting, owner_dot, reread, uid};
+use crate::meta::{is_deleting, owner_dot, uid};
 use crate::status::is_ready;
 
-/// Looks for it: in the cache first, whose newest may be on their way out already, so each is read again.
+/// Looks for it among all Commits of the node, by consistent reads: a cache that is behind would name an older one,
+/// which a pool that was taken back has.
 ///
 /// # Errors
 /// Those of the API.
 pub async fn find<A: Api>(api: &A, pool: &Pool) -> Result<Option<NewestCommit>, ApiError> {
     let given_up = given_up_until(pool);
-    let lies_here = |commit: &Commit| {
-        let status = commit.status.as_ref();
-        status.and_then(|status| status.node.as_deref()) == Some(pool.spec.node_name.as_str())
-    };
-    let cached = api.cached_where::<Commit>(lies_here);
-    let mut newest: Vec<_> = cached
+    let of_node = format!("status.node={}", pool.spec.node_name);
+    let all: Vec<Commit> = api.list(None, Some(&of_node)).await?;
+    let mut newest: Vec<_> = all
         .iter()
         .filter_map(|commit| Some((must_be_there(commit)?, commit)))
         .filter(|(group, _)| *group > given_up)
         .collect();
     newest.sort_by_key(|(group, _)| std::cmp::Reverse(*group));
     for (_, commit) in newest {
-        let Some(commit) = reread(api, &**commit).await? else {
-            continue;
-        };
         let dot = Key {
             namespace: commit.namespace(),
             name: commit.spec.dot.clone(),
         };
         let dot: Option<Dot> = api.get(&dot).await?;
-        if let Some(found) = dot.and_then(|dot| describe(&commit, &dot)) {
+        if let Some(found) = dot.and_then(|dot| describe(commit, &dot)) {
             return Ok(Some(found));
         }
     }

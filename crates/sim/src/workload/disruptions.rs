@@ -64,8 +64,6 @@ pub fn all() -> Vec<Workload> {
                 vec![commit("one", "shop"), ready("Commit", "one"), Step::CopyPool],
                 vec![commit("two", "shop"), ready("Commit", "two")],
                 vec![branch("try", "shop", "two"), ready("Branch", "try")],
-                vec![dot("later", &["db"]), claim("later", Some(("Dot", "later")), None)],
-                pod_on("young", &["later"], 1).to_vec(),
                 vec![Step::ExchangePool],
                 vec![Step::Until(Until::NotReady("Pool", "n1".to_owned(), Reason::Rewound))],
                 vec![
@@ -74,7 +72,7 @@ pub fn all() -> Vec<Workload> {
                     delete("Branch", "try"),
                 ],
                 // Nothing of this may happen on what stands in for the pool.
-                vec![Step::Wait(Duration::from_secs(200)), Step::ExchangePool],
+                vec![Step::Wait(Duration::from_secs(70)), Step::ExchangePool],
                 vec![ready("Commit", "three"), ready("Branch", "other")],
                 vec![super::gone("Branch", "try")],
             ],

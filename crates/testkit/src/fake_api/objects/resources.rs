@@ -54,7 +54,7 @@ const RESOURCES: [Resource; 15] = [
     Resource {
         kind: "Commit",
         plural: "commits",
-        fields: &["spec.dot"],
+        fields: &["spec.dot", "status.node"],
         ..OURS
     },
     Resource {
