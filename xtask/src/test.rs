@@ -133,9 +133,16 @@ pub(crate) fn run(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
     }
     std::thread::scope(|scope| {
         // Takes minutes on a machine that has none of it yet. Should it fail, the part that needs it tries again and says so.
-        scope.spawn(|| host::ensure().and_then(|()| cluster::build_debian(true)));
+        scope.spawn(build_once);
         run_parts(only, accel)
     })
+}
+
+/// What test beds are made of, as far as it is not there yet.
+fn build_once() -> Result<()> {
+    host::ensure()?;
+    cluster::build_debian(true)?;
+    Tool::ALL.into_iter().try_for_each(|tool| tool.path().map(drop))
 }
 
 fn run_parts(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {

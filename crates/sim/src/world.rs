@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_testkit::FakeApi;
@@ -240,6 +240,7 @@ impl World {
             Step::Delete(kind, name) => {
                 let key = Key::namespaced("dev", name);
                 match *kind {
+                    "Pool" => api.delete::<Pool>(&Key::cluster(name), &Guard::default()).await,
                     "Dot" => api.delete::<Dot>(&key, &Guard::default()).await,
                     "Branch" => api.delete::<Branch>(&key, &Guard::default()).await,
                     "Commit" => api.delete::<Commit>(&key, &Guard::default()).await,

@@ -38,6 +38,8 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         return match (is_protected, seen.dots.is_empty()) {
             (false, _) => Plan::Rest,
             (true, true) => Plan::Do(Step::Release),
+            // What lies on it can only be deleted on a node that was asked for its pool.
+            (true, false) if must_ask(seen) => plan_ensure(seen),
             (true, false) => Plan::Report(in_use(&seen.dots)),
         };
     }
@@ -49,14 +51,17 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         return Plan::Do(Step::Adopt);
     }
     match &seen.state {
-        Some(state) if state.compared || !is_usable(state) => Plan::Report(judge(seen, state)),
+        Some(state) if !must_ask(seen) => Plan::Report(judge(seen, state)),
         Some(_) | None => plan_ensure(seen),
     }
 }
 
-/// What it holds can be compared.
-fn is_usable(state: &PoolState) -> bool {
-    matches!(state.health.as_str(), "ONLINE" | "DEGRADED")
+/// The node has not been asked for its pool, or has imported it since.
+fn must_ask(seen: &Observed) -> bool {
+    seen.state.as_ref().is_none_or(|state| {
+        let is_usable = matches!(state.health.as_str(), "ONLINE" | "DEGRADED");
+        is_usable && !state.compared
+    })
 }
 
 fn in_use(dots: &[String]) -> Verdict {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dotmesh_crds::Reason;
 
-use super::{Step, Until, Workload, branch, claim, commit, delete, dot, pod_on, ready, shop, workload};
+use super::{Step, Until, Workload, branch, claim, commit, delete, dot, end, pod_on, ready, shop, workload};
 
 /// Its workloads.
 #[must_use]
@@ -75,6 +75,23 @@ pub fn all() -> Vec<Workload> {
                 vec![Step::Wait(Duration::from_secs(70)), Step::ExchangePool],
                 vec![ready("Commit", "three"), ready("Branch", "other")],
                 vec![super::gone("Branch", "try")],
+            ],
+        ),
+        workload(
+            "a Pool is deleted before what lies on it",
+            [
+                shop(),
+                vec![commit("one", "shop"), ready("Commit", "one")],
+                vec![delete("Pool", "n1"), Step::Quiet, Step::RestartNode],
+                end("app").to_vec(),
+                vec![
+                    delete("PersistentVolumeClaim", "db"),
+                    delete("PersistentVolumeClaim", "cache"),
+                    delete("Dot", "shop"),
+                    super::gone("Dot", "shop"),
+                    // The node serves, so it gets its Pool again, over the same zpool.
+                    ready("Pool", "n1"),
+                ],
             ],
         ),
         workload(
