@@ -75,6 +75,10 @@ pub struct Args {
     /// What is logged, as "info,dotmesh_zfs=debug".
     #[arg(long, env = "DOTMESH_LOG", default_value = "info")]
     pub log_filter: String,
+
+    /// A file with such a filter, which wins while it is there and not empty. It is looked at every few seconds.
+    #[arg(long, env = "DOTMESH_LOG_FILE")]
+    pub log_filter_file: Option<PathBuf>,
 }
 
 #[cfg(test)]
@@ -101,7 +105,7 @@ mod tests {
             "--listen=0.0.0.0:9808",
             "--http-listen=0.0.0.0:8080",
             "--log-format=json",
-            "--log-filter=info",
+            "--log-filter-file=/etc/dotmesh/log/csi-node",
         ])
         .unwrap();
         assert_eq!(args.operator_server_name, "operator.dotmesh.io");

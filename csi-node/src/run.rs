@@ -33,7 +33,7 @@ type Parts = JoinSet<anyhow::Result<()>>;
 /// # Errors
 /// When a part cannot begin, or ends.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    init_logs(args.log_format, &args.log_filter)?;
+    let logs = init_logs(args.log_format, &args.log_filter)?;
     let zfs = ZfsCli::new(HostCommand::new(args.host_root.clone()));
     let config = Config {
         state_dir: args.data_dir.clone(),
@@ -46,6 +46,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let registry = Arc::new(metrics::registry(&csi_rpcs, &node_rpcs, ops.counts()));
     let mut parts = Parts::new();
 
+    if let Some(file) = args.log_filter_file.clone() {
+        parts.spawn(async move {
+            logs.follow(&file).await;
+            Ok(())
+        });
+    }
     if let Some(address) = args.http_listen {
         let listener = dotmesh_telemetry::bind(address)
             .await

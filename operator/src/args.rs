@@ -43,6 +43,9 @@ pub struct Args {
     /// Which log lines appear, for example info,dotmesh_operator=debug.
     #[arg(long, env = "DOTMESH_LOG", default_value = "info")]
     pub log_filter: String,
+    /// A file with such a filter, which wins while it is there and not empty. It is looked at every few seconds.
+    #[arg(long, env = "DOTMESH_LOG_FILE")]
+    pub log_filter_file: Option<PathBuf>,
 }
 
 /// What the program does besides being the operator.
@@ -68,7 +71,12 @@ mod tests {
 
     #[test]
     fn what_the_chart_types_is_understood() {
-        let operator = Args::try_parse_from(["dotmesh-operator", "--csi-socket=/csi/csi.sock", "--log-format=json"]);
+        let operator = Args::try_parse_from([
+            "dotmesh-operator",
+            "--csi-socket=/csi/csi.sock",
+            "--log-format=json",
+            "--log-filter-file=/etc/dotmesh/log/operator",
+        ]);
         assert_eq!(operator.unwrap().command, None);
         let test = Args::try_parse_from(["dotmesh-operator", "check"]).unwrap();
         assert_eq!(test.command, Some(Command::Check { seconds: 120 }));

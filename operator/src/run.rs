@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dotmesh_telemetry::{Chain, Readiness, Registry};
+use dotmesh_telemetry::{Chain, LogFilter, Readiness, Registry};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
@@ -35,8 +35,14 @@ const START_RETRY: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What kept a part from starting, or ended it.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub async fn run(args: Args, logs: LogFilter) -> anyhow::Result<()> {
     let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if let Some(file) = args.log_filter_file.clone() {
+        parts.spawn(async move {
+            logs.follow(&file).await;
+            Ok(())
+        });
+    }
     let metrics = Metrics::default();
     let mut registry = Registry::default();
     metrics.register(&mut registry);

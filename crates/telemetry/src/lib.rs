@@ -10,7 +10,7 @@ mod readiness;
 
 pub use chain::Chain;
 pub use http::{bind, serve};
-pub use logs::{InitError, LogFormat, UnknownLogFormat, init_logs};
+pub use logs::{InitError, LogFilter, LogFormat, UnknownLogFormat, init_logs};
 pub use readiness::Readiness;
 
 /// The metrics registry of `prometheus-client`, filled by the program and shown by [`serve`].
