@@ -41,6 +41,8 @@ reasons! {
     DotNotFound,
     /// The Branch that is named does not exist.
     BranchNotFound,
+    /// The Commit that is named does not exist.
+    CommitNotFound,
     /// The volume that is named is not one of the Dot's.
     VolumeNotFound,
     /// Another claim holds this volume of this branch.

@@ -128,7 +128,10 @@ pub struct DotClaim {
     /// The node that the scheduler chose for the claim's first pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selected_node: Option<String>,
-    /// The volume's handle was given out to csi-provisioner: a PersistentVolume may exist, and pods may have written.
+    /// The volume's handle was given out, of a Dot or Branch that goes with the claim: a PersistentVolume may exist, and pods may have written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub provisioned: bool,
+    /// Other claims that say the same may hold this volume of this branch as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }

@@ -19,11 +19,17 @@ pub const AUDIENCE_ENROLL: &str = "dotmesh.io/enroll";
 /// DNS name in the operator's certificates, by which nodes know their only client.
 pub const OPERATOR_IDENTITY: &str = "operator.dotmesh.io";
 
+/// Annotation on a claim without a data source: the Dot it is on, like a `dataSourceRef` to it.
+pub const ANNOTATION_DOT: &str = "dotmesh.io/dot";
+/// Annotation on a claim without a data source: the Branch object it is pinned to, like a `dataSourceRef` to it.
+pub const ANNOTATION_BRANCH: &str = "dotmesh.io/branch";
 /// Annotation on a claim: the volume of the Dot it wants.
 pub const ANNOTATION_VOLUME: &str = "dotmesh.io/volume";
-/// Label on a Dot that was made for a plain claim: that claim's uid.
+/// Annotation on a claim, `"true"`: others that say the same may hold its volume as well.
+pub const ANNOTATION_SHARED: &str = "dotmesh.io/shared";
+/// Label on a Dot or Branch that was made for a claim and goes with it: that claim's uid.
 pub const LABEL_CLAIM_UID: &str = "dotmesh.io/claim-uid";
-/// Annotation on a Dot that was made for a plain claim: that claim's name.
+/// Annotation on a Dot or Branch that was made for a claim: that claim's name.
 pub const ANNOTATION_CLAIM: &str = "dotmesh.io/claim";
 /// Label on objects the operator made by itself (initial commits, default branches).
 pub const LABEL_AUTOMATIC: &str = "dotmesh.io/automatic";
@@ -54,7 +60,8 @@ pub fn initial_commit_object(dot: &str) -> String {
     format!("{dot}-initial")
 }
 
-/// Name of the PersistentVolume for a claim, and of the Dot that a plain claim gets. As csi-provisioner names volumes.
+/// Name of the PersistentVolume for a claim, of the Dot that a plain claim gets, and of the Branch that a claim of a
+/// Commit gets. As csi-provisioner names volumes.
 pub fn volume_object(claim_uid: &str) -> String {
     format!("pvc-{claim_uid}")
 }

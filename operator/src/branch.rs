@@ -45,6 +45,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         let Some(found) = reread(&context.api, &self.branch).await? else {
             return Ok(Then::Gone);
         };
+        self.own_claim = observe::observe_claim(&context.api, &found).await?;
         self.branch = found;
         self.is_fresh = true;
         Ok(Then::Continue)

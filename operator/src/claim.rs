@@ -1,9 +1,10 @@
-//! Claims with a `dataSourceRef` to a Dot or Branch: the controller that gives them their PersistentVolume.
+//! Claims that name a Dot, Branch or Commit: the controller that gives them their PersistentVolume.
 
 pub mod apply;
 pub mod entries;
 pub mod error;
 pub mod observe;
+pub mod own;
 pub mod plan;
 pub mod release;
 pub mod report;
@@ -12,7 +13,8 @@ pub mod volume;
 
 use std::sync::Arc;
 
-use dotmesh_crds::Branch;
+use dotmesh_crds::names::volume_object;
+use dotmesh_crds::{Branch, Commit};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -20,6 +22,7 @@ use crate::api::{Api, ApiErrorKind, Key};
 use crate::context::{Memory, ReconcileError};
 use observe::{ObserveError, observe_class, observe_world};
 use report::Said;
+use validate::Source;
 
 /// How often a claim is looked at when its Dot changes in between, before its turn ends.
 const MAX_LOOKS: u32 = 5;
@@ -66,26 +69,41 @@ async fn serve<A: Api>(
     }
 }
 
-/// Claims that wait for one of these Dots, by name or by a Branch of it.
+fn waits(claim: &PersistentVolumeClaim) -> bool {
+    validate::is_unbound(claim) && validate::has_source(claim)
+}
+
+/// Claims that wait for one of these Dots, by name or by a Branch or Commit of it.
 pub fn waiting_for<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key> {
-    let waits = |claim: &PersistentVolumeClaim| validate::is_unbound(claim) && validate::our_source(claim).is_some();
     let dot_of = |claim: &PersistentVolumeClaim| {
-        let source = validate::our_source(claim)?;
-        let named = Key {
+        let beside = |name: String| Key {
             namespace: claim.metadata.namespace.clone(),
-            name: source.name.clone(),
+            name,
         };
-        if source.kind != "Branch" {
-            return Some(named);
-        }
-        let branch = api.cached::<Branch>(&named)?;
-        Some(Key {
-            name: branch.spec.dot.clone(),
-            ..named
-        })
+        let of_branch = |name: String| Some(api.cached::<Branch>(&beside(name))?.spec.dot.clone());
+        let dot = match validate::parse_source(claim).ok()? {
+            Source::Dot(dot) => dot,
+            Source::Branch { name, .. } => of_branch(name)?,
+            Source::Commit(name) => match api.cached::<Commit>(&beside(name)) {
+                Some(commit) => commit.spec.dot.clone(),
+                None => of_branch(volume_object(claim.metadata.uid.as_deref()?))?,
+            },
+        };
+        Some(beside(dot))
     };
     let mut waiting = api.cached_where(waits);
     waiting.retain(|claim| dot_of(claim).is_some_and(|dot| is_meant(&dot)));
+    waiting.iter().map(|claim| Key::of(&**claim)).collect()
+}
+
+/// Claims that wait for this Commit.
+pub fn waiting_for_commit<A: Api>(api: &A, commit: &Key) -> Vec<Key> {
+    let names_it = |claim: &PersistentVolumeClaim| {
+        claim.metadata.namespace == commit.namespace
+            && waits(claim)
+            && validate::parse_source(claim).is_ok_and(|source| source == Source::Commit(commit.name.clone()))
+    };
+    let waiting = api.cached_where(names_it);
     waiting.iter().map(|claim| Key::of(&**claim)).collect()
 }
 

@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Resource, ResourceExt};
 
 use crate::api::{Api, Key};
-use crate::claim::validate::{is_unbound, our_source};
-use crate::claim::waiting_for;
+use crate::claim::validate::{has_source, is_unbound};
+use crate::claim::{waiting_for, waiting_for_commit};
 use crate::meta::{is_deleting, uid};
 use crate::pool::discover::serving_node;
 use crate::status::is_ready;
@@ -150,8 +150,8 @@ pub fn branch_changed<A: Api>(api: &A, branch: &Branch) -> Wake {
     }
 }
 
-/// A Commit came, changed or went: Branches that wait for a reference; its Dot, if that waits for its initial commit
-/// or for its last commit to go.
+/// A Commit came, changed or went: Branches that wait for a reference, and claims that wait for it; its Dot, if that
+/// waits for its initial commit or for its last commit to go.
 pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     let dot = named(commit.namespace(), &commit.spec.dot);
     let is_automatic = commit.labels().contains_key(LABEL_AUTOMATIC);
@@ -168,6 +168,7 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
         dots,
         branches: waiting_branches(api, |named| *named == dot),
         commits: vec![Key::of(commit)],
+        claims: waiting_for_commit(api, &Key::of(commit)),
         ..Wake::default()
     }
 }
@@ -196,7 +197,7 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
 fn claims_placed_on<A: Api>(api: &A, node: &str) -> Vec<Key> {
     let waits = |claim: &PersistentVolumeClaim| {
         let selected = claim.annotations().get(ANNOTATION_SELECTED_NODE);
-        selected.is_some_and(|selected| selected == node) && is_unbound(claim) && our_source(claim).is_some()
+        selected.is_some_and(|selected| selected == node) && is_unbound(claim) && has_source(claim)
     };
     api.cached_where(waits).iter().map(|claim| Key::of(&**claim)).collect()
 }
@@ -218,14 +219,16 @@ pub fn node_changed<A: Api>(api: &A, node: &str) -> Vec<Key> {
     pools.iter().map(|pool| Key::of(&**pool)).collect()
 }
 
-/// A claim came, changed or went: the Dots that have an entry for it, and the one that was made for it.
+/// A claim came, changed or went: the Dots that have an entry for it, and the Dot or Branch that was made for it.
 pub fn claim_changed<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Wake {
     let mut wake = holders(api, uid(claim));
-    wake.claims.push(Key::of(claim));
-    wake.dots.push(Key {
+    let own = Key {
         namespace: claim.namespace(),
         name: volume_object(uid(claim)),
-    });
+    };
+    wake.claims.push(Key::of(claim));
+    wake.dots.push(own.clone());
+    wake.branches.push(own);
     wake
 }
 

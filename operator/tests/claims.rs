@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use dotmesh_crds::Dot;
+use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_operator::api::{Api, ApiErrorKind, Key};
 use dotmesh_operator::claim::report::Said;
-use dotmesh_operator::claim::{reconcile, release, waiting_for};
+use dotmesh_operator::claim::{reconcile, release, waiting_for, waiting_for_commit};
 use dotmesh_operator::context::Memory;
 use dotmesh_testkit::{FakeApi, Fault};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -178,6 +178,96 @@ async fn a_held_volume_is_refused_whichever_way_it_is_named() {
     cluster.put_claim("second", OTHER, "kind: Branch, name: try", NODE);
     cluster.look("second").await;
     assert_eq!(cluster.entries(), [pair("first", "db"), pair("second", "db")]);
+}
+
+#[tokio::test]
+async fn holders_that_all_share_hold_a_volume_together() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    let shared = format!("dotmesh.io/shared: 'true', {NODE}");
+    cluster.put_claim("first", CLAIM, DOT, &shared);
+    cluster.look("first").await;
+    cluster.put_claim("second", OTHER, DOT, NODE);
+    cluster.look("second").await;
+    assert_eq!(cluster.entries(), [pair("first", "db")], "the second does not share");
+    cluster.put_claim("second", OTHER, DOT, &shared);
+    cluster.look("second").await;
+    assert_eq!(cluster.entries(), [pair("first", "db"), pair("second", "db")]);
+}
+
+#[tokio::test]
+async fn a_claim_of_a_commit_gets_a_branch_of_its_own() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    let own = Key::namespaced("dev", format!("pvc-{CLAIM}"));
+    cluster.put_claim("seen", CLAIM, "kind: Commit, name: first", "");
+    cluster.look("seen").await;
+    assert_eq!(
+        cluster.api.events().join(""),
+        "CommitNotFound: there is no Commit \"first\" in namespace \"dev\"; create it or correct the claim"
+    );
+    cluster.api.put(&format!(
+        "{{apiVersion: dotmesh.io/v1alpha1, kind: Commit, metadata: {{name: first, namespace: dev}}, spec: {{dot: shop}}, \
+         status: {{id: {VOLUME_ID}, conditions: [{{type: Ready, status: 'True', reason: Ready, message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}"
+    ));
+    cluster.report(json!({ "id": DOT_ID, "node": "n1", "checkout": "main" })).await;
+    assert_eq!(
+        waiting_for_commit(&cluster.api, &Key::namespaced("dev", "first")),
+        [Key::namespaced("dev", "seen")]
+    );
+    cluster.look("seen").await;
+    let branch: Branch = cluster.api.must_get(&own);
+    assert_eq!((branch.spec.dot.as_str(), branch.spec.from.as_str()), ("shop", VOLUME_ID));
+    // The Commit may go now; the Branch has what it needs.
+    cluster.api.remove::<Commit>(&Key::namespaced("dev", "first"));
+    cluster.look("seen").await;
+    assert_eq!(cluster.entries(), [pair("seen", "db")]);
+    let waiting = waiting_for(&cluster.api, |dot| *dot == shop());
+    assert_eq!(waiting, [Key::namespaced("dev", "seen")]);
+    cluster.attach(&[CLAIM]).await;
+    cluster.look("seen").await;
+    assert!(!cluster.api.exists::<PersistentVolume>(&volume(CLAIM)), "recorded first");
+    cluster.look("seen").await;
+    assert!(cluster.api.exists::<PersistentVolume>(&volume(CLAIM)));
+
+    // The volume is taken away by hand: what was written stays, as a Branch that people own.
+    cluster.api.remove::<PersistentVolumeClaim>(&Key::namespaced("dev", "seen"));
+    cluster.api.remove::<PersistentVolume>(&volume(CLAIM));
+    release::release(&cluster.api, &shop()).await.unwrap();
+    assert_eq!(cluster.entries(), []);
+    let branch: Branch = cluster.api.must_get(&own);
+    assert!(!branch.metadata.labels.unwrap_or_default().contains_key("dotmesh.io/claim-uid"));
+}
+
+#[tokio::test]
+async fn a_branch_of_that_name_that_is_somebody_elses_is_left_alone() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    cluster.put_branch(&format!("pvc-{CLAIM}"), "feature/x");
+    cluster.put_claim("seen", CLAIM, "kind: Commit, name: first", NODE);
+    cluster.look("seen").await;
+    assert_eq!(cluster.api.take_writes(), [""; 0]);
+    assert!(cluster.api.events()[0].starts_with("Conflict: Branch "));
+}
+
+#[tokio::test]
+async fn a_branch_is_of_the_dot_that_the_claim_names() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    cluster.put_branch("try", "feature/x");
+    for (dot, entries) in [("other", vec![]), ("shop", vec![pair("db", "db")])] {
+        cluster.api.put(&format!(
+            "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: db, namespace: dev, uid: {CLAIM}, \
+             annotations: {{dotmesh.io/dot: {dot}, dotmesh.io/branch: try, {NODE}}}}}, \
+             spec: {{storageClassName: dotmesh, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}}}"
+        ));
+        cluster.look("db").await;
+        assert_eq!(cluster.entries(), entries);
+    }
+    assert_eq!(
+        cluster.api.events().join("\n"),
+        "Invalid: Branch \"try\" is of Dot \"shop\", the claim's annotation dotmesh.io/dot names \"other\"; correct one of them"
+    );
 }
 
 #[tokio::test]

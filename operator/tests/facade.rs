@@ -104,6 +104,31 @@ async fn a_plain_claim_gets_a_dot_of_its_own() {
     work.abort();
 }
 
+/// csi-provisioner knows no annotations and asks for a volume, which comes from the Dot that they name.
+#[tokio::test]
+async fn a_claim_with_annotations_gets_what_its_dot_gives_and_nothing_smaller() {
+    let api = api();
+    api.put(&format!(
+        "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: data, namespace: dev, uid: {CLAIM}, annotations: {{dotmesh.io/dot: shop}}}}, \
+         spec: {{storageClassName: dotmesh}}}}"
+    ));
+    for (size, served) in [("512Mi", false), ("2Gi", true)] {
+        api.put(&format!(
+            "{{apiVersion: dotmesh.io/v1alpha1, kind: Dot, metadata: {{name: shop, namespace: dev}}, spec: {{}}, \
+             status: {{id: {VOLUME_ID}, node: n2, attachments: [{CLAIM}], volumes: [{{name: db, id: {VOLUME_ID}, size: {size}}}], \
+             claims: [{{uid: {CLAIM}, namespace: dev, name: data, volume: db, size: 1Gi}}]}}}}"
+        ));
+        match create(&api).await {
+            Ok(created) => {
+                assert!(served);
+                assert_eq!((created.node.as_str(), created.size_bytes), ("n2", 2 << 30));
+            }
+            Err(error) => assert!(!served && matches!(error, CreateError::ServedElsewhere), "{error}"),
+        }
+    }
+    assert!(!api.exists::<Dot>(&key()), "no Dot of its own");
+}
+
 #[tokio::test]
 async fn many_identical_calls_at_once_have_one_effect() {
     let api = api();

@@ -55,26 +55,37 @@ impl FromStr for VolumeName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        if text.is_empty() {
-            return Err(InvalidName::Empty);
-        }
-        if text.chars().count() > Self::MAX_LEN {
-            return Err(InvalidName::TooLong { max: Self::MAX_LEN });
-        }
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if let Some(found) = text.chars().find(|c| !allowed(*c)) {
-            return Err(InvalidName::Character {
-                found,
-                allowed: "lower-case letters, digits and '-'",
-            });
-        }
-        if text.starts_with('-') || text.ends_with('-') {
-            return Err(InvalidName::Shape {
-                rule: "begins or ends with '-'",
-            });
-        }
+        check_label(text)?;
         Ok(Self(text.to_owned()))
     }
+}
+
+/// Whether a text is a DNS label (RFC 1123), as names of our objects and volumes are.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_label(text: &str) -> Result<(), InvalidName> {
+    if text.is_empty() {
+        return Err(InvalidName::Empty);
+    }
+    if text.chars().count() > VolumeName::MAX_LEN {
+        return Err(InvalidName::TooLong {
+            max: VolumeName::MAX_LEN,
+        });
+    }
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if let Some(found) = text.chars().find(|c| !allowed(*c)) {
+        return Err(InvalidName::Character {
+            found,
+            allowed: "lower-case letters, digits and '-'",
+        });
+    }
+    if text.starts_with('-') || text.ends_with('-') {
+        return Err(InvalidName::Shape {
+            rule: "begins or ends with '-'",
+        });
+    }
+    Ok(())
 }
 
 /// The name of a branch within its Dot, after git's rules for reference names (`git check-ref-format`).

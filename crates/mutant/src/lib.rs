@@ -55,6 +55,10 @@ mutants! {
     ABranchIsDeletedWithoutATombstone = "a branch is deleted without a tombstone",
     LateCallsAreObeyed = "late calls are obeyed",
     ARewoundPoolForTheKnownOne = "a rewound pool for the known one",
+    ABranchGoesWhileItsVolumeIsThere = "a Branch goes while its volume is there",
+    ABranchOfAClaimStays = "a Branch of a claim stays",
+    WhatWasHandedOutIsNotRecorded = "what was handed out is not recorded",
+    ASharedVolumeNeedsOneWordOnly = "a shared volume needs one word only",
 }
 
 #[cfg(feature = "planted")]

@@ -104,7 +104,10 @@ impl Oracle {
         for change in &news {
             self.names.note(change);
             if change.gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
-                self.requested.insert(uid(change));
+                let is_first = self.requested.insert(uid(change));
+                if is_first && change.kind == "Branch" {
+                    self.look_at_branch_that_goes(change);
+                }
             }
         }
         if at_pools {

@@ -55,6 +55,8 @@ pub enum Step {
     Claim(Box<PersistentVolumeClaim>),
     /// Makes a Commit of the Dot that a plain claim has for itself: names of commit and claim.
     CommitOfClaim(&'static str, &'static str),
+    /// Removes the PersistentVolume of a claim of this name that is gone.
+    RemoveVolumeOf(&'static str),
     /// Changes a Dot's list of volumes.
     Volumes(&'static str, Vec<DotVolume>),
     /// Deletes an object: kind and name.
@@ -185,18 +187,36 @@ pub fn branch(name: &str, dot: &str, from: &str) -> Step {
 /// Makes a claim with a `dataSourceRef`, or a plain one.
 #[must_use]
 pub fn claim(name: &str, source: Option<(&str, &str)>, volume: Option<&str>) -> Step {
+    let volume = volume.map(|volume| ("dotmesh.io/volume", volume));
+    claim_of_class("dotmesh", name, source, volume.as_slice())
+}
+
+/// As [`claim`], without a `dataSourceRef` and with these annotations.
+#[must_use]
+pub fn annotated(name: &str, annotations: &[(&str, &str)]) -> Step {
+    claim_of_class("dotmesh", name, None, annotations)
+}
+
+/// Makes a claim of this class (`dotmesh`, or `keep` which retains volumes) with all that it can have.
+#[must_use]
+pub fn claim_of_class(
+    class: &str,
+    name: &str,
+    source: Option<(&str, &str)>,
+    annotations: &[(&str, &str)],
+) -> Step {
     let mut claim = json!({
         "metadata": { "name": name, "namespace": "dev" },
         "spec": {
-            "storageClassName": "dotmesh", "accessModes": ["ReadWriteOnce"],
+            "storageClassName": class, "accessModes": ["ReadWriteOnce"],
             "resources": { "requests": { "storage": "1Gi" } },
         },
     });
     if let Some((kind, name)) = source {
         claim["spec"]["dataSourceRef"] = json!({ "apiGroup": "dotmesh.io", "kind": kind, "name": name });
     }
-    if let Some(volume) = volume {
-        claim["metadata"]["annotations"] = json!({ "dotmesh.io/volume": volume });
+    for (key, value) in annotations {
+        claim["metadata"]["annotations"][*key] = json!(value);
     }
     let claim = serde_json::from_value(claim).unwrap_or_else(|error| panic!("{error}"));
     Step::Claim(Box::new(claim))

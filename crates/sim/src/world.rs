@@ -11,7 +11,7 @@ use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_testkit::FakeApi;
 use dotmesh_zfs::{CreateKind, CreateRequest, PropName, Properties, Zfs};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -103,7 +103,9 @@ struct World {
 }
 
 const FURNITURE: &str = "
-{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}";
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: keep}, provisioner: csi.dotmesh.io, reclaimPolicy: Retain}";
 
 fn csi_node(node: u8) -> String {
     format!(
@@ -232,6 +234,10 @@ impl World {
                 let commit = commit_object(name, &format!("pvc-{uid}"), "main");
                 api.create::<Commit>(&commit).await.map(drop)
             }
+            Step::RemoveVolumeOf(claim) => {
+                self.remove_volume_of(claim).await;
+                Ok(())
+            }
             Step::Volumes(dot, volumes) => {
                 let patch = json!({ "spec": { "volumes": volumes } });
                 let key = Key::namespaced("dev", *dot);
@@ -330,6 +336,19 @@ impl World {
             .stage
             .with_oracle(|oracle| oracle.pool_is_exchanged(0, || machine.exchange_pool()));
         self.restart_node(1, true).await;
+    }
+
+    /// By hand, and not because csi-provisioner has deleted what is behind it.
+    async fn remove_volume_of(&self, claim: &str) {
+        let server = &self.cluster.server;
+        let volumes: Vec<PersistentVolume> = server.list(None, None).await.unwrap_or_default();
+        for volume in volumes {
+            let spec = volume.spec.as_ref();
+            let reference = spec.and_then(|spec| spec.claim_ref.as_ref()?.name.as_deref());
+            if reference == Some(claim) {
+                server.remove::<PersistentVolume>(&Key::of(&volume));
+            }
+        }
     }
 
     fn write(&self, pod: &str) {

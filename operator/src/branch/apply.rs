@@ -1,5 +1,6 @@
 //! One effect per step.
 
+use dotmesh_crds::Branch;
 use dotmesh_crds::condition::Reason;
 
 use super::observe::Observed;
@@ -33,6 +34,10 @@ pub async fn apply<A: Api, N: Nodes>(
             seen.naming = None;
         }
         Step::Ensure { node, request } => seen.ensured = Some(context.nodes.ensure_branch(&node, request).await?),
+        Step::Retire => {
+            api.delete::<Branch>(&key, &Guard::unchanged(&seen.branch)).await?;
+            return Ok(Then::Gone);
+        }
         Step::Delete { node, request } => match context.nodes.delete_branch(&node, request).await {
             Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => {
                 return Err(error.into());

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use dotmesh_crds::names::LABEL_CLAIM_UID;
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_csi_proto::node::EnsureBranchResponse;
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::api::{Api, Key};
+use crate::claim::entries::entry_of;
+use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
 use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, uid};
 use crate::nodes::Nodes;
@@ -23,6 +27,8 @@ pub struct Observed {
     pub dot: Option<Arc<Dot>>,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
+    /// The claim it was made for.
+    pub own_claim: OwnClaim,
     /// The Dot's other Branches. A consistent read while this one is not accepted.
     pub siblings: Vec<Branch>,
     /// The Dot's Commits, while this Branch is not accepted: a consistent read.
@@ -38,6 +44,28 @@ pub struct Observed {
 /// Whether the branch has its name and its head for good.
 pub fn is_accepted(branch: &Branch) -> bool {
     branch.status.as_ref().is_some_and(|status| status.head.is_some())
+}
+
+/// Whether the claim that a Branch was made for is still there. With the claim gone nobody writes an entry for it any
+/// more, so that the Dot is read after it.
+///
+/// # Errors
+/// Those of the API.
+pub async fn observe_claim<A: Api>(api: &A, branch: &Branch) -> Result<OwnClaim, ReconcileError> {
+    let own = observe_own_claim(api, branch).await?;
+    if own != OwnClaim::Gone || is_planted(Mutant::ABranchGoesWhileItsVolumeIsThere) {
+        return Ok(own);
+    }
+    let dot = Key {
+        namespace: branch.namespace(),
+        name: branch.spec.dot.clone(),
+    };
+    let dot: Option<Dot> = api.get(&dot).await?;
+    let claim = branch.labels().get(LABEL_CLAIM_UID).map_or("", String::as_str);
+    match dot.is_some_and(|dot| entry_of(&dot, claim).is_some()) {
+        true => Ok(OwnClaim::Present),
+        false => Ok(OwnClaim::Gone),
+    }
 }
 
 /// Reads it.
@@ -71,7 +99,12 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         commits = api.list::<Commit>(branch.namespace().as_deref(), Some(&fields)).await?;
         commits.retain(|commit| belongs_to(commit, dot));
     }
+    let own_claim = match is_deleting(&branch) {
+        true => OwnClaim::None,
+        false => observe_claim(api, &branch).await?,
+    };
     Ok(Observed {
+        own_claim,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,
         is_fresh: false,

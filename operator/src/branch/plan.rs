@@ -14,6 +14,7 @@ use kube::ResourceExt;
 
 use super::observe::{Observed, is_accepted};
 use super::validate::{Valid, validate};
+use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, uid};
 use crate::status::Verdict;
@@ -37,6 +38,8 @@ pub enum Step {
         /// What.
         request: EnsureBranchRequest,
     },
+    /// The claim it was made for is gone: delete the Branch.
+    Retire,
     /// Record the tombstone.
     Delete {
         /// Where.
@@ -53,6 +56,9 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     let branch = &seen.branch;
     if is_deleting(branch) {
         return plan_deletion(seen);
+    }
+    if seen.own_claim == OwnClaim::Gone && !is_planted(Mutant::ABranchOfAClaimStays) {
+        return Plan::Do(Step::Retire);
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,

@@ -10,11 +10,16 @@ use crate::api::{Api, ApiError, ApiErrorKind};
 pub async fn apply<A: Api>(api: &A, dot: &Dot, plan: Plan) -> Result<(), ApiError> {
     match plan {
         Plan::Done | Plan::Wait(_) => Ok(()),
+        Plan::CreateBranch(branch) => made(api.create(&*branch).await),
         Plan::Enter(entry) => entries::write(api, dot, &entries::with(dot, entry)).await.map(|_| ()),
-        Plan::CreateVolume(volume) => match api.create(&*volume).await {
-            // Made by an earlier attempt, or somebody else's: the next look at it tells.
-            Err(error) if error.kind == ApiErrorKind::AlreadyExists => Ok(()),
-            result => result.map(|_| ()),
-        },
+        Plan::CreateVolume(volume) => made(api.create(&*volume).await),
+    }
+}
+
+/// What is there already was made by an earlier attempt, or is somebody else's: the next look at it tells.
+fn made<K>(created: Result<K, ApiError>) -> Result<(), ApiError> {
+    match created {
+        Err(error) if error.kind == ApiErrorKind::AlreadyExists => Ok(()),
+        result => result.map(|_| ()),
     }
 }

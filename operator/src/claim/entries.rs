@@ -52,11 +52,12 @@ pub fn branch_of<'a>(entry: &'a DotClaim, dot: &'a Dot, names: &'a BranchNames) 
     }
 }
 
-/// Another claim that holds the same volume of the same branch.
+/// Another claim that holds the same volume of the same branch, and does not share it with this one.
 pub fn holder<'a>(dot: &'a Dot, names: &'a BranchNames, wanted: &DotClaim) -> Option<&'a DotClaim> {
     entries(dot).iter().find(|entry| {
         entry.uid != wanted.uid
             && entry.volume == wanted.volume
+            && !(entry.shared && (wanted.shared || is_planted(Mutant::ASharedVolumeNeedsOneWordOnly)))
             && branch_of(entry, dot, names) == branch_of(wanted, dot, names)
     })
 }
@@ -122,6 +123,27 @@ mod tests {
         ] {
             let holder = holder(&shop, &names, &wanted).map(|entry| entry.name.as_str());
             assert_eq!(holder, held_by, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_volume_is_shared_only_when_all_its_holders_say_so() {
+        let shared = |uid: &str, shared: bool| DotClaim {
+            shared,
+            ..entry(uid, "db", None)
+        };
+        let shop = |first: bool| {
+            let claims = format!("[{{uid: a, namespace: dev, name: one, volume: db, size: 1Gi, shared: {first}}}]");
+            dot(&claims)
+        };
+        for (first, second, is_held) in [
+            (true, true, false),
+            (true, false, true),
+            (false, true, true),
+            (false, false, true),
+        ] {
+            let held = holder(&shop(first), &BranchNames::new(), &shared("b", second)).is_some();
+            assert_eq!(held, is_held, "{first} {second}");
         }
     }
 

@@ -14,13 +14,37 @@ pub enum ClaimError {
         what: &'static str,
     },
     /// The reference leads out of the claim's namespace.
-    #[error("dataSourceRef names namespace {other:?}; a claim can only use Dots and Branches of its own namespace")]
+    #[error("dataSourceRef names namespace {other:?}; a claim can only use what is in its own namespace")]
     OtherNamespace {
         /// The namespace that is named.
         other: String,
     },
+    /// A data source, and annotations that say something else.
+    #[error(
+        "the claim has a data source and an annotation dotmesh.io/dot or dotmesh.io/branch; it can follow one thing only"
+    )]
+    TwoSources,
+    /// No object of ours can have such a name.
+    #[error("the {how} names {name:?}, which {source}")]
+    SourceName {
+        /// Where it is named.
+        how: String,
+        /// The name, cut.
+        name: String,
+        /// The rule it breaks.
+        source: InvalidName,
+    },
+    /// The annotation about sharing says neither yes nor no.
+    #[error("the annotation dotmesh.io/shared is {text:?}; it can be \"true\" or \"false\"")]
+    Shared {
+        /// The value, cut.
+        text: String,
+    },
+    /// One pod only, and several claims.
+    #[error("the claim has access mode ReadWriteOncePod and the annotation dotmesh.io/shared; use ReadWriteOnce to share")]
+    SharedByOnePod,
     /// A kind of our group that is no source, or a misspelt one.
-    #[error("dataSourceRef names kind {kind:?}; a claim can use kind Dot or kind Branch of dotmesh.io")]
+    #[error("dataSourceRef names kind {kind:?}; a claim can use kind Dot, Branch or Commit of dotmesh.io")]
     Kind {
         /// The kind that is named.
         kind: String,
@@ -58,7 +82,7 @@ pub enum ClaimError {
         size: String,
     },
     /// No such Dot.
-    #[error("there is no Dot {dot:?} in namespace {namespace:?}; create it or correct the claim's dataSourceRef")]
+    #[error("there is no Dot {dot:?} in namespace {namespace:?}; create it or correct the claim")]
     DotNotFound {
         /// The name that is asked for.
         dot: String,
@@ -67,7 +91,7 @@ pub enum ClaimError {
     },
     /// No such Branch.
     #[error(
-        "there is no Branch {branch:?} in namespace {namespace:?}; create it or correct the claim's dataSourceRef \
+        "there is no Branch {branch:?} in namespace {namespace:?}; create it or correct the claim \
          (it takes the name of the Branch object, not that in its spec)"
     )]
     BranchNotFound {
@@ -76,18 +100,36 @@ pub enum ClaimError {
         /// Where it would have to be.
         namespace: String,
     },
-    /// The Dot or Branch is going away.
+    /// No such Commit.
+    #[error("there is no Commit {commit:?} in namespace {namespace:?}; create it or correct the claim")]
+    CommitNotFound {
+        /// The name that is asked for.
+        commit: String,
+        /// Where it would have to be.
+        namespace: String,
+    },
+    /// The Branch is another Dot's.
+    #[error("Branch {branch:?} is of Dot {of:?}, the claim's annotation dotmesh.io/dot names {dot:?}; correct one of them")]
+    BranchOfOtherDot {
+        /// The Branch object.
+        branch: String,
+        /// Its Dot.
+        of: String,
+        /// The Dot that the claim names.
+        dot: String,
+    },
+    /// The Dot, Branch or Commit is going away.
     #[error("{kind} {name:?} is being deleted; use another one")]
     Deleting {
-        /// `Dot` or `Branch`.
+        /// `Dot`, `Branch` or `Commit`.
         kind: &'static str,
         /// Its name.
         name: String,
     },
-    /// The Dot or Branch cannot give its volume now.
+    /// The Dot, Branch or Commit cannot give its volume now.
     #[error("{kind} {name:?} is not ready: {reason}: {message}")]
     NotReady {
-        /// `Dot` or `Branch`.
+        /// `Dot`, `Branch` or `Commit`.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -120,7 +162,8 @@ pub enum ClaimError {
     },
     /// Somebody else has it.
     #[error(
-        "volume {volume:?} of branch {branch:?} of Dot {dot:?} is held by claim {holder:?}; use another volume or branch, or delete that claim"
+        "volume {volume:?} of branch {branch:?} of Dot {dot:?} is held by claim {holder:?}; use another volume or branch, delete that claim, \
+         or let both say dotmesh.io/shared: \"true\""
     )]
     VolumeHeld {
         /// The Dot.
@@ -132,11 +175,13 @@ pub enum ClaimError {
         /// The claim that holds it.
         holder: String,
     },
-    /// A PersistentVolume of the name we need is somebody else's.
-    #[error("PersistentVolume {volume:?} exists and belongs to another claim; remove it if nobody needs it")]
-    VolumeConflict {
+    /// An object of the name we need is somebody else's.
+    #[error("{kind} {name:?} exists and belongs to another claim; remove it if nobody needs it")]
+    Conflict {
+        /// `PersistentVolume` or `Branch`.
+        kind: &'static str,
         /// Its name.
-        volume: String,
+        name: String,
     },
 }
 
@@ -147,6 +192,11 @@ impl ClaimError {
             Self::Incomplete { .. }
             | Self::OtherNamespace { .. }
             | Self::Kind { .. }
+            | Self::TwoSources
+            | Self::SourceName { .. }
+            | Self::Shared { .. }
+            | Self::SharedByOnePod
+            | Self::BranchOfOtherDot { .. }
             | Self::BlockMode
             | Self::AccessMode { .. }
             | Self::VolumeName { .. }
@@ -155,11 +205,12 @@ impl ClaimError {
             Self::LargerThanPool { .. } => Reason::OutOfSpace,
             Self::DotNotFound { .. } => Reason::DotNotFound,
             Self::BranchNotFound { .. } => Reason::BranchNotFound,
+            Self::CommitNotFound { .. } => Reason::CommitNotFound,
             Self::Deleting { .. } => Reason::Deleting,
             Self::NotReady { .. } => Reason::NotReady,
             Self::VolumeNotFound { .. } => Reason::VolumeNotFound,
             Self::VolumeHeld { .. } => Reason::VolumeHeld,
-            Self::VolumeConflict { .. } => Reason::Conflict,
+            Self::Conflict { .. } => Reason::Conflict,
         }
     }
 }

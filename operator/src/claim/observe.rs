@@ -2,22 +2,23 @@
 //! people and the Dot's version guards what is written next.
 
 use dotmesh_crds::names::volume_object;
-use dotmesh_crds::{Branch, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_model::size::parse_quantity;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::entries::{self, BranchNames};
 use super::error::ClaimError;
+use super::own::is_made_for;
 use super::plan::World;
-use super::validate::{Request, Source, is_unbound, our_source};
+use super::validate::{Request, Source, has_source, is_unbound};
 use crate::api::{Api, ApiError, Key};
 use crate::context::Memory;
 
 /// The class of a claim that refers to our group.
 pub async fn observe_class<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Result<Option<StorageClass>, ApiError> {
     let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
-    match class.filter(|name| !name.is_empty() && our_source(claim).is_some() && is_unbound(claim)) {
+    match class.filter(|name| !name.is_empty() && has_source(claim) && is_unbound(claim)) {
         Some(name) => api.get(&Key::cluster(name)).await,
         None => Ok(None),
     }
@@ -34,23 +35,85 @@ pub enum ObserveError {
     Api(#[from] ApiError),
 }
 
+/// What a claim names, as it is there.
+#[derive(Debug, Default)]
+struct Target {
+    dot: String,
+    branch: Option<Branch>,
+    origin: Option<Commit>,
+}
+
+async fn observe_target<A: Api>(api: &A, request: &Request) -> Result<Target, ObserveError> {
+    let namespace = &request.namespace;
+    match &request.source {
+        Source::Dot(dot) => Ok(Target {
+            dot: dot.clone(),
+            ..Target::default()
+        }),
+        Source::Branch { name, dot } => {
+            let branch: Option<Branch> = api.get(&Key::namespaced(namespace, name)).await?;
+            let branch = branch.ok_or_else(|| ClaimError::BranchNotFound {
+                branch: name.clone(),
+                namespace: namespace.clone(),
+            })?;
+            if let Some(dot) = dot.as_ref().filter(|dot| **dot != branch.spec.dot) {
+                return Err(ObserveError::Claim(ClaimError::BranchOfOtherDot {
+                    branch: name.clone(),
+                    of: branch.spec.dot,
+                    dot: dot.clone(),
+                }));
+            }
+            Ok(Target {
+                dot: branch.spec.dot.clone(),
+                branch: Some(branch),
+                origin: None,
+            })
+        }
+        Source::Commit(name) => observe_own_branch(api, request, name).await,
+    }
+}
+
+/// The Branch that was made for the claim, else the Commit that it is to be made from.
+async fn observe_own_branch<A: Api>(api: &A, request: &Request, commit: &str) -> Result<Target, ObserveError> {
+    let namespace = &request.namespace;
+    let uid = request.uid.to_string();
+    let own: Option<Branch> = api.get(&Key::namespaced(namespace, volume_object(&uid))).await?;
+    match own {
+        Some(branch) if is_made_for(&branch, &uid) => {
+            return Ok(Target {
+                dot: branch.spec.dot.clone(),
+                branch: Some(branch),
+                origin: None,
+            });
+        }
+        Some(_) => {
+            return Err(ObserveError::Claim(ClaimError::Conflict {
+                kind: "Branch",
+                name: volume_object(&uid),
+            }));
+        }
+        None => {}
+    }
+    let found: Option<Commit> = api.get(&Key::namespaced(namespace, commit)).await?;
+    let found = found.ok_or_else(|| ClaimError::CommitNotFound {
+        commit: commit.to_owned(),
+        namespace: namespace.clone(),
+    })?;
+    Ok(Target {
+        dot: found.spec.dot.clone(),
+        branch: None,
+        origin: Some(found),
+    })
+}
+
 /// The Dot, Branch, PersistentVolume and pool that matter for the request.
 pub async fn observe_world<A: Api>(api: &A, memory: &Memory, request: &Request) -> Result<World, ObserveError> {
     let namespace = &request.namespace;
-    let (branch, dot_name) = match &request.source {
-        Source::Dot(dot) => (None, dot.clone()),
-        Source::Branch(name) => {
-            let branch: Branch =
-                api.get(&Key::namespaced(namespace, name))
-                    .await?
-                    .ok_or_else(|| ClaimError::BranchNotFound {
-                        branch: name.clone(),
-                        namespace: namespace.clone(),
-                    })?;
-            let dot = branch.spec.dot.clone();
-            (Some(branch), dot)
-        }
-    };
+    let Target {
+        dot: dot_name,
+        branch,
+        origin,
+    } = observe_target(api, request).await?;
     let dot: Dot = api
         .get(&Key::namespaced(namespace, &dot_name))
         .await?
@@ -70,6 +133,7 @@ pub async fn observe_world<A: Api>(api: &A, memory: &Memory, request: &Request) 
         retiring: dot.metadata.uid.as_deref().is_some_and(|uid| memory.is_retiring(uid)),
         dot,
         branch,
+        origin,
         branch_names,
         pool_bytes,
     })

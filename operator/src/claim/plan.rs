@@ -2,17 +2,22 @@
 
 use dotmesh_crds::condition::{Condition, READY};
 use dotmesh_crds::dot::{DotClaim, DotStatus};
-use dotmesh_crds::names::volume_object;
-use dotmesh_crds::{Branch, Dot, Reason};
+use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, LABEL_DOT, volume_object};
+use dotmesh_crds::{Branch, BranchSpec, Commit, Dot, Reason};
 use dotmesh_model::handle::Handle;
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::size::{format_quantity, parse_quantity};
+use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::ResourceExt;
+use kube::api::ObjectMeta;
 
 use super::entries::{self, BranchNames};
 use super::error::ClaimError;
 use super::validate::{Request, Source};
 use super::volume::build_volume;
+use crate::meta::{belongs_to, is_deleting};
+use crate::status::is_ready;
 
 /// What a claim's plan is made from.
 #[derive(Debug, Clone)]
@@ -23,6 +28,8 @@ pub struct World {
     pub retiring: bool,
     /// The Branch that the claim is pinned to.
     pub branch: Option<Branch>,
+    /// The Commit that a Branch of the claim's own is to be made from, while there is none.
+    pub origin: Option<Commit>,
     /// The branches that entries of the Dot are pinned to.
     pub branch_names: BranchNames,
     /// The PersistentVolume that has the name of the claim's.
@@ -38,6 +45,8 @@ pub enum Plan {
     Done,
     /// Somebody else's turn.
     Wait(Waiting),
+    /// Make the Branch that goes with the claim.
+    CreateBranch(Box<Branch>),
     /// Write the claim into the Dot.
     Enter(DotClaim),
     /// The data is ready: make the PersistentVolume.
@@ -49,6 +58,8 @@ pub enum Plan {
 pub enum Waiting {
     /// The scheduler's: nobody knows yet on which node the first pod will run.
     FirstPod,
+    /// The Commit controller's: it is not Ready.
+    Commit,
     /// The Dot controller's: the volume is not ready on its node.
     Attachment,
 }
@@ -60,10 +71,14 @@ pub fn plan(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         return if is_for(volume, &uid) {
             Ok(Plan::Done)
         } else {
-            Err(ClaimError::VolumeConflict {
-                volume: volume_object(&uid),
+            Err(ClaimError::Conflict {
+                kind: "PersistentVolume",
+                name: volume_object(&uid),
             })
         };
+    }
+    if let Some(commit) = &world.origin {
+        return plan_branch(request, world, commit);
     }
     match entries::entry_of(&world.dot, &uid) {
         None => plan_entry(request, world),
@@ -76,14 +91,74 @@ fn is_for(volume: &PersistentVolume, uid: &str) -> bool {
     claim.and_then(|claim| claim.uid.as_deref()) == Some(uid)
 }
 
-fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
-    let dot = &world.dot;
-    if dot.metadata.deletion_timestamp.is_some() || world.retiring {
+/// A Dot that goes gives nothing out any more.
+fn check_dot(world: &World) -> Result<(), ClaimError> {
+    if is_deleting(&world.dot) || world.retiring {
         return Err(ClaimError::Deleting {
             kind: "Dot",
-            name: dot.metadata.name.clone().unwrap_or_default(),
+            name: world.dot.name_any(),
         });
     }
+    Ok(())
+}
+
+fn plan_branch(request: &Request, world: &World, commit: &Commit) -> Result<Plan, ClaimError> {
+    check_dot(world)?;
+    let name = commit.name_any();
+    if !belongs_to(commit, &world.dot) {
+        return Err(ClaimError::CommitNotFound {
+            commit: name,
+            namespace: request.namespace.clone(),
+        });
+    }
+    if is_deleting(commit) {
+        return Err(ClaimError::Deleting { kind: "Commit", name });
+    }
+    let status = commit.status.clone().unwrap_or_default();
+    refuse_when(
+        "Commit",
+        name,
+        &status.conditions,
+        &[
+            Reason::Invalid,
+            Reason::DotNotFound,
+            Reason::BranchNotFound,
+            Reason::NoVolumes,
+            Reason::OutOfSpace,
+            Reason::Conflict,
+            Reason::DataMissing,
+        ],
+    )?;
+    match status.id.filter(|_| is_ready(&status.conditions)) {
+        Some(id) => Ok(Plan::CreateBranch(Box::new(build_branch(request, world, id)))),
+        None => Ok(Plan::Wait(Waiting::Commit)),
+    }
+}
+
+/// The Branch of a claim's own. From the commit's id, because another commit may get its name.
+fn build_branch(request: &Request, world: &World, commit: String) -> Branch {
+    let uid = request.uid.to_string();
+    let dot = world.dot.name_any();
+    Branch {
+        metadata: ObjectMeta {
+            name: Some(volume_object(&uid)),
+            namespace: Some(request.namespace.clone()),
+            labels: Some([(LABEL_CLAIM_UID.to_owned(), uid.clone()), (LABEL_DOT.to_owned(), dot.clone())].into()),
+            annotations: Some([(ANNOTATION_CLAIM.to_owned(), request.name.clone())].into()),
+            ..ObjectMeta::default()
+        },
+        spec: BranchSpec {
+            dot,
+            name: volume_object(&uid),
+            from: commit,
+        },
+        status: None,
+    }
+}
+
+fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
+    let dot = &world.dot;
+    check_dot(world)?;
     if let Some(branch) = &world.branch {
         check_branch(branch)?;
     }
@@ -93,12 +168,10 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         name: request.name.clone(),
         volume: choose_volume(request, dot)?.as_str().to_owned(),
         size: format_quantity(request.size_bytes),
-        branch: match &request.source {
-            Source::Dot(_) => None,
-            Source::Branch(object) => Some(object.clone()),
-        },
+        branch: world.branch.as_ref().map(ResourceExt::name_any),
         selected_node: request.selected_node.clone(),
         provisioned: false,
+        shared: request.shared,
     };
     if let Some(holder) = entries::holder(dot, &world.branch_names, &entry) {
         return Err(ClaimError::VolumeHeld {
@@ -203,6 +276,14 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
     let dot = &world.dot;
     let status = dot.status.clone().unwrap_or_default();
     if let Some((handle, node, bytes)) = ready_volume(&status, entry, request) {
+        // Recorded before anybody can write: what was handed out and goes without being deleted is kept.
+        let is_own_branch = matches!(request.source, Source::Commit(_)) && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded);
+        if is_own_branch && !entry.provisioned {
+            return Ok(Plan::Enter(DotClaim {
+                provisioned: true,
+                ..entry.clone()
+            }));
+        }
         return Ok(Plan::CreateVolume(Box::new(build_volume(request, handle, node, bytes))));
     }
     // The scheduler changed its mind before anything was placed.

@@ -1,19 +1,20 @@
 //! Entries whose claim is gone: level-triggered, from what is there now and never from an event that may be missed.
 //!
 //! An entry goes when consistent reads find neither the claim (by uid) nor its PersistentVolume. What goes with it is
-//! another matter: the live data of a claim's own Dot is deleted by csi-provisioner asking for it (reclaim policy
-//! Delete). A volume that was handed out and vanished without that was kept on purpose (Retain, removed by hand), so
-//! its Dot first becomes one that people own.
+//! another matter: the live data of a claim's own Dot or Branch is deleted by csi-provisioner asking for it (reclaim
+//! policy Delete). A volume that was handed out and vanished without that was kept on purpose (Retain, removed by
+//! hand), so its Dot or Branch first becomes one that people own.
 
-use dotmesh_crds::Dot;
 use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::{Branch, Dot};
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::json;
 
 use super::entries;
-use crate::api::{Api, ApiError, Guard, Key};
+use super::own::is_made_for;
+use crate::api::{Api, ApiError, Guard, Key, Kind};
 
 /// The Dot's entries that look abandoned in the caches.
 pub fn abandoned<A: Api>(api: &A, dot: &Dot) -> Vec<DotClaim> {
@@ -54,11 +55,21 @@ pub async fn release<A: Api>(api: &A, key: &Key) -> Result<(), ApiError> {
         return Ok(());
     };
     // From the version that is read now, or a volume could be handed out in between.
-    let handed_out = |entry: &DotClaim| {
-        gone.iter().any(|gone| gone.uid == entry.uid) && entry.provisioned && is_own_dot(&dot, &entry.uid)
-    };
-    if entries::entries(&dot).iter().any(handed_out) {
-        dot = keep_data(api, &dot).await?;
+    let handed_out = entries::entries(&dot)
+        .iter()
+        .filter(|entry| entry.provisioned && gone.iter().any(|gone| gone.uid == entry.uid));
+    let handed_out: Vec<DotClaim> = handed_out.cloned().collect();
+    for entry in handed_out {
+        if is_made_for(&dot, &entry.uid) {
+            dot = keep_data(api, &dot).await?;
+        }
+        let branch: Option<Branch> = match &entry.branch {
+            Some(branch) => api.get(&Key { name: branch.clone(), ..key.clone() }).await?,
+            None => None,
+        };
+        if let Some(branch) = branch.filter(|branch| is_made_for(branch, &entry.uid)) {
+            keep_data(api, &branch).await?;
+        }
     }
     let remaining: Vec<DotClaim> = entries::entries(&dot)
         .iter()
@@ -72,20 +83,12 @@ pub async fn release<A: Api>(api: &A, key: &Key) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Whether the Dot was made for this claim and goes with it.
-pub fn is_own_dot(dot: &Dot, uid: &str) -> bool {
-    let labels = dot.metadata.labels.as_ref();
-    labels
-        .and_then(|labels| labels.get(LABEL_CLAIM_UID))
-        .map(String::as_str)
-        == Some(uid)
-}
-
-/// Makes a claim's own Dot one that only people delete.
-async fn keep_data<A: Api>(api: &A, dot: &Dot) -> Result<Dot, ApiError> {
-    tracing::warn!(dot = %Key::of(dot), "volume went without being deleted: its Dot stays until somebody deletes it");
+/// Makes a claim's own Dot or Branch one that only people delete.
+async fn keep_data<A: Api, K: Kind>(api: &A, object: &K) -> Result<K, ApiError> {
+    let kind = K::kind(&());
+    tracing::warn!(%kind, object = %Key::of(object), "volume went without being deleted: what it was made of stays until somebody deletes it");
     let patch = json!({ "metadata": { "labels": { LABEL_CLAIM_UID: null } } });
-    api.patch(&Key::of(dot), &Guard::unchanged(dot), patch).await
+    api.patch(&Key::of(object), &Guard::unchanged(object), patch).await
 }
 
 fn claim_key(entry: &DotClaim) -> Key {

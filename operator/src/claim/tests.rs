@@ -24,8 +24,11 @@ const SIZE: &str = ", resources: {requests: {storage: 1Gi}}";
 #[test]
 fn a_claim_with_our_source_and_class_is_ours_until_it_is_bound_or_deleted() {
     assert!(is_served(&claim("", DOT), &class()));
+    assert!(is_served(&claim(", annotations: {dotmesh.io/dot: shop}", ""), &class()));
+    assert!(is_served(&claim(", annotations: {dotmesh.io/branch: try}", ""), &class()));
     for (metadata, spec) in [
         ("", ""),
+        (", annotations: {dotmesh.io/volume: db}", ""),
         (
             "",
             ", dataSourceRef: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}",
@@ -53,6 +56,35 @@ fn a_claim_is_read_whole() {
 }
 
 #[test]
+fn annotations_say_what_a_data_source_would() {
+    let source = |annotations: &str| {
+        let request = validate(
+            &claim(&format!(", annotations: {{{annotations}}}"), SIZE),
+            &class(),
+        );
+        request.unwrap().source
+    };
+    let branch = |dot: Option<&str>| Source::Branch {
+        name: "try".to_owned(),
+        dot: dot.map(str::to_owned),
+    };
+    assert_eq!(source("dotmesh.io/dot: shop"), Source::Dot("shop".to_owned()));
+    assert_eq!(source("dotmesh.io/branch: try"), branch(None));
+    assert_eq!(source("dotmesh.io/branch: try, dotmesh.io/dot: shop"), branch(Some("shop")));
+}
+
+#[test]
+fn a_volume_is_shared_when_the_annotation_says_so() {
+    let shared = |text: &str| {
+        let annotations = format!(", annotations: {{dotmesh.io/shared: '{text}'}}");
+        validate(&claim(&annotations, &format!("{DOT}{SIZE}")), &class()).map(|request| request.shared)
+    };
+    assert_eq!(shared("true"), Ok(true));
+    assert_eq!(shared("false"), Ok(false));
+    assert!(shared("yes").is_err());
+}
+
+#[test]
 fn what_cannot_be_served_is_told_with_its_remedy() {
     let said = |metadata: &str, spec: &str| {
         let error = validate(&claim(metadata, spec), &class()).unwrap_err();
@@ -61,8 +93,22 @@ fn what_cannot_be_served_is_told_with_its_remedy() {
     let of = |kind: &str, more: &str| format!(", dataSourceRef: {{apiGroup: dotmesh.io, kind: {kind}, name: x{more}}}");
     insta::assert_snapshot!(
         [
-            said("", &format!("{}{SIZE}", of("Commit", ""))),
+            said("", &format!("{}{SIZE}", of("Pool", ""))),
             said("", &format!("{}{SIZE}", of("dot", ""))),
+            said("", &format!(", dataSourceRef: {{apiGroup: dotmesh.io, kind: Dot, name: ../x}}{SIZE}")),
+            said(", annotations: {dotmesh.io/dot: Shop}", SIZE),
+            said(", annotations: {dotmesh.io/branch: feature/x}", SIZE),
+            said(", annotations: {dotmesh.io/dot: ''}", SIZE),
+            said(", annotations: {dotmesh.io/dot: other}", &format!("{DOT}{SIZE}")),
+            said(
+                ", annotations: {dotmesh.io/dot: other}",
+                &format!(", dataSourceRef: {{apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}{SIZE}"),
+            ),
+            said(", annotations: {dotmesh.io/shared: 'yes'}", &format!("{DOT}{SIZE}")),
+            said(
+                ", annotations: {dotmesh.io/shared: 'true'}",
+                &format!("{DOT}{SIZE}, accessModes: [ReadWriteOncePod]"),
+            ),
             said("", &format!("{}{SIZE}", of("Dot", ", namespace: other"))),
             said("", &format!("{DOT}{SIZE}, volumeMode: Block")),
             said("", &format!("{DOT}{SIZE}, accessModes: [ReadWriteMany]")),

@@ -1,11 +1,14 @@
 //! From a PersistentVolumeClaim as people write it to a request that can no longer be wrong in itself. Pure.
 //!
 //! Ours are claims of a StorageClass whose provisioner is this driver, with a `dataSourceRef` into our API group
-//! (external-provisioner leaves those alone). Plain claims of the same class come through the façade instead.
+//! (external-provisioner leaves those alone) or with annotations that say the same (it does not know those and asks the
+//! façade, which gives the same answer). Plain claims of the same class come through the façade.
 
-use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, ANNOTATION_VOLUME, DRIVER, GROUP};
+use dotmesh_crds::names::{
+    ANNOTATION_BRANCH, ANNOTATION_DOT, ANNOTATION_SELECTED_NODE, ANNOTATION_SHARED, ANNOTATION_VOLUME, DRIVER, GROUP,
+};
 use dotmesh_model::id::ClaimUid;
-use dotmesh_model::name::VolumeName;
+use dotmesh_model::name::{VolumeName, check_label};
 use dotmesh_model::size::parse_volume_size;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedObjectReference};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -25,6 +28,8 @@ pub struct Request {
     pub source: Source,
     /// The volume that the annotation asks for.
     pub volume: Option<VolumeName>,
+    /// Whether other claims may hold the same volume, if they say so too.
+    pub shared: bool,
     /// How much it asks for.
     pub size_bytes: u64,
     /// The node the scheduler chose for the first pod, if it has chosen.
@@ -40,8 +45,15 @@ pub struct Request {
 pub enum Source {
     /// The Dot of this name, whatever is checked out.
     Dot(String),
-    /// The Branch object of this name.
-    Branch(String),
+    /// The Branch object of this name; of this Dot, where the claim names one.
+    Branch {
+        /// The Branch object.
+        name: String,
+        /// Its Dot.
+        dot: Option<String>,
+    },
+    /// A Branch of its own, from the Commit of this name.
+    Commit(String),
 }
 
 /// The parts of a StorageClass that a PersistentVolume carries.
@@ -55,10 +67,76 @@ pub struct Class {
     pub mount_options: Option<Vec<String>>,
 }
 
+fn annotation<'a>(claim: &'a PersistentVolumeClaim, key: &str) -> Option<&'a String> {
+    claim.metadata.annotations.as_ref()?.get(key)
+}
+
 /// The reference into our group, when the claim has one.
-pub fn our_source(claim: &PersistentVolumeClaim) -> Option<&TypedObjectReference> {
+fn our_reference(claim: &PersistentVolumeClaim) -> Option<&TypedObjectReference> {
     let source = claim.spec.as_ref()?.data_source_ref.as_ref()?;
     (source.api_group.as_deref() == Some(GROUP)).then_some(source)
+}
+
+/// Whether the claim names something of ours that it is to follow, in whichever way.
+pub fn has_source(claim: &PersistentVolumeClaim) -> bool {
+    our_reference(claim).is_some() || [ANNOTATION_DOT, ANNOTATION_BRANCH].iter().any(|key| annotation(claim, key).is_some())
+}
+
+/// What a claim for which [`has_source`] holds is to follow.
+///
+/// # Errors
+/// When it says two things, or names what cannot be.
+pub fn parse_source(claim: &PersistentVolumeClaim) -> Result<Source, ClaimError> {
+    let by_annotation = |key: &'static str| {
+        let name = annotation(claim, key).cloned();
+        name.map(|name| named(format!("annotation {key}"), name)).transpose()
+    };
+    let (dot, branch) = (by_annotation(ANNOTATION_DOT)?, by_annotation(ANNOTATION_BRANCH)?);
+    let spec = claim.spec.as_ref();
+    let has_data_source = spec.is_some_and(|spec| spec.data_source.is_some() || spec.data_source_ref.is_some());
+    match (dot, branch) {
+        (None, None) => {}
+        _ if has_data_source => return Err(ClaimError::TwoSources),
+        (dot, Some(name)) => return Ok(Source::Branch { name, dot }),
+        (Some(dot), None) => return Ok(Source::Dot(dot)),
+    }
+    let source = our_reference(claim).ok_or(ClaimError::Incomplete { what: "dataSourceRef" })?;
+    // An API server with cross-namespace sources enabled passes the field on; here it is refused until it is served.
+    let own = claim.metadata.namespace.as_ref();
+    if let Some(other) = source.namespace.as_ref().filter(|other| Some(*other) != own) {
+        return Err(ClaimError::OtherNamespace { other: other.clone() });
+    }
+    let name = || named(format!("dataSourceRef to a {}", source.kind), source.name.clone());
+    match source.kind.as_str() {
+        "Dot" => name().map(Source::Dot),
+        "Branch" => name().map(|name| Source::Branch { name, dot: None }),
+        "Commit" => name().map(Source::Commit),
+        other => Err(ClaimError::Kind { kind: other.to_owned() }),
+    }
+}
+
+/// A name that an object of ours can have.
+fn named(how: String, name: String) -> Result<String, ClaimError> {
+    match check_label(&name) {
+        Ok(()) => Ok(name),
+        Err(source) => Err(ClaimError::SourceName {
+            how,
+            name: name.chars().take(VolumeName::MAX_LEN + 1).collect(),
+            source,
+        }),
+    }
+}
+
+/// Whether the claim says that its volume may be shared.
+fn parse_shared(claim: &PersistentVolumeClaim, access_modes: &[String]) -> Result<bool, ClaimError> {
+    match annotation(claim, ANNOTATION_SHARED).map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") if access_modes.iter().any(|mode| mode == "ReadWriteOncePod") => Err(ClaimError::SharedByOnePod),
+        Some("true") => Ok(true),
+        Some(other) => Err(ClaimError::Shared {
+            text: other.chars().take(VolumeName::MAX_LEN + 1).collect(),
+        }),
+    }
 }
 
 /// Whether nothing is bound to the claim, and it is not going away.
@@ -69,28 +147,18 @@ pub fn is_unbound(claim: &PersistentVolumeClaim) -> bool {
 
 /// Whether the claim is for this controller to serve: ours, unbound, not going away.
 pub fn is_served(claim: &PersistentVolumeClaim, class: &StorageClass) -> bool {
-    our_source(claim).is_some() && is_unbound(claim) && class.provisioner == DRIVER
+    has_source(claim) && is_unbound(claim) && class.provisioner == DRIVER
 }
 
 /// Reads a claim for which [`is_served`] holds.
 pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<Request, ClaimError> {
     let metadata = &claim.metadata;
-    let annotation = |key| metadata.annotations.as_ref().and_then(|all| all.get(key));
     let spec = claim.spec.as_ref().ok_or(ClaimError::Incomplete { what: "spec" })?;
     let namespace = metadata
         .namespace
         .clone()
         .ok_or(ClaimError::Incomplete { what: "namespace" })?;
-    let source = our_source(claim).ok_or(ClaimError::Incomplete { what: "dataSourceRef" })?;
-    // An API server with cross-namespace sources enabled passes the field on; here it is refused until it is served.
-    if let Some(other) = source.namespace.as_ref().filter(|other| **other != namespace) {
-        return Err(ClaimError::OtherNamespace { other: other.clone() });
-    }
-    let source = match source.kind.as_str() {
-        "Dot" => Source::Dot(source.name.clone()),
-        "Branch" => Source::Branch(source.name.clone()),
-        other => return Err(ClaimError::Kind { kind: other.to_owned() }),
-    };
+    let source = parse_source(claim)?;
     if spec.volume_mode.as_deref().is_some_and(|mode| mode != "Filesystem") {
         return Err(ClaimError::BlockMode);
     }
@@ -101,7 +169,7 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
     {
         return Err(ClaimError::AccessMode { mode: mode.clone() });
     }
-    let volume = annotation(ANNOTATION_VOLUME)
+    let volume = annotation(claim, ANNOTATION_VOLUME)
         .map(|text| {
             text.parse().map_err(|source| ClaimError::VolumeName {
                 text: text.chars().take(VolumeName::MAX_LEN + 1).collect(),
@@ -128,8 +196,9 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
         name: metadata.name.clone().unwrap_or_default(),
         source,
         volume,
+        shared: parse_shared(claim, &access_modes)?,
         size_bytes: parse_volume_size(&size.0)?,
-        selected_node: annotation(ANNOTATION_SELECTED_NODE)
+        selected_node: annotation(claim, ANNOTATION_SELECTED_NODE)
             .filter(|node| !node.is_empty())
             .cloned(),
         access_modes,

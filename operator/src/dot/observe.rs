@@ -3,27 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, default_branch_object, initial_commit_object};
+use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, initial_commit_object};
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
 
 use crate::api::{Api, Key};
+use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{belongs_to, uid};
+use crate::meta::belongs_to;
 use crate::nodes::Nodes;
 use crate::pool::pool_of;
-
-/// The claim that a Dot was made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnClaim {
-    /// A person made the Dot.
-    None,
-    /// The claim is there, or the Dot still has an entry for it.
-    Present,
-    /// The claim is gone, and so is its entry: by a consistent read.
-    Gone,
-}
 
 /// What there is, and what was done in this pass.
 #[derive(Debug, Clone)]
@@ -93,19 +82,9 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
 
 /// Whether the claim that a Dot was made for is still there.
 pub async fn observe_claim<A: Api>(api: &A, dot: &Dot) -> Result<OwnClaim, ReconcileError> {
-    let (Some(claim_uid), Some(name)) = (
-        dot.labels().get(LABEL_CLAIM_UID),
-        dot.annotations().get(ANNOTATION_CLAIM),
-    ) else {
-        return Ok(OwnClaim::None);
-    };
-    if dot.status.as_ref().is_some_and(|status| !status.claims.is_empty()) {
+    let has_entries = dot.status.as_ref().is_some_and(|status| !status.claims.is_empty());
+    if has_entries && dot.labels().contains_key(LABEL_CLAIM_UID) {
         return Ok(OwnClaim::Present);
     }
-    let key = Key::namespaced(dot.namespace().unwrap_or_default(), name);
-    let claim: Option<PersistentVolumeClaim> = api.get(&key).await?;
-    match claim.is_some_and(|claim| uid(&claim) == claim_uid) {
-        true => Ok(OwnClaim::Present),
-        false => Ok(OwnClaim::Gone),
-    }
+    Ok(observe_own_claim(api, dot).await?)
 }

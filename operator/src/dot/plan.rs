@@ -10,8 +10,9 @@ use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::{Resource, ResourceExt};
 
-use super::observe::{Observed, OwnClaim};
+use super::observe::Observed;
 use super::validate::{Valid, validate};
+use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, owner_dot, uid};
 use crate::status::{Verdict, is_ready, ready_condition};

@@ -13,7 +13,7 @@ use super::plan::{Created, PoolState, Refusal, Step, World, attached_volume, bui
 use super::request::{CreateVolume, RequestError};
 use super::watch::{WatchDot, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
-use crate::claim::{entries, validate::our_source};
+use crate::claim::{entries, validate::has_source};
 use crate::status::{is_ready, ready_condition};
 
 /// Why CreateVolume gave no volume.
@@ -66,7 +66,7 @@ async fn work<A: Api, W: WatchDot>(api: &A, dots: &W, request: &CreateVolume) ->
     loop {
         let claim: Option<PersistentVolumeClaim> = api.get(&Key::namespaced(&request.namespace, &request.name)).await?;
         let claim_exists = is_claim(claim.as_ref(), request);
-        if claim_exists && claim.as_ref().is_some_and(|claim| our_source(claim).is_some()) {
+        if claim_exists && claim.as_ref().is_some_and(has_source) {
             return served_elsewhere(api, request);
         }
         let world = World {
@@ -145,8 +145,9 @@ async fn has_peoples<A: Api, K: Kind + Resource>(
         .any(|object| *dot_of(object) == name && !object.labels().contains_key(LABEL_AUTOMATIC)))
 }
 
-/// A claim with a source of ours is served by the claim controller; should it come here all the same, it gets the
-/// same handle, never a second volume.
+/// A claim with a source of ours is served by the claim controller; should it come here all the same (csi-provisioner
+/// does not know annotations), it gets the same handle, never a second volume. One that is too small would be deleted
+/// by its caller.
 fn served_elsewhere<A: Api>(api: &A, request: &CreateVolume) -> Result<Created, CreateError> {
     let uid = request.claim.to_string();
     let holders = api.cached_where::<Dot>(|dot| {
@@ -155,6 +156,7 @@ fn served_elsewhere<A: Api>(api: &A, request: &CreateVolume) -> Result<Created, 
     holders
         .first()
         .and_then(|dot| attached_volume(dot, entries::entry_of(dot, &uid)?, request))
+        .filter(|created| created.size_bytes >= request.size_bytes)
         .ok_or(CreateError::ServedElsewhere)
 }
 

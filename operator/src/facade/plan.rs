@@ -12,7 +12,7 @@ use kube::api::ObjectMeta;
 
 use super::request::CreateVolume;
 use crate::claim::entries;
-use crate::claim::release::is_own_dot;
+use crate::claim::own::is_made_for;
 use crate::status::ready_condition;
 
 /// Name of the one volume of a plain claim's Dot.
@@ -113,7 +113,7 @@ pub fn plan(request: &CreateVolume, world: &World) -> Result<Step, Refusal> {
     let Some(dot) = &world.dot else {
         return plan_dot(request, world);
     };
-    if !is_own_dot(dot, &uid) {
+    if !is_made_for(dot, &uid) {
         return Err(Refusal::ForeignDot(dot.metadata.name.clone().unwrap_or_default()));
     }
     let entry = entries::entry_of(dot, &uid);
@@ -221,6 +221,7 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
         branch: None,
         selected_node: Some(request.node.clone()),
         provisioned: false,
+        shared: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use dotmesh_crds::{Branch, Commit};
 
-use crate::world::{World, key, message, reason};
+use crate::world::{World, claim_uid, key, message, reason};
 
 async fn with_commits() -> World {
     let world = World::with_shop().await;
@@ -150,4 +150,41 @@ async fn a_branch_in_use_stays() {
     world.unclaim("shop", 2).await;
     world.settle().await;
     assert!(!world.api.exists::<Branch>(&key("exp")));
+}
+
+fn branch_of_claim(world: &World) {
+    let uid = claim_uid(9);
+    world.api.put(&format!(
+        "apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: claim-9, namespace: dev, uid: {uid}}}
+---
+apiVersion: dotmesh.io/v1alpha1
+kind: Branch
+metadata:
+  name: own
+  namespace: dev
+  labels: {{dotmesh.io/claim-uid: {uid}}}
+  annotations: {{dotmesh.io/claim: claim-9}}
+spec: {{dot: shop, name: own, from: c1}}"
+    ));
+}
+
+#[tokio::test]
+async fn a_branch_that_was_made_for_a_claim_goes_with_it_and_not_before() {
+    let world = with_commits().await;
+    branch_of_claim(&world);
+    world.settle().await;
+    world.claim("shop", 9, "db", Some("own")).await;
+    world.settle().await;
+    assert_eq!(reason!(world.branch("own")), "Ready");
+    world
+        .api
+        .remove::<k8s_openapi::api::core::v1::PersistentVolumeClaim>(&key("claim-9"));
+    world.settle().await;
+    assert_eq!(reason!(world.branch("own")), "Ready", "its volume may be there still");
+    world.unclaim("shop", 9).await;
+    world.settle().await;
+    assert!(!world.api.exists::<Branch>(&key("own")));
+    assert_eq!(reason!(world.commit("c1")), "Ready");
 }

@@ -5,6 +5,24 @@ use dotmesh_testkit::Change;
 use super::{Oracle, is_ready, text, uid};
 
 impl Oracle {
+    /// I2: a Branch that was made for a claim stays for as long as anybody can mount its volume, be it that the claim is
+    /// gone and its PersistentVolume is kept.
+    pub(super) fn look_at_branch_that_goes(&mut self, change: &Change) {
+        let claim = text(&change.object["metadata"]["labels"]["dotmesh.io/claim-uid"]);
+        if claim.is_empty() {
+            return;
+        }
+        let dot = &change.object["spec"]["dot"];
+        let is_mounted = self.server.all("Dot").iter().any(|found| {
+            let entries = found["status"]["claims"].as_array();
+            found["metadata"]["name"] == *dot && entries.into_iter().flatten().any(|entry| entry["uid"] == *claim)
+        });
+        if is_mounted {
+            let what = format!("Branch {} goes while its claim's volume is there", change.key);
+            self.violated("I2 nothing else is destroyed", what);
+        }
+    }
+
     pub(super) fn look_at_branch(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
         if change.gone || self.is_requested(&uid) {

@@ -47,6 +47,7 @@ impl Oracle {
             let what = format!("Dot {} is Ready without its dataset", change.key);
             self.violated("ready before done", what);
         }
+        self.look_at_holders(change);
         // An entry that went is detached first and taken off the list afterwards.
         let entries = status["claims"].as_array();
         let has_entry = |claim: &&Value| entries.into_iter().flatten().any(|entry| entry["uid"] == **claim);
@@ -58,6 +59,22 @@ impl Oracle {
                     change.key
                 );
                 self.violated("ready before done", what);
+            }
+        }
+    }
+
+    /// A volume of a branch has one holder, or several of which each says that it shares.
+    fn look_at_holders(&mut self, change: &Change) {
+        let entries = change.object["status"]["claims"].as_array();
+        let entries: Vec<&Value> = entries.into_iter().flatten().collect();
+        for (index, one) in entries.iter().enumerate() {
+            let is_same = |other: &&&Value| other["volume"] == one["volume"] && other["branch"] == one["branch"];
+            let shares = |entry: &Value| entry["shared"] == true;
+            if let Some(other) = entries[index + 1..].iter().find(is_same)
+                && !(shares(one) && shares(other))
+            {
+                let what = format!("Dot {}: {one} and {other} hold one volume", change.key);
+                self.violated("one holder", what);
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Volumes by each kind of claim.
 
-use super::{Step, Workload, branch, claim, commit, dot, end, pod, ready, shop, volume, workload};
+use super::{
+    Step, Workload, annotated, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop, volume,
+    workload,
+};
 
 /// Its workloads.
 #[must_use]
@@ -27,7 +30,7 @@ pub fn all() -> Vec<Workload> {
                 vec![claim("plain", None, None)],
                 pod("app", &["plain"]).to_vec(),
                 end("app").to_vec(),
-                vec![super::delete("PersistentVolumeClaim", "plain"), Step::Quiet],
+                vec![delete("PersistentVolumeClaim", "plain"), Step::Quiet],
             ],
         ),
         workload(
@@ -53,6 +56,84 @@ pub fn all() -> Vec<Workload> {
                 ],
                 pod("search", &["index"]).to_vec(),
                 vec![commit("after", "shop"), ready("Commit", "after")],
+            ],
+        ),
+        workload(
+            "claims by annotations",
+            [
+                vec![
+                    dot("shop", &["db", "cache"]),
+                    annotated("db", &[("dotmesh.io/dot", "shop")]),
+                ],
+                pod("app", &["db"]).to_vec(),
+                vec![
+                    commit("first", "shop"),
+                    branch("try", "shop", "first"),
+                    annotated(
+                        "tried",
+                        &[
+                            ("dotmesh.io/dot", "shop"),
+                            ("dotmesh.io/branch", "try"),
+                            ("dotmesh.io/volume", "db"),
+                        ],
+                    ),
+                ],
+                pod("trial", &["tried"]).to_vec(),
+                vec![ready("Branch", "try")],
+            ],
+        ),
+        workload(
+            "a shared volume",
+            [
+                vec![
+                    dot("shop", &["db"]),
+                    claim_of_class("dotmesh", "one", Some(("Dot", "shop")), &[("dotmesh.io/shared", "true")]),
+                    claim_of_class("dotmesh", "two", Some(("Dot", "shop")), &[("dotmesh.io/shared", "true")]),
+                ],
+                pod("first", &["one"]).to_vec(),
+                pod("second", &["two"]).to_vec(),
+                // This one says nothing of sharing, and waits for ever.
+                vec![claim("three", Some(("Dot", "shop")), None), Step::Quiet],
+                end("first").to_vec(),
+                vec![delete("PersistentVolumeClaim", "one"), Step::Quiet, ready("Dot", "shop")],
+            ],
+        ),
+        workload(
+            "a claim of a Commit",
+            [
+                shop(),
+                vec![
+                    // Before its Commit is there.
+                    claim("seen", Some(("Commit", "first")), Some("db")),
+                    commit("first", "shop"),
+                ],
+                pod("viewer", &["seen"]).to_vec(),
+                end("viewer").to_vec(),
+                vec![
+                    delete("PersistentVolumeClaim", "seen"),
+                    gone("PersistentVolumeClaim", "seen"),
+                    Step::Quiet,
+                    ready("Commit", "first"),
+                ],
+            ],
+        ),
+        workload(
+            "a claim of a Commit is kept",
+            [
+                shop(),
+                vec![
+                    commit("first", "shop"),
+                    claim_of_class("keep", "kept", Some(("Commit", "first")), &[("dotmesh.io/volume", "db")]),
+                ],
+                pod("viewer", &["kept"]).to_vec(),
+                end("viewer").to_vec(),
+                vec![
+                    delete("PersistentVolumeClaim", "kept"),
+                    gone("PersistentVolumeClaim", "kept"),
+                    Step::Quiet,
+                    Step::RemoveVolumeOf("kept"),
+                    Step::Quiet,
+                ],
             ],
         ),
     ]

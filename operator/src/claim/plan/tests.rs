@@ -14,6 +14,7 @@ fn request(name: &str) -> Request {
         name: name.to_owned(),
         source: Source::Dot("shop".to_owned()),
         volume: None,
+        shared: false,
         size_bytes: 1 << 30,
         selected_node: None,
         access_modes: vec!["ReadWriteOnce".to_owned()],
@@ -33,6 +34,7 @@ fn world(spec: &str, status: &str) -> World {
         dot: serde_yaml::from_str(&dot).unwrap(),
         retiring: false,
         branch: None,
+        origin: None,
         branch_names: BranchNames::new(),
         volume: None,
         pool_bytes: Some(20 << 30),
@@ -177,7 +179,10 @@ fn branch(metadata: &str, reason: &str) -> Branch {
 #[test]
 fn a_branch_that_will_never_be_gives_no_volume() {
     let mut pinned = request("db");
-    pinned.source = Source::Branch("try".to_owned());
+    pinned.source = Source::Branch {
+        name: "try".to_owned(),
+        dot: None,
+    };
     let mut world = world(CLOSED, PLACED);
     world.branch = Some(branch("", "Progressing"));
     assert_eq!(entered(plan(&pinned, &world)).branch.as_deref(), Some("try"));
@@ -191,6 +196,65 @@ fn a_branch_that_will_never_be_gives_no_volume() {
         told(plan(&pinned, &world)),
         "Deleting: Branch \"try\" is being deleted; use another one"
     );
+}
+
+fn of_commit(status: &str) -> (Request, World) {
+    let mut request = request("db");
+    request.source = Source::Commit("first".to_owned());
+    let commit = format!(
+        "{{apiVersion: dotmesh.io/v1alpha1, kind: Commit, metadata: {{name: first, namespace: dev}}, spec: {{dot: shop}}, status: {status}}}"
+    );
+    let mut world = world(CLOSED, PLACED);
+    world.origin = Some(serde_yaml::from_str(&commit).unwrap());
+    (request, world)
+}
+
+fn ready(status: &str, reason: &str) -> String {
+    format!(
+        "conditions: [{{type: Ready, status: '{status}', reason: {reason}, message: because, lastTransitionTime: '2026-01-01T00:00:00Z'}}]"
+    )
+}
+
+#[test]
+fn a_claim_of_a_commit_gets_a_branch_from_that_very_commit() {
+    let (request, world) = of_commit(&format!("{{id: {DOT_ID}, {}}}", ready("True", "Ready")));
+    match plan(&request, &world) {
+        Ok(Plan::CreateBranch(branch)) => insta::assert_snapshot!(serde_yaml::to_string(&branch).unwrap()),
+        other => panic!("{other:?}"),
+    }
+    let (request, world) = of_commit(&format!("{{{}}}", ready("False", "Progressing")));
+    assert_eq!(plan(&request, &world), Ok(Plan::Wait(Waiting::Commit)));
+    let (request, world) = of_commit("{}");
+    assert_eq!(plan(&request, &world), Ok(Plan::Wait(Waiting::Commit)));
+    let (request, world) = of_commit(&format!("{{{}}}", ready("False", "BranchNotFound")));
+    assert_eq!(
+        told(plan(&request, &world)),
+        "NotReady: Commit \"first\" is not ready: BranchNotFound: because"
+    );
+    let (request, mut world) = of_commit(&format!("{{id: {DOT_ID}, {}}}", ready("True", "Ready")));
+    world.origin.as_mut().unwrap().metadata.deletion_timestamp =
+        Some(serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap());
+    assert_eq!(
+        told(plan(&request, &world)),
+        "Deleting: Commit \"first\" is being deleted; use another one"
+    );
+}
+
+#[test]
+fn what_a_claim_of_a_commit_gets_is_recorded_before_it_is_handed_out() {
+    let status = |provisioned: bool| {
+        format!(
+            "{{id: {DOT_ID}, node: n1, volumes: [{{name: db, id: {VOLUME_ID}, size: 2Gi}}], attachments: [{CLAIM}], \
+             claims: [{{uid: {CLAIM}, namespace: dev, name: db, volume: db, size: 1Gi, branch: pvc-{CLAIM}, provisioned: {provisioned}}}]}}"
+        )
+    };
+    let mut request = request("db");
+    request.source = Source::Commit("first".to_owned());
+    assert!(entered(plan(&request, &world(CLOSED, &status(false)))).provisioned);
+    assert!(matches!(
+        plan(&request, &world(CLOSED, &status(true))),
+        Ok(Plan::CreateVolume(_))
+    ));
 }
 
 #[test]
