@@ -74,6 +74,9 @@ pub struct BranchStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub volumes: Vec<BranchVolume>,
+    /// Who has volumes of the head mounted, as the node last said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<BranchUser>,
     /// `Ready`, with the reason and a message for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
@@ -93,6 +96,35 @@ pub struct BranchOrigin {
     /// Snapshot GUIDs of the commit by volume id: what is cloned must be what was recorded.
     #[serde(default)]
     pub guids: std::collections::BTreeMap<String, String>,
+}
+
+/// Somebody who has a volume of the head mounted.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "camelCase")]
+pub struct BranchUser {
+    /// The volume's name.
+    pub volume: String,
+    /// The pod's name; absent: its object was not found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The pod's uid; absent: it is mounted somewhere else than for a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_uid: Option<String>,
+    /// Where it is mounted on the node, when that is not for a pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+impl std::fmt::Display for BranchUser {
+    /// The pod, else what is known.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.pod, &self.pod_uid, &self.path) {
+            (Some(pod), ..) => write!(f, "pod {pod}"),
+            (None, Some(uid), _) => write!(f, "a pod of uid {uid}"),
+            (None, None, Some(path)) => write!(f, "a mount at {path}"),
+            (None, None, None) => f.write_str("somebody"),
+        }
+    }
 }
 
 /// A volume of a branch's head.

@@ -23,6 +23,7 @@ mod locks;
 mod pool;
 mod pool_file;
 mod publish;
+mod users;
 mod watch;
 
 #[cfg(test)]
@@ -52,7 +53,8 @@ pub use error::Error;
 pub use files::{Files, Found, HostFiles};
 pub use pool::{FLOOR, PoolRequest};
 pub use publish::{PublishRequest, UnpublishRequest};
-pub use watch::PoolState;
+pub use users::{User, VolumeUser};
+pub use watch::{NodeState, PoolState};
 
 /// Longest time an operation takes before it is given up with [`Error::Deadline`].
 pub const DEADLINE: Duration = Duration::from_secs(90);
@@ -107,7 +109,8 @@ pub struct Ops<Z, M> {
     tombstoned: Mutex<BTreeSet<DotId>>,
     collect_now: Notify,
     usage_changed: Notify,
-    states: channel::Sender<Option<Vec<PoolState>>>,
+    users_changed: Notify,
+    states: channel::Sender<Option<NodeState>>,
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
@@ -130,6 +133,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             tombstoned: Mutex::default(),
             collect_now: Notify::new(),
             usage_changed: Notify::new(),
+            users_changed: Notify::new(),
             states: channel::Sender::new(None),
         })
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_csi_proto::node::PoolState;
+use dotmesh_csi_proto::node::{PoolState, VolumeUser};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Api, ApiError, ApiErrorKind};
@@ -82,11 +82,26 @@ pub struct Config {
 pub struct Memory {
     failures: Mutex<BTreeMap<String, u32>>,
     pools: Mutex<BTreeMap<String, PoolState>>,
+    users: Mutex<BTreeMap<String, Vec<VolumeUser>>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
     follow_wanted: tokio::sync::Notify,
     /// Held while a branch gets its name, so that two of them never get the same one.
     pub naming: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Heads of which others use volumes than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NewUsers {
+    /// It was not known who used them before.
+    Unknown,
+    /// These.
+    Of(BTreeSet<String>),
+}
+
+/// Head, volume, and who.
+fn user_key(user: &VolumeUser) -> (&str, &str, &str, &str) {
+    (&user.head_id, &user.volume_id, &user.pod_uid, &user.path)
 }
 
 /// First wait after a failure.
@@ -124,6 +139,29 @@ impl Memory {
             Some(state) => lock(&self.pools).insert(node.to_owned(), state),
             None => lock(&self.pools).remove(node),
         };
+    }
+
+    /// Who has volumes of a head mounted, as its node last said; nothing while its stream is not connected.
+    pub fn users_of_head(&self, node: &str, head: &str) -> Option<Vec<VolumeUser>> {
+        let users = lock(&self.users);
+        let of_node = users.get(node)?;
+        Some(of_node.iter().filter(|user| user.head_id == head).cloned().collect())
+    }
+
+    /// Remembers who uses volumes on a node. Returns the heads of which others use volumes now.
+    pub fn set_users(&self, node: &str, now: Vec<VolumeUser>) -> NewUsers {
+        let Some(before) = lock(&self.users).insert(node.to_owned(), now.clone()) else {
+            return NewUsers::Unknown;
+        };
+        let before: BTreeSet<_> = before.iter().map(user_key).collect();
+        let now: BTreeSet<_> = now.iter().map(user_key).collect();
+        let heads = before.symmetric_difference(&now).map(|(head, ..)| (*head).to_owned());
+        NewUsers::Of(heads.collect())
+    }
+
+    /// Nobody knows any more who uses volumes on a node: its stream ended.
+    pub fn forget_users(&self, node: &str) {
+        lock(&self.users).remove(node);
     }
 
     /// This node's pool is to be followed.

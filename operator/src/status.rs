@@ -1,5 +1,8 @@
 //! Conditions and events: what a reconcile found, told to people once.
 
+use std::collections::BTreeSet;
+
+use dotmesh_crds::branch::BranchUser;
 use dotmesh_crds::condition::{Condition, READY, Reason};
 use dotmesh_crds::names::MANAGER;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -66,6 +69,22 @@ impl Verdict {
             message: self.message.clone(),
         })
     }
+}
+
+/// What a deletion waits for: claims, by namespace and name, and what is mounted.
+pub fn in_use(claims: &[String], users: &[BranchUser]) -> Option<Verdict> {
+    let mounts: BTreeSet<String> = users.iter().map(ToString::to_string).collect();
+    let mounts = mounts.into_iter().collect::<Vec<_>>().join(", ");
+    let why = match (claims.is_empty(), users.is_empty()) {
+        (true, true) => return None,
+        (false, true) => format!("claims use it: {}; delete them first", claims.join(", ")),
+        (false, false) => format!(
+            "claims use it: {}, and have it mounted: {mounts}; delete them first",
+            claims.join(", ")
+        ),
+        (true, false) => format!("it is mounted by {mounts}; that ends first"),
+    };
+    Some(Verdict::new(Reason::InUse, why))
 }
 
 /// The `Ready` condition among conditions.

@@ -12,6 +12,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::{Api, Key};
 use crate::claim::validate::{has_source, is_unbound};
 use crate::claim::{waiting_for, waiting_for_commit};
+use crate::context::NewUsers;
 use crate::meta::{is_deleting, uid};
 use crate::pool::discover::serving_node;
 use crate::status::is_ready;
@@ -217,6 +218,34 @@ pub fn pod_changed<A: Api>(api: &A, pod: &Pod) -> Wake {
 pub fn node_changed<A: Api>(api: &A, node: &str) -> Vec<Key> {
     let pools = api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
     pools.iter().map(|pool| Key::of(&**pool)).collect()
+}
+
+/// Who uses volumes of a node has changed: the Branches of those heads, where it was not known before all that have a
+/// head; and their Dots that are to go.
+pub fn users_changed<A: Api>(api: &A, node: &str, news: &NewUsers) -> Wake {
+    let is_concerned = |branch: &Branch| {
+        let head = branch.status.as_ref().and_then(|status| status.head.as_ref());
+        head.is_some_and(|head| match news {
+            NewUsers::Unknown => true,
+            NewUsers::Of(heads) => heads.contains(head),
+        })
+    };
+    let mut wake = Wake::default();
+    if *news == NewUsers::Of(BTreeSet::new()) {
+        return wake;
+    }
+    for branch in api.cached_where(is_concerned) {
+        let key = named(branch.namespace(), &branch.spec.dot);
+        let Some(dot) = api.cached::<Dot>(&key) else { continue };
+        if crate::dot::observe::node_of(&dot).as_deref() != Some(node) {
+            continue;
+        }
+        wake.branches.push(Key::of(&*branch));
+        if is_deleting(&*dot) && !wake.dots.contains(&key) {
+            wake.dots.push(key);
+        }
+    }
+    wake
 }
 
 /// A claim came, changed or went: the Dots that have an entry for it, and the Dot or Branch that was made for it.

@@ -58,6 +58,7 @@ mutants! {
     ABranchGoesWhileItsVolumeIsThere = "a Branch goes while its volume is there",
     ABranchOfAClaimStays = "a Branch of a claim stays",
     WhatWasHandedOutIsNotRecorded = "what was handed out is not recorded",
+    UsersAreToldOnce = "users are told once",
     ASharedVolumeNeedsOneWordOnly = "a shared volume needs one word only",
 }
 

@@ -190,7 +190,11 @@ impl Nodes for FakeNodes {
         let pools = self.call("Watch", node, |state| {
             Ok(state.pools.get(node).map(describe).into_iter().collect())
         })?;
-        Ok(futures::stream::iter([Ok(WatchEvent { pools })])
+        let event = WatchEvent {
+            pools,
+            ..WatchEvent::default()
+        };
+        Ok(futures::stream::iter([Ok(event)])
             .chain(futures::stream::pending())
             .boxed())
     }

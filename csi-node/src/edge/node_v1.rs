@@ -78,8 +78,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     async fn watch(&self, _: Request<proto::WatchRequest>) -> Result<Response<BoxStream<proto::WatchEvent>>, Status> {
         let states = WatchStream::new(self.ops.watch());
         let events = states.filter_map(|states| async {
-            let pools = states?.into_iter().map(parse::pool_state).collect();
-            Some(Ok(proto::WatchEvent { pools }))
+            states.map(|state| Ok(parse::node_state(state)))
         });
         Ok(Response::new(Box::pin(events)))
     }

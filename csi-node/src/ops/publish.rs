@@ -49,7 +49,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .join(volume.to_string())
     }
 
-    async fn mount_table(&self) -> Result<MountTable, Error> {
+    pub(super) async fn mount_table(&self) -> Result<MountTable, Error> {
         self.mount
             .list()
             .await
@@ -91,6 +91,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .bind(&private, &request.target, request.readonly)
             .await
             .map_err(|error| Error::mount("mounting for the pod", &error))?;
+        self.note_users();
         self.verify_target(&request.target, &dataset, request.readonly).await
     }
 
@@ -177,6 +178,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             };
             source = Some((entry.source.clone(), head, volume));
             self.unmount(target).await?;
+            self.note_users();
         }
         self.mount
             .remove_dir(target)
@@ -272,18 +274,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .statfs(path)
             .await
             .map_err(|error| Error::mount("asking how full the volume is", &error))
-    }
-
-    /// Where pods see anything of the Dot.
-    pub(crate) async fn users_of(&self, dot: dotmesh_model::id::DotId) -> Result<Vec<PathBuf>, Error> {
-        let table = self.mount_table().await?;
-        let used = table.iter().filter(|entry| {
-            let shown = parse_volume_dataset(&entry.source).filter(|_| entry.fs_type == "zfs");
-            shown.is_some_and(|(found, head, volume)| {
-                found == dot && !is_private(&entry.target, &self.private_dir(head, volume))
-            })
-        });
-        Ok(used.map(|entry| entry.target.clone()).collect())
     }
 
     /// Whether the handle resolves to a volume of a living Dot.

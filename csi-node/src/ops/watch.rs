@@ -1,5 +1,7 @@
-//! The state of the node's pool as the operator watches it: asked for every 10 seconds and after writes of ours.
+//! The node's pool and the users of its volumes, as the operator watches them: asked for every 10 seconds and after
+//! writes of ours.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::compare::Compared;
+use super::users::VolumeUser;
 use super::{Error, Ops};
 
 /// How often the pool is looked at when nothing is done to it.
@@ -45,23 +48,56 @@ pub struct PoolState {
     pub compared: bool,
 }
 
+/// A node as it is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeState {
+    /// Its pools.
+    pub pools: Vec<PoolState>,
+    /// Who has its volumes mounted; nothing while that could not be read.
+    pub users: Option<BTreeSet<VolumeUser>>,
+}
+
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
-    /// The pool's state now and whenever it changes; nothing until it was looked at first.
-    pub fn watch(&self) -> Receiver<Option<Vec<PoolState>>> {
+    /// The node's state now and whenever it changes; nothing until it was looked at first.
+    pub fn watch(&self) -> Receiver<Option<NodeState>> {
         self.states.subscribe()
     }
 
-    /// Looks at the pool and tells those who watch, when something changed.
+    /// Looks at pool and mounts and tells those who watch, when something changed.
     pub async fn refresh_states(&self) -> Vec<PoolState> {
-        let states = self.look_at_pools().await;
+        let pools = self.look_at_pools().await;
+        let users = self.look_at_users().await;
+        self.tell(|state| {
+            state.pools.clone_from(&pools);
+            state.users = users.or_else(|| state.users.take());
+        });
+        pools
+    }
+
+    /// Looks at the mounts alone: no process is started.
+    async fn refresh_users(&self) {
+        if let Some(users) = self.look_at_users().await {
+            self.tell(|state| state.users = Some(users));
+        }
+    }
+
+    async fn look_at_users(&self) -> Option<BTreeSet<VolumeUser>> {
+        self.all_users()
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "who uses volumes cannot be read"))
+            .ok()
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut NodeState)) {
         self.states.send_if_modified(|shown| {
-            let changed = shown.as_ref() != Some(&states);
+            let mut state = shown.clone().unwrap_or_default();
+            change(&mut state);
+            let changed = shown.as_ref() != Some(&state);
             if changed {
-                *shown = Some(states.clone());
+                *shown = Some(state);
             }
             changed
         });
-        states
     }
 
     async fn look_at_pools(&self) -> Vec<PoolState> {
@@ -141,7 +177,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         self.usage_changed.notify_one();
     }
 
-    /// Looks at the pool for ever, and imports it when it is known and away.
+    /// Something was mounted or unmounted for a pod.
+    pub(super) fn note_users(&self) {
+        self.users_changed.notify_one();
+    }
+
+    /// Looks at pool and mounts for ever, and imports the pool when it is known and away.
     pub async fn watch_pools(self: Arc<Self>) {
         loop {
             if let Err(error) = self.import_known().await {
@@ -150,10 +191,20 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             let began = Instant::now();
             self.refresh_states().await;
             let took = began.elapsed();
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep(PERIOD) => {}
-                () = self.usage_changed.notified() => tokio::time::sleep(COALESCE.max(took * REST)).await,
+            let next = Instant::now() + PERIOD;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = tokio::time::sleep_until(next) => break,
+                    () = self.usage_changed.notified() => {
+                        tokio::time::sleep(COALESCE.max(took * REST)).await;
+                        break;
+                    }
+                    () = self.users_changed.notified() => {
+                        tokio::time::sleep(COALESCE).await;
+                        self.refresh_users().await;
+                    }
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
 //! Everything a Branch's plan looks at.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dotmesh_crds::branch::BranchUser;
 use dotmesh_crds::names::LABEL_CLAIM_UID;
 use dotmesh_crds::{Branch, Commit, Dot};
-use dotmesh_csi_proto::node::EnsureBranchResponse;
+use dotmesh_csi_proto::node::{EnsureBranchResponse, VolumeUser};
 use dotmesh_mutant::{Mutant, is_planted};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
@@ -39,6 +42,8 @@ pub struct Observed {
     pub ensured: Option<EnsureBranchResponse>,
     /// The node recorded the tombstone in this pass.
     pub is_tombstoned: bool,
+    /// Who has volumes of the head mounted; absent: the node has not said.
+    pub users: Option<Vec<BranchUser>>,
 }
 
 /// Whether the branch has its name and its head for good.
@@ -66,6 +71,48 @@ pub async fn observe_claim<A: Api>(api: &A, branch: &Branch) -> Result<OwnClaim,
         true => Ok(OwnClaim::Present),
         false => Ok(OwnClaim::Gone),
     }
+}
+
+/// Who has volumes of the Branch's head mounted, by what its node last said; pods by their names, which are looked up
+/// once.
+async fn observe_users<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    branch: &Branch,
+    dot: Option<&Dot>,
+) -> Result<Option<Vec<BranchUser>>, ReconcileError> {
+    let node = dot.and_then(|dot| dot.status.as_ref()?.node.as_ref());
+    let status = branch.status.as_ref();
+    let (Some(node), Some(status), Some(head)) = (node, status, status.and_then(|status| status.head.as_ref())) else {
+        return Ok(None);
+    };
+    let Some(users) = context.memory.users_of_head(node, head) else {
+        return Ok(None);
+    };
+    let mut names: BTreeMap<&str, Option<String>> = BTreeMap::new();
+    for known in &status.users {
+        names.extend(known.pod_uid.as_deref().map(|uid| (uid, known.pod.clone())));
+    }
+    let is_new = |user: &VolumeUser| !user.pod_uid.is_empty() && !names.contains_key(user.pod_uid.as_str());
+    let mut pods: Vec<Pod> = Vec::new();
+    if users.iter().any(is_new) {
+        let on_node = format!("spec.nodeName={node}");
+        pods = context.api.list(branch.namespace().as_deref(), Some(&on_node)).await?;
+    }
+    names.extend(pods.iter().map(|pod| (uid(pod), Some(pod.name_any()))));
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    let volume_name = |id: &String| {
+        let volume = status.volumes.iter().find(|volume| volume.id == *id);
+        volume.map_or_else(|| id.clone(), |volume| volume.name.clone())
+    };
+    let users = users.iter().map(|user| BranchUser {
+        volume: volume_name(&user.volume_id),
+        pod: names.get(user.pod_uid.as_str()).cloned().flatten(),
+        pod_uid: text(&user.pod_uid),
+        path: text(&user.path),
+    });
+    let mut users: Vec<BranchUser> = users.collect();
+    users.sort();
+    Ok(Some(users))
 }
 
 /// Reads it.
@@ -103,7 +150,9 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         true => OwnClaim::None,
         false => observe_claim(api, &branch).await?,
     };
+    let users = observe_users(context, &branch, dot.as_deref()).await?;
     Ok(Observed {
+        users,
         own_claim,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,

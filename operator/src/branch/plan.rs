@@ -17,7 +17,7 @@ use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, uid};
-use crate::status::Verdict;
+use crate::status::{Verdict, in_use};
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -174,10 +174,8 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let (Some(head), Some(dot)) = (status.head, seen.dot.as_deref()) else {
         return Plan::Do(Step::Release);
     };
-    let users = claims_on(branch, dot);
-    if !users.is_empty() {
-        let why = format!("claims use it: {}; delete them first", users.join(", "));
-        return Plan::Report(Verdict::new(Reason::InUse, why));
+    if let Some(verdict) = in_use(&claims_on(branch, dot), seen.users.as_deref().unwrap_or_default()) {
+        return Plan::Report(verdict);
     }
     let Some(node) = dot.status.as_ref().and_then(|status| status.node.clone()) else {
         return Plan::Do(Step::Release);

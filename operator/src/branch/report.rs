@@ -7,6 +7,7 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::{Branch, BranchStatus};
 use dotmesh_model::id::HeadId;
 use dotmesh_model::size::format_quantity;
+use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::Observed;
@@ -56,6 +57,9 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> Branc
             })
             .collect();
         status.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    if let Some(users) = seen.users.as_ref().filter(|_| !is_planted(Mutant::UsersAreToldOnce) || status.users.is_empty()) {
+        status.users.clone_from(users);
     }
     status.observed_generation = generation;
     status.conditions = verdict.conditions(&status.conditions, generation, now);

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use dotmesh_crds::branch::BranchUser;
 use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, initial_commit_object};
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_csi_proto::node::VolumeUser;
 use kube::ResourceExt;
 
 use crate::api::{Api, Key};
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
-use crate::meta::belongs_to;
+use crate::meta::{belongs_to, is_deleting};
 use crate::nodes::Nodes;
 use crate::pool::pool_of;
 
@@ -29,6 +31,8 @@ pub struct Observed {
     pub initial: Option<Arc<Commit>>,
     /// The claim it was made for.
     pub own_claim: OwnClaim,
+    /// Who has volumes of it mounted, as far as its node has said, while it is being deleted.
+    pub users: Vec<BranchUser>,
     /// The Pool of its node.
     pub pool: Option<Arc<Pool>>,
     /// Objects that people made of it, when it was asked whether the Dot can go.
@@ -64,7 +68,12 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         }
         cached => cached,
     };
+    let users = match is_deleting(&dot) {
+        true => observe_users(context, &dot, &branches),
+        false => Vec::new(),
+    };
     Ok(Observed {
+        users,
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
         pool: node_of(&dot).and_then(|node| pool_of(api, &node)),
@@ -78,6 +87,29 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         detached: BTreeSet::new(),
         is_tombstoned: false,
     })
+}
+
+/// Who has volumes of its branches mounted; by name as their Branches tell.
+fn observe_users<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    dot: &Dot,
+    branches: &[Arc<Branch>],
+) -> Vec<BranchUser> {
+    let Some(node) = node_of(dot) else { return Vec::new() };
+    let mut all = Vec::new();
+    for status in branches.iter().filter_map(|branch| branch.status.as_ref()) {
+        let head = status.head.as_deref().unwrap_or_default();
+        let mounted = context.memory.users_of_head(&node, head).unwrap_or_default();
+        let is_mounted = |user: &&BranchUser| {
+            let (pod, path) = (user.pod_uid.as_deref(), user.path.as_deref());
+            let is_it = |now: &VolumeUser| {
+                now.pod_uid == pod.unwrap_or_default() && now.path == path.unwrap_or_default()
+            };
+            mounted.iter().any(is_it)
+        };
+        all.extend(status.users.iter().filter(is_mounted).cloned());
+    }
+    all
 }
 
 /// Whether the claim that a Dot was made for is still there.

@@ -15,7 +15,7 @@ use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected, owner_dot, uid};
-use crate::status::{Verdict, is_ready, ready_condition};
+use crate::status::{Verdict, in_use, is_ready, ready_condition};
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -337,14 +337,10 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
         return Plan::Rest;
     }
     let status = seen.dot.status.clone().unwrap_or_default();
-    if !status.claims.is_empty() {
-        let claims: Vec<String> = status
-            .claims
-            .iter()
-            .map(|claim| format!("{}/{}", claim.namespace, claim.name))
-            .collect();
-        let why = format!("claims use it: {}; delete them first", claims.join(", "));
-        return Plan::Report(Verdict::new(Reason::InUse, why));
+    let claims = status.claims.iter();
+    let claims: Vec<String> = claims.map(|claim| format!("{}/{}", claim.namespace, claim.name)).collect();
+    if let Some(verdict) = in_use(&claims, &seen.users) {
+        return Plan::Report(verdict);
     }
     match status.node {
         Some(node) if !seen.is_tombstoned && !is_planted(Mutant::DotGoesBeforeItsData) => Plan::Do(Step::DeleteDot {

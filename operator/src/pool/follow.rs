@@ -37,31 +37,32 @@ pub async fn follow_all<A: Api, N: Nodes>(
             }
             let (context, send, running) = (context.clone(), send.clone(), running.clone());
             tokio::spawn(async move {
-                let look = || {
-                    let pools = wake::node_changed(&context.api, &node);
-                    send(Wake {
-                        pools,
-                        ..Wake::default()
-                    });
-                };
-                follow(&context, &node, look).await;
+                follow(&context, &node, &send).await;
                 lock(&running).remove(&node);
-                look();
+                send(look(&context, &node));
             });
         }
     }
 }
 
-/// Until the node's stream ends, and a moment longer; then nothing is known of its pool any more. `changed` makes the
-/// node's Pool be looked at, and is to be called once more afterwards.
-pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, changed: impl Fn()) {
+/// The node's Pools are to be looked at.
+pub fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Wake {
+    Wake {
+        pools: wake::node_changed(&context.api, node),
+        ..Wake::default()
+    }
+}
+
+/// Until the node's stream ends, and a moment longer; then nothing is known of its pool and users any more, and a
+/// [`look`] is due.
+pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send: &impl Fn(Wake)) {
     match context.nodes.watch(node).await {
         Ok(events) => {
             let mut events = events.ready_chunks(WAITING_MAX);
             while let Some(waiting) = events.next().await {
                 let newest: Result<Vec<WatchEvent>, NodeError> = waiting.into_iter().collect();
                 match newest.map(|mut events| events.pop()) {
-                    Ok(event) => note(context, node, event.unwrap_or_default(), &changed),
+                    Ok(event) => note(context, node, event.unwrap_or_default(), send),
                     Err(error) => {
                         tracing::info!(%error, "node no longer followed");
                         break;
@@ -73,13 +74,19 @@ pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, chang
         Err(error) => tracing::info!(%error, "node cannot be followed"),
     }
     context.memory.set_pool(node, None);
+    context.memory.forget_users(node);
     tokio::time::sleep(INTERVAL).await;
 }
 
-fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, changed: &impl Fn()) {
-    let state = event.pools.into_iter().find(|pool| pool.name == POOL_NAME);
+fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, send: &impl Fn(Wake)) {
+    let WatchEvent { pools, users } = event;
+    let state = pools.into_iter().find(|pool| pool.name == POOL_NAME);
     if context.memory.pool(node) != state {
         context.memory.set_pool(node, state);
-        changed();
+        send(look(context, node));
+    }
+    if let Some(users) = users {
+        let news = context.memory.set_users(node, users.all);
+        send(wake::users_changed(&context.api, node, &news));
     }
 }

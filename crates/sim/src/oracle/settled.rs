@@ -1,6 +1,8 @@
 //! What holds when nothing goes wrong any more and nothing is left to do: each object Ready and answered, pool and
 //! objects account for each other, every hold has its commit and every commit its hold (I8), no tombstone of nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_model::bijection::{Entry, compare};
 use dotmesh_operator::api::Kind;
@@ -15,6 +17,7 @@ impl Oracle {
         self.look(true);
         self.judge_objects();
         self.judge_bijection();
+        self.judge_users();
         self.judge_holds();
         self.judge_tombstones();
         for index in 0..self.machines.len() {
@@ -69,6 +72,41 @@ impl Oracle {
             .collect();
         for what in compare(&expected(&dots, &branches, &commits), &found) {
             self.violated("bijection", what);
+        }
+    }
+
+    /// A Branch's status tells of the pods that have its volumes mounted, and of no other.
+    fn judge_users(&mut self) {
+        let mut mounted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for table in self.machines.iter().map(|machine| machine.mount.table()) {
+            for entry in table.iter() {
+                let names = entry.source.strip_prefix(ROOT).map(|name| name.split('/').collect::<Vec<_>>());
+                let parts: Vec<_> = entry.target.iter().filter_map(|part| part.to_str()).collect();
+                let pod = parts.iter().position(|part| *part == "pods").and_then(|at| parts.get(at + 1));
+                if let (Some(&[_, head, volume]), Some(pod)) = (names.as_deref(), pod) {
+                    let users = mounted.entry(head.to_owned()).or_default();
+                    users.insert(format!("{volume} in {pod}"));
+                }
+            }
+        }
+        for branch in self.typed::<Branch>() {
+            let Some(status) = &branch.status else { continue };
+            let head = status.head.clone().unwrap_or_default();
+            let id_of = |name: &str| {
+                let volume = status.volumes.iter().find(|volume| volume.name == name);
+                volume.map_or_else(|| name.to_owned(), |volume| volume.id.clone())
+            };
+            let told: BTreeSet<String> = status
+                .users
+                .iter()
+                .map(|user| format!("{} in {}", id_of(&user.volume), user.pod_uid.clone().unwrap_or_default()))
+                .collect();
+            let there = mounted.remove(&head).unwrap_or_default();
+            if told != there {
+                let name = branch.metadata.name.unwrap_or_default();
+                let what = format!("Branch {name} tells of users {told:?}, mounted are {there:?}");
+                self.violated("users are told", what);
+            }
         }
     }
 

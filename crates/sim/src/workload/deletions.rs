@@ -60,6 +60,26 @@ pub fn all() -> Vec<Workload> {
             ],
         ),
         workload(
+            "a Dot goes while pods use it",
+            [
+                history(),
+                vec![
+                    claim("tried", Some(("Branch", "try")), Some("db")),
+                ],
+                pod("trial", &["tried"]).to_vec(),
+                vec![
+                    delete("Branch", "try"),
+                    delete("Dot", "shop"),
+                    Step::Until(Until::NotReady("Branch", "try".to_owned(), Reason::InUse)),
+                    Step::Until(Until::NotReady("Dot", "shop".to_owned(), Reason::InUse)),
+                ],
+                end("trial").to_vec(),
+                vec![delete("PersistentVolumeClaim", "tried"), gone("Branch", "try")],
+                claims_go(),
+                vec![gone("Dot", "shop"), gone("Branch", "shop-main")],
+            ],
+        ),
+        workload(
             "a Dot goes and comes again",
             [
                 history(),

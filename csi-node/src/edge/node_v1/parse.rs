@@ -11,8 +11,8 @@ use tonic::Status;
 use crate::edge::{invalid, parse};
 use crate::layout::DotIdentity;
 use crate::ops::{
-    AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, NewestCommit, OriginRequest, PoolRequest,
-    PoolState, VolumeRequest, VolumeState,
+    AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, NewestCommit, NodeState, OriginRequest,
+    PoolRequest, PoolState, User, VolumeRequest, VolumeState, VolumeUser,
 };
 
 pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolRequest, Status> {
@@ -160,6 +160,36 @@ pub(super) fn attach(request: &proto::AttachRequest) -> Result<AttachRequest, St
         volume: parse("volume_id", volume_id)?,
         branch: branch.map(|id| parse("branch_id", id)).transpose()?,
     })
+}
+
+pub(super) fn node_state(state: NodeState) -> proto::WatchEvent {
+    let NodeState { pools, users } = state;
+    proto::WatchEvent {
+        pools: pools.into_iter().map(pool_state).collect(),
+        users: users.map(|users| proto::VolumeUsers {
+            all: users.into_iter().map(volume_user).collect(),
+        }),
+    }
+}
+
+fn volume_user(user: VolumeUser) -> proto::VolumeUser {
+    let VolumeUser {
+        dot,
+        head,
+        volume,
+        user,
+    } = user;
+    let (pod_uid, path) = match user {
+        User::Pod(uid) => (uid, String::new()),
+        User::Path(path) => (String::new(), path.to_string_lossy().into_owned()),
+    };
+    proto::VolumeUser {
+        dot_id: dot.to_string(),
+        head_id: head.to_string(),
+        volume_id: volume.to_string(),
+        pod_uid,
+        path,
+    }
 }
 
 pub(super) fn pool_state(state: PoolState) -> proto::PoolState {

@@ -198,16 +198,16 @@ async fn who_watches_is_told_at_once_and_of_changes_only() {
     let (host, ops) = Host::with_pool().await;
     let mut watch = ops.watch();
     let state = watch.borrow_and_update().clone().unwrap();
-    assert_eq!(state.len(), 1);
+    assert_eq!((state.pools.len(), state.users.map(|users| users.len())), (1, Some(0)));
     ops.refresh_states().await;
     assert!(!watch.has_changed().unwrap());
     host.zfs.set_health(&name(), Health::Suspended);
     ops.refresh_states().await;
-    assert_eq!(watch.borrow_and_update().clone().unwrap()[0].health, Health::Suspended);
+    let health = |watch: &mut tokio::sync::watch::Receiver<Option<NodeState>>| {
+        watch.borrow_and_update().clone().unwrap().pools[0].health
+    };
+    assert_eq!(health(&mut watch), Health::Suspended);
     host.zfs.set_imported(&name(), false);
     ops.refresh_states().await;
-    assert_eq!(
-        watch.borrow_and_update().clone().unwrap()[0].health,
-        Health::Unavailable
-    );
+    assert_eq!(health(&mut watch), Health::Unavailable);
 }

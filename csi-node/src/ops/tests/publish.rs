@@ -61,6 +61,25 @@ async fn pods_share_one_private_mount_and_the_last_takes_it_along() {
 }
 
 #[tokio::test]
+async fn who_uses_a_volume_is_told() {
+    let (_host, ops) = attached().await;
+    let watch = ops.watch();
+    let users = async || {
+        ops.refresh_states().await;
+        let state = watch.borrow().clone().unwrap();
+        state.users.unwrap().into_iter().map(|user| user.user).collect::<Vec<_>>()
+    };
+    assert_eq!(users().await, []);
+    ops.publish(&publish(TARGET, false)).await.unwrap();
+    ops.publish(&publish("/srv/b", true)).await.unwrap();
+    assert_eq!(users().await, [User::Pod("a".to_owned()), User::Path("/srv/b".into())]);
+    ops.unpublish(&unpublish("/srv/b")).await.unwrap();
+    assert_eq!(users().await, [User::Pod("a".to_owned())]);
+    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    assert_eq!(users().await, []);
+}
+
+#[tokio::test]
 async fn repeating_mounts_nothing_and_unmounts_nothing_else() {
     let (host, ops) = attached().await;
     for _ in 0..3 {

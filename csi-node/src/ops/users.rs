@@ -1,0 +1,95 @@
+//! Who uses volumes, by the kernel's mount table: every mount of a volume of ours but the private one.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use dotmesh_model::id::{DotId, HeadId, VolumeId};
+use dotmesh_mount::{Mount, MountTable};
+use dotmesh_zfs::Zfs;
+
+use super::publish::is_private;
+use super::{Error, Ops};
+use crate::layout::parse_volume_dataset;
+
+/// A volume of a head, and somebody who has it mounted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VolumeUser {
+    /// The Dot.
+    pub dot: DotId,
+    /// The head.
+    pub head: HeadId,
+    /// The volume.
+    pub volume: VolumeId,
+    /// Who.
+    pub user: User,
+}
+
+/// Somebody who has a volume mounted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum User {
+    /// The pod of this uid: mounted in its folder.
+    Pod(String),
+    /// Somebody else, at this path.
+    Path(PathBuf),
+}
+
+impl User {
+    /// By where it is mounted: the kubelet's folders are `…/pods/<uid>/volumes/…`, seen below the host's root, too.
+    fn at(target: &Path) -> Self {
+        let parts: Vec<_> = target.iter().collect();
+        let of_pod = |window: &&[&std::ffi::OsStr]| window[0] == "pods" && window[2] == "volumes";
+        let pod = parts.windows(3).find(of_pod).and_then(|window| window[1].to_str());
+        pod.map_or_else(|| Self::Path(target.to_owned()), |uid| Self::Pod(uid.to_owned()))
+    }
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// Mounts of volumes of ours that are not private, in any pool.
+    fn used<'a>(
+        &'a self,
+        table: &'a MountTable,
+    ) -> impl Iterator<Item = ((DotId, HeadId, VolumeId), &'a Path)> {
+        table.iter().filter(|entry| entry.fs_type == "zfs").filter_map(|entry| {
+            let (dot, head, volume) = parse_volume_dataset(&entry.source)?;
+            let target = entry.target.as_path();
+            (!is_private(target, &self.private_dir(head, volume))).then_some(((dot, head, volume), target))
+        })
+    }
+
+    /// Where pods see anything of the Dot.
+    pub(crate) async fn users_of(&self, dot: DotId) -> Result<Vec<PathBuf>, Error> {
+        let table = self.mount_table().await?;
+        let used = self.used(&table).filter(|((found, ..), _)| *found == dot);
+        Ok(used.map(|(_, target)| target.to_owned()).collect())
+    }
+
+    /// Everybody who has a volume of ours mounted.
+    pub(super) async fn all_users(&self) -> Result<BTreeSet<VolumeUser>, Error> {
+        let table = self.mount_table().await?;
+        let used = self.used(&table);
+        Ok(used
+            .map(|((dot, head, volume), target)| VolumeUser {
+                dot,
+                head,
+                volume,
+                user: User::at(target),
+            })
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_known_by_its_folder_wherever_that_is_seen() {
+        let pod = |path: &str| User::at(Path::new(path));
+        let uid = "0c5a6f6e-1111-4222-8333-444455556666";
+        let folder = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/pvc-1/mount");
+        assert_eq!(pod(&folder), User::Pod(uid.to_owned()));
+        assert_eq!(pod(&format!("/host{folder}")), User::Pod(uid.to_owned()));
+        assert_eq!(pod("/mnt/pods"), User::Path("/mnt/pods".into()));
+        assert_eq!(pod("/srv/data"), User::Path("/srv/data".into()));
+    }
+}
