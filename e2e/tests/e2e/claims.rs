@@ -2,8 +2,10 @@
 
 use anyhow::{Context, ensure};
 use dotmesh_crds::{Branch, Commit, Dot, names};
+use dotmesh_e2e::cluster::{PATIENCE, readiness};
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder, plain_claim, pod};
 use dotmesh_e2e::scenario::scenario;
+use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::Api;
@@ -181,14 +183,21 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
                 aside,
                 claim("seen", "64Mi", "Commit", "one", "data"),
                 shared,
-                holder("side", &["aside", "seen", "shared"]),
+                holder("viewer", &["aside", "seen", "shared"]),
             ])
             .await?;
-        s.cluster.wait_pod("side").await?;
+        s.cluster.wait_pod("viewer").await?;
+        until("the Branch tells who uses it", PATIENCE, async || {
+            let branch: Branch = s.cluster.get("side").await?;
+            let users = branch.status.map(|status| status.users).unwrap_or_default();
+            let told: Vec<String> = users.iter().map(|user| format!("{} by {user}", user.volume)).collect();
+            Ok(Look::when(told == ["data by pod viewer"], format!("{told:?}")))
+        })
+        .await?;
         let seen = s
             .cluster
             .bash(
-                "side",
+                "viewer",
                 "cat /aside/word /seen/word /shared/word; echo three > /aside/word; echo four > /seen/word; \
                  cat /aside/word /seen/word; echo five > /shared/other; sync",
             )
@@ -200,14 +209,12 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
         // A branch in use waits with its deletion, and says for whom.
         s.cluster.delete::<Branch>("side").await?;
         let waiting: Branch = s.cluster.wait_reason("side", dotmesh_crds::Reason::InUse).await?;
-        ensure!(
-            dotmesh_e2e::cluster::readiness(&waiting).contains("aside"),
-            "the claim is named"
-        );
-        ensure!(s.cluster.bash("side", "cat /aside/word").await?.trim() == "three");
+        let why = readiness(&waiting);
+        ensure!(why.contains("/aside") && why.contains("pod viewer"), "claim and pod are named: {why}");
+        ensure!(s.cluster.bash("viewer", "cat /aside/word").await?.trim() == "three");
         let own = names::volume_object(&s.cluster.uid::<PersistentVolumeClaim>("seen").await?);
         s.cluster.wait_ready::<Branch>(&own).await?;
-        s.cluster.delete::<Pod>("side").await?;
+        s.cluster.delete::<Pod>("viewer").await?;
         for claim in ["aside", "seen", "shared"] {
             s.cluster.delete::<PersistentVolumeClaim>(claim).await?;
         }

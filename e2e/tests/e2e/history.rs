@@ -2,6 +2,7 @@
 
 use anyhow::{Context, ensure};
 use dotmesh_crds::{Branch, Commit};
+use dotmesh_e2e::cluster::PATIENCE;
 use dotmesh_e2e::objects::{branch, commit};
 use dotmesh_e2e::scenario::scenario;
 
@@ -80,6 +81,9 @@ async fn a_commit_says_what_it_is() {
         object["spec"]["message"] = message.into();
         object["spec"]["metadata"] = serde_json::json!({"build": "512", "long": "x".repeat(4096)});
         s.cluster.apply([object]).await?;
+        // As kstatus and kubectl understand it.
+        let wait = ["wait", "--for=condition=Ready", "commit/told", "--timeout=120s"];
+        s.cluster.kubectl(&wait)?.within(PATIENCE).output().await?;
         let told: Commit = s.cluster.wait_ready("told").await?;
         ensure!(told.spec.message.as_deref() == Some(message));
         let status = told.status.context("a Ready Commit has a status")?;

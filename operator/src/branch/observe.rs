@@ -88,12 +88,12 @@ async fn observe_users<A: Api, N: Nodes>(
     let Some(users) = context.memory.users_of_head(node, head) else {
         return Ok(None);
     };
+    let mut pods: Vec<Pod> = Vec::new();
     let mut names: BTreeMap<&str, Option<String>> = BTreeMap::new();
     for known in &status.users {
         names.extend(known.pod_uid.as_deref().map(|uid| (uid, known.pod.clone())));
     }
     let is_new = |user: &VolumeUser| !user.pod_uid.is_empty() && !names.contains_key(user.pod_uid.as_str());
-    let mut pods: Vec<Pod> = Vec::new();
     if users.iter().any(is_new) {
         let on_node = format!("spec.nodeName={node}");
         pods = context.api.list(branch.namespace().as_deref(), Some(&on_node)).await?;

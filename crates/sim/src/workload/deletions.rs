@@ -1,5 +1,7 @@
 //! Deletions in every order, and the same name again.
 
+use dotmesh_crds::Reason;
+
 use super::{Step, Until, Workload, branch, claim, commit, delete, dot, end, gone, pod, ready, shop, workload};
 
 fn history() -> Vec<Step> {
@@ -63,9 +65,7 @@ pub fn all() -> Vec<Workload> {
             "a Dot goes while pods use it",
             [
                 history(),
-                vec![
-                    claim("tried", Some(("Branch", "try")), Some("db")),
-                ],
+                vec![claim("tried", Some(("Branch", "try")), Some("db"))],
                 pod("trial", &["tried"]).to_vec(),
                 vec![
                     delete("Branch", "try"),
