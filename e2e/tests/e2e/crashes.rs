@@ -11,20 +11,20 @@ use dotmesh_e2e::program::Program;
 use dotmesh_e2e::scenario::{Scenario, scenario_alone};
 use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::api::core::v1::{PersistentVolume, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 
 use super::{count, entries};
 
-const OPERATOR: Part = ("operator", "deployment/dotmesh-operator");
-const CSI_NODE: Part = ("csi-node", "daemonset/dotmesh-csi-node");
+pub(super) const OPERATOR: Part = ("operator", "deployment/dotmesh-operator");
+pub(super) const CSI_NODE: Part = ("csi-node", "daemonset/dotmesh-csi-node");
 
 /// The label of a part's pods, and what makes them.
-type Part = (&'static str, &'static str);
+pub(super) type Part = (&'static str, &'static str);
 
 /// Ends the pods of these parts at once, without a chance to finish anything.
-async fn kill(parts: &[Part]) -> Result<()> {
+pub(super) async fn kill(parts: &[Part]) -> Result<()> {
     let components: Vec<&str> = parts.iter().map(|(component, _)| *component).collect();
     let selector = format!("app.kubernetes.io/component in ({})", components.join(","));
     let args = [
@@ -42,13 +42,19 @@ async fn kill(parts: &[Part]) -> Result<()> {
 }
 
 /// Waits until these parts are there again.
-async fn back(parts: &[Part]) -> Result<()> {
+pub(super) async fn back(parts: &[Part]) -> Result<()> {
     let timeout = format!("--timeout={}s", PATIENCE.as_secs());
     for (_, workload) in parts {
         let status = Program::kubectl(["rollout", "status", "-n", chart::NAMESPACE, workload, &timeout])?;
         status.within(2 * PATIENCE).output().await?;
     }
     Ok(())
+}
+
+/// How often a pod's containers were started again.
+pub(super) fn restarts(pod: &Pod) -> i32 {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.map(|container| container.restart_count).sum()
 }
 
 /// Versions of the objects that were finished before anything was killed for the second time.
@@ -121,13 +127,7 @@ async fn kill_at_every_turn(s: &Scenario, parts: &[Part]) -> Result<()> {
 
     // The pod noticed nothing.
     let pod = cluster.wait_pod("pod").await?;
-    let restarts = pod
-        .status
-        .iter()
-        .flat_map(|s| s.container_statuses.iter().flatten())
-        .map(|c| c.restart_count)
-        .sum::<i32>();
-    ensure!(restarts == 0, "{} was restarted", pod.name_any());
+    ensure!(restarts(&pod) == 0, "{} was restarted", pod.name_any());
     cluster
         .bash("pod", "echo still > /db/word && test \"$(cat /db/word)\" = still")
         .await

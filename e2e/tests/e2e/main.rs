@@ -12,6 +12,7 @@ mod claims;
 mod crashes;
 mod deletion;
 mod history;
+mod installation;
 mod story;
 
 /// A Dot that a pod has placed: its only volume is called like the Dot, its claim and its pod as well.
