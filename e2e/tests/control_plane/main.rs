@@ -16,6 +16,7 @@ mod chart_policies;
 mod chart_switches;
 mod chart_values;
 mod contract;
+mod every_field;
 mod explain;
 mod immutable;
 mod names_and_sizes;

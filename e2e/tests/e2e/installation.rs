@@ -129,7 +129,7 @@ async fn a_pod_writes_through_upgrade_and_rollback() {
         let revision: serde_json::Value = serde_json::from_str(&helm(&["status", "dotmesh", "--output", "json"]).await?)?;
 
         // What is logged is no reason to restart anything.
-        upgrade(&["operator.log.filter=info\\\\,dotmesh_operator=debug"]).await?;
+        upgrade(&["operator.log.filter=info\\,dotmesh_operator=debug"]).await?;
         until("the operator logs by the new filter", PATIENCE, async || {
             let logs = ["logs", "-n", chart::NAMESPACE, OPERATOR.1, "-c", "operator", "--tail=2000"];
             let log = Program::kubectl(logs)?.output().await?;

@@ -1,0 +1,148 @@
+//! Every field of every kind, made wrong in every way that its schema tells of: the server refuses it and names the
+//! field. A field that is added later is tried without anybody thinking of it.
+
+use dotmesh_crds::yaml::crds;
+use dotmesh_e2e::objects::{branch, commit, dot};
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+
+use super::{assert_accepted, cluster, refusal};
+
+/// Requests to the server at a time.
+const REQUESTS: usize = 8;
+
+/// A good object of each kind, in which every field of the spec is set.
+fn examples() -> Vec<Value> {
+    let mut full_commit = commit("c", "d");
+    full_commit["spec"]["branch"] = json!("main");
+    full_commit["spec"]["metadata"] = json!({"build": "512"});
+    let pool = json!({
+        "apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p"},
+        "spec": {"nodeName": "n1", "file": {"path": "/var/lib/dotmesh/pool.img", "size": "2Gi"}},
+    });
+    vec![dot("d", &[("a", "1Gi")]), full_commit, branch("b", "d", "HEAD"), pool]
+}
+
+/// What is wrong with an object: the field, as the server calls it, and the object.
+struct Wrong {
+    field: String,
+    how: &'static str,
+    object: Value,
+}
+
+fn with(object: &Value, pointer: &str, value: Value) -> Value {
+    let mut object = object.clone();
+    *object.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is not set in {object}")) = value;
+    object
+}
+
+fn without(object: &Value, pointer: &str, name: &str) -> Value {
+    let mut object = object.clone();
+    let parent = object.pointer_mut(pointer).and_then(Value::as_object_mut);
+    parent.unwrap().remove(name).unwrap();
+    object
+}
+
+/// Everything that can be wrong with a field and what is below it.
+fn wrongs(object: &Value, schema: &Value, pointer: &str, field: &str, all: &mut Vec<Wrong>) {
+    let mut add = |how, value| {
+        all.push(Wrong {
+            field: field.to_owned(),
+            how,
+            object: with(object, pointer, value),
+        });
+    };
+    let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
+    match schema["type"].as_str() {
+        Some("string") => {
+            add("a number", json!(7));
+            if limit("minLength").is_some_and(|min| min > 0) {
+                add("empty", json!(""));
+            }
+            let max = limit("maxLength").unwrap_or_else(|| panic!("{field} has no maxLength"));
+            add("too long", json!("a".repeat(max + 1)));
+            if schema.get("pattern").is_some() || schema.get("x-kubernetes-validations").is_some() {
+                add("of another form", json!("-?\u{1f}!"));
+            }
+        }
+        Some("array") => {
+            add("an object", json!({}));
+            if limit("minItems").is_some_and(|min| min > 0) {
+                add("empty", json!([]));
+            }
+            let max = limit("maxItems").unwrap_or_else(|| panic!("{field} has no maxItems"));
+            let item = object.pointer(&format!("{pointer}/0")).cloned();
+            let item = item.unwrap_or_else(|| panic!("{field} has no example"));
+            add("too many", vec![item; max + 1].into());
+            wrongs(object, &schema["items"], &format!("{pointer}/0"), &format!("{field}[0]"), all);
+        }
+        Some("object") => {
+            add("a text", json!("x"));
+            if let Some(values) = schema.get("additionalProperties") {
+                let max = limit("maxProperties").unwrap_or_else(|| panic!("{field} has no maxProperties"));
+                let many: serde_json::Map<_, _> = (0..=max).map(|n| (format!("k{n}"), json!("v"))).collect();
+                add("too many", Value::Object(many));
+                let here = object.pointer(pointer).and_then(Value::as_object);
+                let key = here.and_then(|here| here.keys().next()).unwrap();
+                wrongs(object, values, &format!("{pointer}/{key}"), &format!("{field}.{key}"), all);
+            }
+            for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+                wrongs(object, below, &format!("{pointer}/{name}"), &format!("{field}.{name}"), all);
+            }
+            for name in schema["required"].as_array().into_iter().flatten() {
+                let name = name.as_str().unwrap();
+                all.push(Wrong {
+                    field: format!("{field}.{name}"),
+                    how: "missing",
+                    object: without(object, pointer, name),
+                });
+            }
+            if schema.get("properties").is_some() {
+                let mut object = object.clone();
+                object.pointer_mut(pointer).unwrap()["misspelt"] = json!(1);
+                all.push(Wrong {
+                    field: format!("{field}.misspelt"),
+                    how: "unknown",
+                    object,
+                });
+            }
+        }
+        other => panic!("{field} has type {other:?}: nobody decided yet how it is made wrong"),
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_a_field_is_refused_and_the_field_is_named() {
+    let mut all = Vec::new();
+    for object in examples() {
+        assert_accepted(&object).await;
+        let of_kind = |crd: &&_| -> bool {
+            let crd: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition = crd;
+            object["kind"] == crd.spec.names.kind
+        };
+        let crds = crds();
+        let crd = crds.iter().find(of_kind).unwrap();
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        let spec = &schema["openAPIV3Schema"]["properties"]["spec"];
+        wrongs(&object, spec, "/spec", "spec", &mut all);
+    }
+    let tried = all.len();
+    assert!(tried > 60, "{tried}");
+    cluster().await;
+    let complaints: Vec<String> = stream::iter(all)
+        .map(|wrong| async move {
+            let Wrong { field, how, object } = wrong;
+            let last = field.rsplit('.').next().unwrap_or_default().to_owned();
+            match refusal(&object).await {
+                None => Some(format!("{field} {how}: accepted: {object}")),
+                Some(words) if !words.contains(&last) => Some(format!("{field} {how}: not named: {words}")),
+                Some(_) => None,
+            }
+        })
+        .buffer_unordered(REQUESTS)
+        .filter_map(async |complaint| complaint)
+        .collect()
+        .await;
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+    println!("{tried} wrong objects refused");
+}
