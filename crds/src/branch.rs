@@ -12,6 +12,7 @@ use crate::condition::Condition;
     version = "v1alpha1",
     kind = "Branch",
     plural = "branches",
+    derive = "PartialEq",
     namespaced,
     status = "BranchStatus",
     category = "dotmesh",

@@ -210,14 +210,19 @@ async fn a_claim_of_a_commit_gets_a_branch_of_its_own() {
         "{{apiVersion: dotmesh.io/v1alpha1, kind: Commit, metadata: {{name: first, namespace: dev}}, spec: {{dot: shop}}, \
          status: {{id: {VOLUME_ID}, conditions: [{{type: Ready, status: 'True', reason: Ready, message: '', lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}"
     ));
-    cluster.report(json!({ "id": DOT_ID, "node": "n1", "checkout": "main" })).await;
+    cluster
+        .report(json!({ "id": DOT_ID, "node": "n1", "checkout": "main" }))
+        .await;
     assert_eq!(
         waiting_for_commit(&cluster.api, &Key::namespaced("dev", "first")),
         [Key::namespaced("dev", "seen")]
     );
     cluster.look("seen").await;
     let branch: Branch = cluster.api.must_get(&own);
-    assert_eq!((branch.spec.dot.as_str(), branch.spec.from.as_str()), ("shop", VOLUME_ID));
+    assert_eq!(
+        (branch.spec.dot.as_str(), branch.spec.from.as_str()),
+        ("shop", VOLUME_ID)
+    );
     // The Commit may go now; the Branch has what it needs.
     cluster.api.remove::<Commit>(&Key::namespaced("dev", "first"));
     cluster.look("seen").await;
@@ -226,17 +231,28 @@ async fn a_claim_of_a_commit_gets_a_branch_of_its_own() {
     assert_eq!(waiting, [Key::namespaced("dev", "seen")]);
     cluster.attach(&[CLAIM]).await;
     cluster.look("seen").await;
-    assert!(!cluster.api.exists::<PersistentVolume>(&volume(CLAIM)), "recorded first");
+    assert!(
+        !cluster.api.exists::<PersistentVolume>(&volume(CLAIM)),
+        "recorded first"
+    );
     cluster.look("seen").await;
     assert!(cluster.api.exists::<PersistentVolume>(&volume(CLAIM)));
 
     // The volume is taken away by hand: what was written stays, as a Branch that people own.
-    cluster.api.remove::<PersistentVolumeClaim>(&Key::namespaced("dev", "seen"));
+    cluster
+        .api
+        .remove::<PersistentVolumeClaim>(&Key::namespaced("dev", "seen"));
     cluster.api.remove::<PersistentVolume>(&volume(CLAIM));
     release::release(&cluster.api, &shop()).await.unwrap();
     assert_eq!(cluster.entries(), []);
     let branch: Branch = cluster.api.must_get(&own);
-    assert!(!branch.metadata.labels.unwrap_or_default().contains_key("dotmesh.io/claim-uid"));
+    assert!(
+        !branch
+            .metadata
+            .labels
+            .unwrap_or_default()
+            .contains_key("dotmesh.io/claim-uid")
+    );
 }
 
 #[tokio::test]

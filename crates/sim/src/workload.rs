@@ -199,12 +199,7 @@ pub fn annotated(name: &str, annotations: &[(&str, &str)]) -> Step {
 
 /// Makes a claim of this class (`dotmesh`, or `keep` which retains volumes) with all that it can have.
 #[must_use]
-pub fn claim_of_class(
-    class: &str,
-    name: &str,
-    source: Option<(&str, &str)>,
-    annotations: &[(&str, &str)],
-) -> Step {
+pub fn claim_of_class(class: &str, name: &str, source: Option<(&str, &str)>, annotations: &[(&str, &str)]) -> Step {
     let mut claim = json!({
         "metadata": { "name": name, "namespace": "dev" },
         "spec": {

@@ -110,7 +110,9 @@ pub struct LogFilter {
 
 impl fmt::Debug for LogFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogFilter").field("initial", &self.initial).finish_non_exhaustive()
+        f.debug_struct("LogFilter")
+            .field("initial", &self.initial)
+            .finish_non_exhaustive()
     }
 }
 

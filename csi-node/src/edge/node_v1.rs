@@ -77,9 +77,7 @@ impl<Z, M> Clone for NodeService<Z, M> {
 impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     async fn watch(&self, _: Request<proto::WatchRequest>) -> Result<Response<BoxStream<proto::WatchEvent>>, Status> {
         let states = WatchStream::new(self.ops.watch());
-        let events = states.filter_map(|states| async {
-            states.map(|state| Ok(parse::node_state(state)))
-        });
+        let events = states.filter_map(|states| async { states.map(|state| Ok(parse::node_state(state))) });
         Ok(Response::new(Box::pin(events)))
     }
 

@@ -45,10 +45,7 @@ impl User {
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Mounts of volumes of ours that are not private, in any pool.
-    fn used<'a>(
-        &'a self,
-        table: &'a MountTable,
-    ) -> impl Iterator<Item = ((DotId, HeadId, VolumeId), &'a Path)> {
+    fn used<'a>(&'a self, table: &'a MountTable) -> impl Iterator<Item = ((DotId, HeadId, VolumeId), &'a Path)> {
         table.iter().filter(|entry| entry.fs_type == "zfs").filter_map(|entry| {
             let (dot, head, volume) = parse_volume_dataset(&entry.source)?;
             let target = entry.target.as_path();

@@ -32,7 +32,9 @@ struct Wrong {
 
 fn with(object: &Value, pointer: &str, value: Value) -> Value {
     let mut object = object.clone();
-    *object.pointer_mut(pointer).unwrap_or_else(|| panic!("{pointer} is not set in {object}")) = value;
+    *object
+        .pointer_mut(pointer)
+        .unwrap_or_else(|| panic!("{pointer} is not set in {object}")) = value;
     object
 }
 
@@ -74,7 +76,13 @@ fn wrongs(object: &Value, schema: &Value, pointer: &str, field: &str, all: &mut 
             let item = object.pointer(&format!("{pointer}/0")).cloned();
             let item = item.unwrap_or_else(|| panic!("{field} has no example"));
             add("too many", vec![item; max + 1].into());
-            wrongs(object, &schema["items"], &format!("{pointer}/0"), &format!("{field}[0]"), all);
+            wrongs(
+                object,
+                &schema["items"],
+                &format!("{pointer}/0"),
+                &format!("{field}[0]"),
+                all,
+            );
         }
         Some("object") => {
             add("a text", json!("x"));
@@ -84,10 +92,22 @@ fn wrongs(object: &Value, schema: &Value, pointer: &str, field: &str, all: &mut 
                 add("too many", Value::Object(many));
                 let here = object.pointer(pointer).and_then(Value::as_object);
                 let key = here.and_then(|here| here.keys().next()).unwrap();
-                wrongs(object, values, &format!("{pointer}/{key}"), &format!("{field}.{key}"), all);
+                wrongs(
+                    object,
+                    values,
+                    &format!("{pointer}/{key}"),
+                    &format!("{field}.{key}"),
+                    all,
+                );
             }
             for (name, below) in schema["properties"].as_object().into_iter().flatten() {
-                wrongs(object, below, &format!("{pointer}/{name}"), &format!("{field}.{name}"), all);
+                wrongs(
+                    object,
+                    below,
+                    &format!("{pointer}/{name}"),
+                    &format!("{field}.{name}"),
+                    all,
+                );
             }
             for name in schema["required"].as_array().into_iter().flatten() {
                 let name = name.as_str().unwrap();
@@ -117,7 +137,8 @@ async fn whatever_is_wrong_with_a_field_is_refused_and_the_field_is_named() {
     for object in examples() {
         assert_accepted(&object).await;
         let of_kind = |crd: &&_| -> bool {
-            let crd: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition = crd;
+            let crd: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition =
+                crd;
             object["kind"] == crd.spec.names.kind
         };
         let crds = crds();

@@ -202,7 +202,10 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
                  cat /aside/word /seen/word; echo five > /shared/other; sync",
             )
             .await?;
-        ensure!(seen.split_whitespace().eq(["one", "one", "two", "three", "four"]), "{seen}");
+        ensure!(
+            seen.split_whitespace().eq(["one", "one", "two", "three", "four"]),
+            "{seen}"
+        );
         let seen = s.cluster.bash("main", "cat /data/word /data/other").await?;
         ensure!(seen.split_whitespace().eq(["two", "five"]), "{seen}");
 
@@ -210,7 +213,10 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
         s.cluster.delete::<Branch>("side").await?;
         let waiting: Branch = s.cluster.wait_reason("side", dotmesh_crds::Reason::InUse).await?;
         let why = readiness(&waiting);
-        ensure!(why.contains("/aside") && why.contains("pod viewer"), "claim and pod are named: {why}");
+        ensure!(
+            why.contains("/aside") && why.contains("pod viewer"),
+            "claim and pod are named: {why}"
+        );
         ensure!(s.cluster.bash("viewer", "cat /aside/word").await?.trim() == "three");
         let own = names::volume_object(&s.cluster.uid::<PersistentVolumeClaim>("seen").await?);
         s.cluster.wait_ready::<Branch>(&own).await?;

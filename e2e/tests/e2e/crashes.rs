@@ -53,7 +53,10 @@ pub(super) async fn back(parts: &[Part]) -> Result<()> {
 
 /// How often a pod's containers were started again.
 pub(super) fn restarts(pod: &Pod) -> i32 {
-    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let containers = pod
+        .status
+        .iter()
+        .flat_map(|status| status.container_statuses.iter().flatten());
     containers.map(|container| container.restart_count).sum()
 }
 

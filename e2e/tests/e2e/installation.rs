@@ -26,7 +26,15 @@ async fn helm(words: &[&str]) -> Result<String> {
 /// Upgrades the release, with these values beside those that it has.
 async fn upgrade(values: &[&str]) -> Result<()> {
     let folder = chart::folder().display().to_string();
-    let mut words = vec!["upgrade", "dotmesh", folder.as_str(), "--reuse-values", "--wait", "--timeout", "5m"];
+    let mut words = vec![
+        "upgrade",
+        "dotmesh",
+        folder.as_str(),
+        "--reuse-values",
+        "--wait",
+        "--timeout",
+        "5m",
+    ];
     words.extend(values.iter().flat_map(|value| ["--set", value]));
     helm(&words).await.map(drop)
 }
@@ -49,8 +57,19 @@ async fn what_was_written_survives_an_uninstallation() {
         ensure!(cluster.bash("shop", word).await?.trim() == "before");
 
         let folder = chart::folder().display().to_string();
-        let install = ["install", "dotmesh", folder.as_str(), "--values", "-", "--wait", "--timeout", "5m"];
-        let program = Program::find("helm")?.args(install).args(["--namespace", chart::NAMESPACE]);
+        let install = [
+            "install",
+            "dotmesh",
+            folder.as_str(),
+            "--values",
+            "-",
+            "--wait",
+            "--timeout",
+            "5m",
+        ];
+        let program = Program::find("helm")?
+            .args(install)
+            .args(["--namespace", chart::NAMESPACE]);
         program.input(values).within(HELM).output().await?;
         cluster.wait_pools(s.nodes.names().count()).await?;
         let again: Dot = cluster.wait_ready("shop").await?;
@@ -66,8 +85,13 @@ async fn what_was_written_survives_an_uninstallation() {
             ])
             .await?;
         cluster.wait_pod("second").await?;
-        let seen = cluster.bash("second", "cat /shop/word; echo ---; cat /side/word").await?;
-        ensure!(seen.split_whitespace().eq(["before", "meanwhile", "---", "before"]), "{seen}");
+        let seen = cluster
+            .bash("second", "cat /shop/word; echo ---; cat /side/word")
+            .await?;
+        ensure!(
+            seen.split_whitespace().eq(["before", "meanwhile", "---", "before"]),
+            "{seen}"
+        );
         Ok(())
     })
     .await;
@@ -122,30 +146,63 @@ async fn a_pod_writes_through_upgrade_and_rollback() {
         writing(s).await?;
         let uid = async |label: &str| {
             let selector = format!("app.kubernetes.io/component={label}");
-            let words = ["get", "pods", "-n", chart::NAMESPACE, "-l", &selector, "-o", "jsonpath={.items[*].metadata.uid}"];
+            let words = [
+                "get",
+                "pods",
+                "-n",
+                chart::NAMESPACE,
+                "-l",
+                &selector,
+                "-o",
+                "jsonpath={.items[*].metadata.uid}",
+            ];
             Program::kubectl(words)?.output().await
         };
         let (operator, node) = (uid("operator").await?, uid("csi-node").await?);
-        let revision: serde_json::Value = serde_json::from_str(&helm(&["status", "dotmesh", "--output", "json"]).await?)?;
+        let revision: serde_json::Value =
+            serde_json::from_str(&helm(&["status", "dotmesh", "--output", "json"]).await?)?;
 
         // What is logged is no reason to restart anything.
         upgrade(&["operator.log.filter=info\\,dotmesh_operator=debug"]).await?;
         until("the operator logs by the new filter", PATIENCE, async || {
-            let logs = ["logs", "-n", chart::NAMESPACE, OPERATOR.1, "-c", "operator", "--tail=2000"];
+            let logs = [
+                "logs",
+                "-n",
+                chart::NAMESPACE,
+                OPERATOR.1,
+                "-c",
+                "operator",
+                "--tail=2000",
+            ];
             let log = Program::kubectl(logs)?.output().await?;
             Ok(Look::when(log.contains("info,dotmesh_operator=debug"), "not yet"))
         })
         .await?;
-        ensure!((operator, node) == (uid("operator").await?, uid("csi-node").await?), "a pod was restarted");
+        ensure!(
+            (operator, node) == (uid("operator").await?, uid("csi-node").await?),
+            "a pod was restarted"
+        );
 
         // Resources are.
-        upgrade(&["operator.resources.requests.cpu=21m", "csiNode.resources.requests.cpu=21m"]).await?;
+        upgrade(&[
+            "operator.resources.requests.cpu=21m",
+            "csiNode.resources.requests.cpu=21m",
+        ])
+        .await?;
         back(&[OPERATOR, CSI_NODE]).await?;
         still_writing(s).await?;
         s.cluster.apply([commit("upgraded", "shop")]).await?;
         s.cluster.wait_ready::<Commit>("upgraded").await?;
 
-        helm(&["rollback", "dotmesh", &revision["version"].to_string(), "--wait", "--timeout", "5m"]).await?;
+        helm(&[
+            "rollback",
+            "dotmesh",
+            &revision["version"].to_string(),
+            "--wait",
+            "--timeout",
+            "5m",
+        ])
+        .await?;
         back(&[OPERATOR, CSI_NODE]).await?;
         still_writing(s).await?;
         s.cluster.apply([branch("rolled-back", "shop", "upgraded")]).await?;

@@ -58,7 +58,11 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> Branc
             .collect();
         status.volumes.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    if let Some(users) = seen.users.as_ref().filter(|_| !is_planted(Mutant::UsersAreToldOnce) || status.users.is_empty()) {
+    if let Some(users) = seen
+        .users
+        .as_ref()
+        .filter(|_| !is_planted(Mutant::UsersAreToldOnce) || status.users.is_empty())
+    {
         status.users.clone_from(users);
     }
     status.observed_generation = generation;

@@ -41,7 +41,9 @@ pub enum ClaimError {
         text: String,
     },
     /// One pod only, and several claims.
-    #[error("the claim has access mode ReadWriteOncePod and the annotation dotmesh.io/shared; use ReadWriteOnce to share")]
+    #[error(
+        "the claim has access mode ReadWriteOncePod and the annotation dotmesh.io/shared; use ReadWriteOnce to share"
+    )]
     SharedByOnePod,
     /// A kind of our group that is no source, or a misspelt one.
     #[error("dataSourceRef names kind {kind:?}; a claim can use kind Dot, Branch or Commit of dotmesh.io")]
@@ -109,7 +111,9 @@ pub enum ClaimError {
         namespace: String,
     },
     /// The Branch is another Dot's.
-    #[error("Branch {branch:?} is of Dot {of:?}, the claim's annotation dotmesh.io/dot names {dot:?}; correct one of them")]
+    #[error(
+        "Branch {branch:?} is of Dot {of:?}, the claim's annotation dotmesh.io/dot names {dot:?}; correct one of them"
+    )]
     BranchOfOtherDot {
         /// The Branch object.
         branch: String,

@@ -143,7 +143,13 @@ fn build_branch(request: &Request, world: &World, commit: String) -> Branch {
         metadata: ObjectMeta {
             name: Some(volume_object(&uid)),
             namespace: Some(request.namespace.clone()),
-            labels: Some([(LABEL_CLAIM_UID.to_owned(), uid.clone()), (LABEL_DOT.to_owned(), dot.clone())].into()),
+            labels: Some(
+                [
+                    (LABEL_CLAIM_UID.to_owned(), uid.clone()),
+                    (LABEL_DOT.to_owned(), dot.clone()),
+                ]
+                .into(),
+            ),
             annotations: Some([(ANNOTATION_CLAIM.to_owned(), request.name.clone())].into()),
             ..ObjectMeta::default()
         },
@@ -277,7 +283,8 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
     let status = dot.status.clone().unwrap_or_default();
     if let Some((handle, node, bytes)) = ready_volume(&status, entry, request) {
         // Recorded before anybody can write: what was handed out and goes without being deleted is kept.
-        let is_own_branch = matches!(request.source, Source::Commit(_)) && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded);
+        let is_own_branch =
+            matches!(request.source, Source::Commit(_)) && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded);
         if is_own_branch && !entry.provisioned {
             return Ok(Plan::Enter(DotClaim {
                 provisioned: true,

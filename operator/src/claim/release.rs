@@ -64,7 +64,13 @@ pub async fn release<A: Api>(api: &A, key: &Key) -> Result<(), ApiError> {
             dot = keep_data(api, &dot).await?;
         }
         let branch: Option<Branch> = match &entry.branch {
-            Some(branch) => api.get(&Key { name: branch.clone(), ..key.clone() }).await?,
+            Some(branch) => {
+                api.get(&Key {
+                    name: branch.clone(),
+                    ..key.clone()
+                })
+                .await?
+            }
             None => None,
         };
         if let Some(branch) = branch.filter(|branch| is_made_for(branch, &entry.uid)) {

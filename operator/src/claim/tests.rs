@@ -25,7 +25,10 @@ const SIZE: &str = ", resources: {requests: {storage: 1Gi}}";
 fn a_claim_with_our_source_and_class_is_ours_until_it_is_bound_or_deleted() {
     assert!(is_served(&claim("", DOT), &class()));
     assert!(is_served(&claim(", annotations: {dotmesh.io/dot: shop}", ""), &class()));
-    assert!(is_served(&claim(", annotations: {dotmesh.io/branch: try}", ""), &class()));
+    assert!(is_served(
+        &claim(", annotations: {dotmesh.io/branch: try}", ""),
+        &class()
+    ));
     for (metadata, spec) in [
         ("", ""),
         (", annotations: {dotmesh.io/volume: db}", ""),
@@ -58,10 +61,7 @@ fn a_claim_is_read_whole() {
 #[test]
 fn annotations_say_what_a_data_source_would() {
     let source = |annotations: &str| {
-        let request = validate(
-            &claim(&format!(", annotations: {{{annotations}}}"), SIZE),
-            &class(),
-        );
+        let request = validate(&claim(&format!(", annotations: {{{annotations}}}"), SIZE), &class());
         request.unwrap().source
     };
     let branch = |dot: Option<&str>| Source::Branch {
@@ -70,7 +70,10 @@ fn annotations_say_what_a_data_source_would() {
     };
     assert_eq!(source("dotmesh.io/dot: shop"), Source::Dot("shop".to_owned()));
     assert_eq!(source("dotmesh.io/branch: try"), branch(None));
-    assert_eq!(source("dotmesh.io/branch: try, dotmesh.io/dot: shop"), branch(Some("shop")));
+    assert_eq!(
+        source("dotmesh.io/branch: try, dotmesh.io/dot: shop"),
+        branch(Some("shop"))
+    );
 }
 
 #[test]
@@ -95,7 +98,10 @@ fn what_cannot_be_served_is_told_with_its_remedy() {
         [
             said("", &format!("{}{SIZE}", of("Pool", ""))),
             said("", &format!("{}{SIZE}", of("dot", ""))),
-            said("", &format!(", dataSourceRef: {{apiGroup: dotmesh.io, kind: Dot, name: ../x}}{SIZE}")),
+            said(
+                "",
+                &format!(", dataSourceRef: {{apiGroup: dotmesh.io, kind: Dot, name: ../x}}{SIZE}")
+            ),
             said(", annotations: {dotmesh.io/dot: Shop}", SIZE),
             said(", annotations: {dotmesh.io/branch: feature/x}", SIZE),
             said(", annotations: {dotmesh.io/dot: ''}", SIZE),

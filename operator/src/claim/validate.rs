@@ -79,7 +79,10 @@ fn our_reference(claim: &PersistentVolumeClaim) -> Option<&TypedObjectReference>
 
 /// Whether the claim names something of ours that it is to follow, in whichever way.
 pub fn has_source(claim: &PersistentVolumeClaim) -> bool {
-    our_reference(claim).is_some() || [ANNOTATION_DOT, ANNOTATION_BRANCH].iter().any(|key| annotation(claim, key).is_some())
+    our_reference(claim).is_some()
+        || [ANNOTATION_DOT, ANNOTATION_BRANCH]
+            .iter()
+            .any(|key| annotation(claim, key).is_some())
 }
 
 /// What a claim for which [`has_source`] holds is to follow.

@@ -90,11 +90,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
 }
 
 /// Who has volumes of its branches mounted; by name as their Branches tell.
-fn observe_users<A: Api, N: Nodes>(
-    context: &Context<A, N>,
-    dot: &Dot,
-    branches: &[Arc<Branch>],
-) -> Vec<BranchUser> {
+fn observe_users<A: Api, N: Nodes>(context: &Context<A, N>, dot: &Dot, branches: &[Arc<Branch>]) -> Vec<BranchUser> {
     let Some(node) = node_of(dot) else { return Vec::new() };
     let mut all = Vec::new();
     for status in branches.iter().filter_map(|branch| branch.status.as_ref()) {
@@ -102,9 +98,8 @@ fn observe_users<A: Api, N: Nodes>(
         let mounted = context.memory.users_of_head(&node, head).unwrap_or_default();
         let is_mounted = |user: &&BranchUser| {
             let (pod, path) = (user.pod_uid.as_deref(), user.path.as_deref());
-            let is_it = |now: &VolumeUser| {
-                now.pod_uid == pod.unwrap_or_default() && now.path == path.unwrap_or_default()
-            };
+            let is_it =
+                |now: &VolumeUser| now.pod_uid == pod.unwrap_or_default() && now.path == path.unwrap_or_default();
             mounted.iter().any(is_it)
         };
         all.extend(status.users.iter().filter(is_mounted).cloned());

@@ -338,7 +338,9 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     }
     let status = seen.dot.status.clone().unwrap_or_default();
     let claims = status.claims.iter();
-    let claims: Vec<String> = claims.map(|claim| format!("{}/{}", claim.namespace, claim.name)).collect();
+    let claims: Vec<String> = claims
+        .map(|claim| format!("{}/{}", claim.namespace, claim.name))
+        .collect();
     if let Some(verdict) = in_use(&claims, &seen.users) {
         return Plan::Report(verdict);
     }

@@ -80,9 +80,15 @@ impl Oracle {
         let mut mounted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for table in self.machines.iter().map(|machine| machine.mount.table()) {
             for entry in table.iter() {
-                let names = entry.source.strip_prefix(ROOT).map(|name| name.split('/').collect::<Vec<_>>());
+                let names = entry
+                    .source
+                    .strip_prefix(ROOT)
+                    .map(|name| name.split('/').collect::<Vec<_>>());
                 let parts: Vec<_> = entry.target.iter().filter_map(|part| part.to_str()).collect();
-                let pod = parts.iter().position(|part| *part == "pods").and_then(|at| parts.get(at + 1));
+                let pod = parts
+                    .iter()
+                    .position(|part| *part == "pods")
+                    .and_then(|at| parts.get(at + 1));
                 if let (Some(&[_, head, volume]), Some(pod)) = (names.as_deref(), pod) {
                     let users = mounted.entry(head.to_owned()).or_default();
                     users.insert(format!("{volume} in {pod}"));
@@ -99,7 +105,13 @@ impl Oracle {
             let told: BTreeSet<String> = status
                 .users
                 .iter()
-                .map(|user| format!("{} in {}", id_of(&user.volume), user.pod_uid.clone().unwrap_or_default()))
+                .map(|user| {
+                    format!(
+                        "{} in {}",
+                        id_of(&user.volume),
+                        user.pod_uid.clone().unwrap_or_default()
+                    )
+                })
                 .collect();
             let there = mounted.remove(&head).unwrap_or_default();
             if told != there {

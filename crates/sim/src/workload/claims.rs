@@ -87,15 +87,29 @@ pub fn all() -> Vec<Workload> {
             [
                 vec![
                     dot("shop", &["db"]),
-                    claim_of_class("dotmesh", "one", Some(("Dot", "shop")), &[("dotmesh.io/shared", "true")]),
-                    claim_of_class("dotmesh", "two", Some(("Dot", "shop")), &[("dotmesh.io/shared", "true")]),
+                    claim_of_class(
+                        "dotmesh",
+                        "one",
+                        Some(("Dot", "shop")),
+                        &[("dotmesh.io/shared", "true")],
+                    ),
+                    claim_of_class(
+                        "dotmesh",
+                        "two",
+                        Some(("Dot", "shop")),
+                        &[("dotmesh.io/shared", "true")],
+                    ),
                 ],
                 pod("first", &["one"]).to_vec(),
                 pod("second", &["two"]).to_vec(),
                 // This one says nothing of sharing, and waits for ever.
                 vec![claim("three", Some(("Dot", "shop")), None), Step::Quiet],
                 end("first").to_vec(),
-                vec![delete("PersistentVolumeClaim", "one"), Step::Quiet, ready("Dot", "shop")],
+                vec![
+                    delete("PersistentVolumeClaim", "one"),
+                    Step::Quiet,
+                    ready("Dot", "shop"),
+                ],
             ],
         ),
         workload(
@@ -123,7 +137,12 @@ pub fn all() -> Vec<Workload> {
                 shop(),
                 vec![
                     commit("first", "shop"),
-                    claim_of_class("keep", "kept", Some(("Commit", "first")), &[("dotmesh.io/volume", "db")]),
+                    claim_of_class(
+                        "keep",
+                        "kept",
+                        Some(("Commit", "first")),
+                        &[("dotmesh.io/volume", "db")],
+                    ),
                 ],
                 pod("viewer", &["kept"]).to_vec(),
                 end("viewer").to_vec(),

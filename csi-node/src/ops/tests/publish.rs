@@ -67,7 +67,12 @@ async fn who_uses_a_volume_is_told() {
     let users = async || {
         ops.refresh_states().await;
         let state = watch.borrow().clone().unwrap();
-        state.users.unwrap().into_iter().map(|user| user.user).collect::<Vec<_>>()
+        state
+            .users
+            .unwrap()
+            .into_iter()
+            .map(|user| user.user)
+            .collect::<Vec<_>>()
     };
     assert_eq!(users().await, []);
     ops.publish(&publish(TARGET, false)).await.unwrap();

@@ -27,6 +27,7 @@ impl Node for Stub {
         }];
         Ok(Response::new(Box::pin(futures::stream::iter([Ok(WatchEvent {
             pools,
+            ..WatchEvent::default()
         })]))))
     }
 
