@@ -14,6 +14,7 @@ use dotmesh_csi_proto::csi::{
     CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest,
     Topology, TopologyRequirement, VolumeCapability,
 };
+use dotmesh_model::size::format_quantity;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
@@ -315,10 +316,15 @@ impl Kubernetes {
                 "annotations": { ANNOTATION_PROVISIONED_BY: DRIVER },
             },
             "spec": {
-                "claimRef": {"kind": "PersistentVolumeClaim", "namespace": claim.namespace(), "name": claim.name_any(), "uid": uid},
+                "accessModes": claim.spec.as_ref().and_then(|spec| spec.access_modes.as_ref()),
+                "capacity": {"storage": format_quantity(u64::try_from(volume.capacity_bytes).unwrap_or(0))},
+                "claimRef": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": claim.namespace(), "name": claim.name_any(),
+                    "uid": uid,
+                },
                 "csi": {"driver": DRIVER, "volumeHandle": volume.volume_id},
                 "nodeAffinity": affinity(&volume.accessible_topology),
-                "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "dotmesh",
+                "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "dotmesh", "volumeMode": "Filesystem",
             },
         }))
         .unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Volumes by each kind of claim.
 
 use super::{
-    Step, Workload, annotated, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop, volume,
+    Step, Until, Workload, annotated, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop, volume,
     workload,
 };
 
@@ -100,8 +100,13 @@ pub fn all() -> Vec<Workload> {
                         &[("dotmesh.io/shared", "true")],
                     ),
                 ],
-                pod("first", &["one"]).to_vec(),
-                pod("second", &["two"]).to_vec(),
+                vec![
+                    Step::RunPod("first", vec!["one".to_owned()], 1),
+                    Step::RunPod("second", vec!["two".to_owned()], 1),
+                    Step::Until(Until::Runs("first")),
+                    Step::Until(Until::Runs("second")),
+                    Step::Write("first"),
+                ],
                 // This one says nothing of sharing, and waits for ever.
                 vec![claim("three", Some(("Dot", "shop")), None), Step::Quiet],
                 end("first").to_vec(),
