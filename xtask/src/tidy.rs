@@ -3,6 +3,7 @@
 //! Each check returns all it finds as sentences; it knows file names and words, not what the code does.
 
 mod layout;
+mod named;
 mod text;
 
 use anyhow::{Result, bail};
@@ -14,6 +15,7 @@ use anyhow::{Result, bail};
 pub(crate) fn check() -> Result<()> {
     let mut wrong = layout::check()?;
     wrong.extend(text::check()?);
+    wrong.extend(named::check()?);
     if wrong.is_empty() {
         return Ok(());
     }
