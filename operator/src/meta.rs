@@ -2,7 +2,6 @@
 
 use dotmesh_crds::Dot;
 use dotmesh_crds::names::{FINALIZER, LABEL_DOT};
-use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -35,8 +34,7 @@ pub fn owner_dot<K: Resource>(object: &K) -> Option<&str> {
 
 /// Whether an object that names this Dot belongs to it, and not to an earlier one of the same name.
 pub fn belongs_to<K: Resource>(object: &K, dot: &Dot) -> bool {
-    object.namespace() == dot.namespace()
-        && (owner_dot(object).is_none_or(|owner| owner == uid(dot)) || is_planted(Mutant::ANameForAUid))
+    object.namespace() == dot.namespace() && owner_dot(object).is_none_or(|owner| owner == uid(dot))
 }
 
 /// The reference by which a Dot owns an object. It neither blocks the Dot's deletion nor claims to be the only

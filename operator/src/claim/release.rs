@@ -106,7 +106,7 @@ fn volume_key(entry: &DotClaim) -> Key {
 }
 
 fn is_claim(claim: Option<&PersistentVolumeClaim>, entry: &DotClaim) -> bool {
-    claim.is_some_and(|claim| claim.metadata.uid.as_deref() == Some(&entry.uid))
+    claim.is_some_and(|claim| claim.metadata.uid.as_deref() == Some(&entry.uid) || is_planted(Mutant::ANameForAUid))
 }
 
 fn is_volume(volume: Option<&PersistentVolume>, entry: &DotClaim) -> bool {

@@ -64,7 +64,11 @@ mod tests {
 
     #[test]
     fn the_last_column_names_tests_and_workloads() {
-        let document = "Words with `code`.\n\n| event `x` | shown by |\n| --- | --- |\n| a `b` | `one_test`, \"a workload\" |\n";
-        assert_eq!(named(document), [Named::Test("one_test"), Named::Workload("a workload")]);
+        let document =
+            "Words with `code`.\n\n| event `x` | shown by |\n| --- | --- |\n| a `b` | `one_test`, \"a workload\" |\n";
+        assert_eq!(
+            named(document),
+            [Named::Test("one_test"), Named::Workload("a workload")]
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Volumes by each kind of claim.
 
 use super::{
-    Step, Until, Workload, annotated, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop, volume,
-    workload,
+    Step, Until, Workload, annotated, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop,
+    volume, workload,
 };
 
 /// Its workloads.
