@@ -27,6 +27,7 @@ use crate::condition::Condition;
     printcolumn(name = "Reason", type_ = "string", priority = "1", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Id", type_ = "string", priority = "1", json_path = ".status.id"),
     printcolumn(name = "Parent", type_ = "string", priority = "1", json_path = ".status.parent"),
+    printcolumn(name = "Committer", type_ = "string", priority = "1", json_path = ".spec.committer"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("a Commit's name has at most 63 lower-case letters, digits and '-'"),
@@ -52,6 +53,11 @@ pub struct CommitSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub author: Option<String>,
+    /// Who asked the API server for it, as in git: the user name under which that knows them. The server writes it;
+    /// what people write here is overwritten, or refused where the server cannot (before Kubernetes 1.36).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub committer: Option<String>,
     /// Anything else worth remembering with it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 256))]

@@ -11,6 +11,12 @@ use crate::program::Program;
 /// Where the release lives.
 pub const NAMESPACE: &str = "dotmesh-system";
 
+/// For [`template`]: as for a server that carries out mutating admission policies, which it knows only when told.
+pub const MUTATING_POLICIES: [&str; 2] = [
+    "--api-versions",
+    "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+];
+
 /// Values whose parts are Kubernetes' and not the chart's.
 const WHOLE: [&str; 3] = ["resources", "nodeSelector", "affinity"];
 

@@ -35,6 +35,8 @@ pub struct StoredCommit {
     pub message: String,
     /// Who they say they are.
     pub author: String,
+    /// Who asked for it, as the API server knows them; empty when it did not say.
+    pub committer: String,
     /// More of what people wrote.
     pub metadata: BTreeMap<String, String>,
     /// Ids of the volumes it covers.
@@ -177,5 +179,6 @@ mod tests {
             .unwrap();
         assert_eq!(read[A].name, "a");
         assert_eq!(read[A].parent, None);
+        assert_eq!(read[A].committer, "");
     }
 }

@@ -37,7 +37,7 @@ pub struct CommitRequest {
     pub record: CommitRecord,
 }
 
-/// What people say of a commit.
+/// What its object says of a commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommitRecord {
     /// Of its object.
@@ -48,8 +48,10 @@ pub struct CommitRecord {
     pub branch_name: String,
     /// Why.
     pub message: String,
-    /// Who.
+    /// Who, as people say.
     pub author: String,
+    /// Who asked for it, as the API server knows them; empty when it did not say.
+    pub committer: String,
     /// What else.
     pub metadata: BTreeMap<String, String>,
 }
@@ -295,6 +297,7 @@ fn stored(request: &CommitRequest, parent: Option<CommitId>) -> StoredCommit {
         branch_name,
         message,
         author,
+        committer,
         metadata,
     } = request.record.clone();
     StoredCommit {
@@ -304,6 +307,7 @@ fn stored(request: &CommitRequest, parent: Option<CommitId>) -> StoredCommit {
         branch_name,
         message,
         author,
+        committer,
         metadata,
         volumes: request.volumes.iter().map(ToString::to_string).collect(),
         parent: parent.map(|parent| parent.to_string()),

@@ -182,6 +182,8 @@ fn commit(commit: u128, branch: u128) -> CommitRequest {
         record: CommitRecord {
             name: format!("commit-{commit}"),
             message: "why: \"ü\"\n\tindeed".into(),
+            author: "Ada <ada@example.com>".into(),
+            committer: "grace".into(),
             ..CommitRecord::default()
         },
     }

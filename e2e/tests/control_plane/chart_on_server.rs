@@ -25,6 +25,23 @@ async fn populators_are_announced_where_the_cluster_knows_them() {
 }
 
 #[tokio::test]
+async fn the_committer_is_written_where_the_server_can_and_else_taken_from_nobody() {
+    cluster().await;
+    for (args, policy, other) in [
+        (chart::MUTATING_POLICIES.as_slice(), "Mutating", "Validating"),
+        (&[], "Validating", "Mutating"),
+        // As `helm install` finds it on this server.
+        (&["--dry-run=server", "--take-ownership"], "Mutating", "Validating"),
+    ] {
+        let text = chart::template(args).unwrap().output().await.unwrap();
+        for kind in ["AdmissionPolicy", "AdmissionPolicyBinding"] {
+            assert_eq!(text.matches(&format!("kind: {policy}{kind}\n")).count(), 1, "{text}");
+        }
+        assert!(!text.contains(&format!("{other}AdmissionPolicy")), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn helm_lint_is_content() {
     let lint = Program::find("helm")
         .unwrap()

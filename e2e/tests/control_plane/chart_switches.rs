@@ -217,6 +217,8 @@ async fn with_every_switch_the_chart_makes_something_else_and_the_server_takes_i
     for values in [chart::merged(all.clone(), installed), chart::merged(all, bare)] {
         renders.push(render(&values).await.unwrap());
     }
+    let newest = chart::template(&chart::MUTATING_POLICIES).unwrap();
+    renders.push(chart::objects(&newest.output().await.unwrap()).unwrap());
     renders.extend([plain, with_policies]);
 
     let count = renders.iter().map(Vec::len).sum::<usize>();

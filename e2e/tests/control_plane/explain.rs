@@ -14,6 +14,7 @@ async fn kubectl_explain_teaches() {
         ("branch.spec.from", "HEAD~2"),
         ("commit", "taken without stopping anything"),
         ("commit.spec.message", "What this state is"),
+        ("commit.spec.committer", "Who asked the API server for it"),
         ("commit.status.volumes.guid", "It never changes"),
         ("pool.spec.file.size", "How large the file is made"),
     ] {

@@ -15,6 +15,7 @@ mod chart_on_server;
 mod chart_policies;
 mod chart_switches;
 mod chart_values;
+mod committer;
 mod contract;
 mod every_field;
 mod explain;

@@ -113,6 +113,8 @@ async fn a_commit_says_as_much_as_there_is_room_for() {
     assert_accepted(&with("message", json!("m".repeat(16384)))).await;
     assert_refused(&with("message", json!("m".repeat(16385))), "may not be more than 16384").await;
     assert_refused(&with("author", json!("a".repeat(257))), "may not be more than 256").await;
+    assert_accepted(&with("committer", json!("c".repeat(1024)))).await;
+    assert_refused(&with("committer", json!("c".repeat(1025))), "may not be more than 1024").await;
     assert_accepted(&with("metadata", json!({"build": "512", "ünï/@..": "any key will do"}))).await;
     assert_refused(&with("metadata", json!({"": "x"})), "1 to 253 characters").await;
     assert_refused(&with("metadata", json!({"k".repeat(254): "x"})), "1 to 253 characters").await;

@@ -3,7 +3,9 @@
 use anyhow::{Context, ensure};
 use dotmesh_crds::{Branch, Commit};
 use dotmesh_e2e::cluster::PATIENCE;
+use dotmesh_e2e::chart;
 use dotmesh_e2e::objects::{branch, commit};
+use dotmesh_e2e::program::Program;
 use dotmesh_e2e::scenario::scenario;
 
 use super::{count, entries, id_of, origin_of, placed_dot};
@@ -17,6 +19,13 @@ async fn branches_start_where_their_reference_says() {
             s.cluster.wait_ready::<Commit>(name).await?;
         }
         let (one, two): (Commit, Commit) = (s.cluster.get("one").await?, s.cluster.get("two").await?);
+        // Who asked for it, as the server says.
+        let me = Program::kubectl(["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"])?;
+        let operator = format!("system:serviceaccount:{}:dotmesh-operator", chart::NAMESPACE);
+        let initial: Commit = s.cluster.get("shop-initial").await?;
+        for (commit, who) in [(&one, me.output().await?), (&initial, operator)] {
+            ensure!(commit.spec.committer.as_ref() == Some(&who), "{who}: {:?}", commit.spec);
+        }
         let status = two.status.as_ref().context("two is Ready")?;
         ensure!(status.parent == Some(id_of(&one)?), "{:?}", status.parent);
         ensure!(

@@ -81,6 +81,7 @@ fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
             branch_name: valid.branch_name.to_string(),
             message: spec.message.clone().unwrap_or_default(),
             author: spec.author.clone().unwrap_or_default(),
+            committer: spec.committer.clone().unwrap_or_default(),
             metadata: spec
                 .metadata
                 .iter()
@@ -112,4 +113,44 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
             head_id: head.clone(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_is_told_all_that_the_object_says() {
+        let id = "0c5a6f6e-1111-4222-8333-444455556666";
+        let commit = "{apiVersion: dotmesh.io/v1alpha1, kind: Commit, metadata: {name: c1, namespace: dev}, \
+             spec: {dot: shop, message: why, author: Ada <ada@example.com>, committer: grace, metadata: {build: '512'}}}";
+        let seen = Observed {
+            commit: serde_yaml::from_str(commit).unwrap(),
+            is_fresh: true,
+            dot: None,
+            is_retiring: false,
+            branches: Vec::new(),
+            taken: None,
+            is_tombstoned: false,
+        };
+        let valid = Valid {
+            dot: id.parse().unwrap(),
+            node: "n1".to_owned(),
+            branch: id.parse().unwrap(),
+            branch_name: "main".parse().unwrap(),
+            head: id.parse().unwrap(),
+            commit: id.parse().unwrap(),
+            volumes: [(id.parse().unwrap(), "db".to_owned())].into(),
+        };
+        let record = CommitRecord {
+            namespace: "dev".to_owned(),
+            name: "c1".to_owned(),
+            branch_name: "main".to_owned(),
+            message: "why".to_owned(),
+            author: "Ada <ada@example.com>".to_owned(),
+            committer: "grace".to_owned(),
+            metadata: [("build".to_owned(), "512".to_owned())].into(),
+        };
+        assert_eq!(build_request(&seen, valid).record, Some(record));
+    }
 }

@@ -235,6 +235,41 @@ pub fn prune_commit(commit: &mut Commit) {
     {
         commit.spec.message = None;
         commit.spec.author = None;
+        commit.spec.committer = None;
         commit.spec.metadata.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dotmesh_crds::CommitSpec;
+
+    use super::*;
+
+    #[test]
+    fn of_a_commit_that_is_ready_only_what_decides_is_kept() {
+        let commit = |status: &str| -> Commit {
+            serde_yaml::from_str(&format!(
+                "{{apiVersion: dotmesh.io/v1alpha1, kind: Commit, metadata: {{name: c1, managedFields: []}}, \
+                 spec: {{dot: shop, branch: b, message: why, author: Ada, committer: ada, metadata: {{build: '512'}}}}, \
+                 status: {{conditions: [{{type: Ready, status: '{status}', reason: NotReady, message: '', \
+                 lastTransitionTime: '2026-01-01T00:00:00Z'}}]}}}}"
+            ))
+            .unwrap()
+        };
+        let (mut waiting, mut ready) = (commit("False"), commit("True"));
+        prune_commit(&mut waiting);
+        prune_commit(&mut ready);
+        assert_eq!(waiting.spec, commit("False").spec);
+        assert_eq!(
+            (waiting.metadata.managed_fields, ready.metadata.managed_fields),
+            (None, None)
+        );
+        let kept = CommitSpec {
+            dot: "shop".to_owned(),
+            branch: Some("b".to_owned()),
+            ..CommitSpec::default()
+        };
+        assert_eq!(ready.spec, kept);
     }
 }

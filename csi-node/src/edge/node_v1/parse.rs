@@ -126,6 +126,7 @@ pub(super) fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Sta
         branch_name,
         message,
         author,
+        committer,
         metadata,
     } = record.unwrap_or_default();
     let volumes = volume_ids.iter().map(|id| parse("volume_ids", id));
@@ -141,6 +142,7 @@ pub(super) fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Sta
             branch_name,
             message,
             author,
+            committer,
             metadata: metadata.into_iter().collect(),
         },
     })
@@ -247,5 +249,42 @@ pub(super) fn commit_state(state: CommitState) -> proto::CommitResponse {
         createtxg: createtxg.0,
         created_unix: created,
         parent_commit_id: parent.map_or_else(String::new, |parent| parent.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_commits_record_is_lost() {
+        let id = || "0c5a6f6e-1111-4222-8333-444455556666".to_owned();
+        let text = str::to_owned;
+        let request = proto::CommitRequest {
+            dot_id: id(),
+            branch_id: id(),
+            head_id: id(),
+            commit_id: id(),
+            volume_ids: vec![id()],
+            record: Some(proto::CommitRecord {
+                namespace: text("dev"),
+                name: text("c1"),
+                branch_name: text("main"),
+                message: text("why"),
+                author: text("Ada <ada@example.com>"),
+                committer: text("grace"),
+                metadata: [(text("build"), text("512"))].into(),
+            }),
+        };
+        let record = CommitRecord {
+            namespace: text("dev"),
+            name: text("c1"),
+            branch_name: text("main"),
+            message: text("why"),
+            author: text("Ada <ada@example.com>"),
+            committer: text("grace"),
+            metadata: [(text("build"), text("512"))].into(),
+        };
+        assert_eq!(commit(request).unwrap().record, record);
     }
 }

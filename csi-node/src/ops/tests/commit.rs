@@ -56,7 +56,9 @@ async fn the_record_is_beside_the_snapshots() {
     let pool = ops.known_pool().unwrap();
     let snapshot = pool.layout.head_snapshot(dot(), head_id(0), commit_id(1));
     let stored = ops.read_record(&pool, &snapshot).await.unwrap().unwrap();
-    assert_eq!(stored.message, commit(1, 0).record.message);
+    let told = commit(1, 0).record;
+    assert_eq!(stored.message, told.message);
+    assert_eq!((stored.author, stored.committer), (told.author, told.committer));
     assert_eq!(stored.parent, Some(commit_id(0).to_string()));
     assert_eq!(stored.volumes.len(), 2);
     let mut long = commit(2, 0);
