@@ -159,8 +159,8 @@ impl Machine {
     /// GUIDs by name of everything in its pool.
     #[must_use]
     pub fn guids(&self) -> BTreeMap<String, u64> {
-        let all = self.zfs.inventory().into_iter();
-        all.map(|object| (object.name, object.guid.0)).collect()
+        let all = self.zfs.inventory();
+        all.iter().map(|object| (object.name.clone(), object.guid.0)).collect()
     }
 }
 

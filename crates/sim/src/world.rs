@@ -458,7 +458,7 @@ impl World {
             }
         }
         for machine in self.cluster.machines.iter() {
-            for object in machine.zfs.inventory() {
+            for object in machine.zfs.inventory().iter() {
                 let properties: Vec<&str> = object.local.keys().map(PropName::as_str).collect();
                 lines.push(format!(
                     "{} origin {:?} holds {:?} {}",
