@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dotmesh_crds::names::DRIVER;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -13,7 +14,7 @@ use dotmesh_testkit::FakeApi;
 use dotmesh_zfs::{CreateKind, CreateRequest, PropName, Properties, Zfs};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -102,22 +103,27 @@ struct World {
     kubernetes: Kubernetes,
 }
 
-const FURNITURE: &str = "
-{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}";
+fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": { "name": "dotmesh" }, "provisioner": DRIVER,
+    })
+}
 
-fn csi_node(node: u8) -> String {
-    format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: csi-node-{node}, namespace: dotmesh-system}}, \
-         spec: {{nodeName: n{node}, containers: []}}, status: {{phase: Running}}}}"
-    )
+fn csi_node(node: u8) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": format!("csi-node-{node}"), "namespace": "dotmesh-system" },
+        "spec": { "nodeName": format!("n{node}"), "containers": [] }, "status": { "phase": "Running" },
+    })
 }
 
 impl World {
     fn new(workload: &Workload, schedule: &Schedule) -> Self {
         let server = FakeApi::default();
-        server.put(FURNITURE.trim());
+        server.put_object(storage_class());
         let numbers = 1..=workload.nodes;
-        numbers.clone().for_each(|node| server.put(&csi_node(node)));
+        numbers.clone().for_each(|node| server.put_object(csi_node(node)));
         let machines: Arc<Vec<Machine>> = Arc::new(numbers.map(Machine::new).collect());
         let oracle = Oracle::new(server.clone(), Arc::clone(&machines));
         let (stage, crashes) = Stage::new(schedule, oracle);
