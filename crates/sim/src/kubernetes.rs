@@ -18,6 +18,7 @@ use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
 use dotmesh_testkit::FakeApi;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use serde_json::json;
@@ -205,7 +206,7 @@ impl Kubernetes {
         let key = Key::of(claim);
         self.cluster
             .stage
-            .say(Actor::Kubernetes, format!("patch claim {key} {patch}"));
+            .say(Actor::Kubernetes, format_args!("patch claim {key} {patch}"));
         let _ = self
             .cluster
             .server
@@ -242,7 +243,7 @@ impl Kubernetes {
         if !self.lock().asked.insert(what.clone()) {
             return;
         }
-        let kubernetes = self.clone();
+        let (kubernetes, work) = (self.clone(), work.boxed());
         tokio::spawn(async move {
             work.await;
             tokio::time::sleep(RETRY).await;
@@ -291,7 +292,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubernetes, format!("CreateVolume for {}", claim.name_any()));
+            .say(Actor::Kubernetes, format_args!("CreateVolume for {}", claim.name_any()));
         let service = ControllerService::new(replica.api.clone(), replica.api.clone());
         let answer = tokio::select! {
             biased;
@@ -304,7 +305,7 @@ impl Kubernetes {
             Err(status) => {
                 self.cluster
                     .stage
-                    .say(Actor::Kubernetes, format!("  no volume: {}", status.message()));
+                    .say(Actor::Kubernetes, format_args!("  no volume: {}", status.message()));
                 return;
             }
         };
@@ -324,7 +325,7 @@ impl Kubernetes {
         .unwrap_or_default();
         self.cluster.stage.say(
             Actor::Kubernetes,
-            format!("create PersistentVolume {}", volume.name_any()),
+            format_args!("create PersistentVolume {}", volume.name_any()),
         );
         let _ = self.cluster.server.create(&volume).await;
         self.cluster.stage.wrote();
@@ -355,7 +356,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubernetes, format!("DeleteVolume {}", request.volume_id));
+            .say(Actor::Kubernetes, format_args!("DeleteVolume {}", request.volume_id));
         let service = ControllerService::new(replica.api.clone(), replica.api.clone());
         let answer = tokio::select! {
             biased;
@@ -367,14 +368,14 @@ impl Kubernetes {
                 let key = Key::of(&volume);
                 self.cluster
                     .stage
-                    .say(Actor::Kubernetes, format!("remove PersistentVolume {key}"));
+                    .say(Actor::Kubernetes, format_args!("remove PersistentVolume {key}"));
                 self.cluster.server.remove::<PersistentVolume>(&key);
                 self.cluster.stage.wrote();
             }
             Err(status) => self
                 .cluster
                 .stage
-                .say(Actor::Kubernetes, format!("  not deleted: {}", status.message())),
+                .say(Actor::Kubernetes, format_args!("  not deleted: {}", status.message())),
         }
     }
 
@@ -445,7 +446,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubelet(node), format!("publish {claim} in {pod}"));
+            .say(Actor::Kubelet(node), format_args!("publish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -458,10 +459,10 @@ impl Kubernetes {
                 }
                 self.cluster.stage.wrote();
             }
-            Err(status) => self
-                .cluster
-                .stage
-                .say(Actor::Kubelet(node), format!("  not published: {}", status.message())),
+            Err(status) => self.cluster.stage.say(
+                Actor::Kubelet(node),
+                format_args!("  not published: {}", status.message()),
+            ),
         }
     }
 
@@ -475,7 +476,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubelet(node), format!("unpublish {claim} in {pod}"));
+            .say(Actor::Kubelet(node), format_args!("unpublish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -488,10 +489,10 @@ impl Kubernetes {
                 }
                 self.cluster.stage.wrote();
             }
-            Err(status) => self
-                .cluster
-                .stage
-                .say(Actor::Kubelet(node), format!("  not unpublished: {}", status.message())),
+            Err(status) => self.cluster.stage.say(
+                Actor::Kubelet(node),
+                format_args!("  not unpublished: {}", status.message()),
+            ),
         }
     }
 }
