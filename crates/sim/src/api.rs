@@ -49,7 +49,7 @@ impl SimApi {
     async fn call<K: Kind, T, F>(
         &self,
         verb: &'static str,
-        about: String,
+        about: impl FnOnce() -> String + Send,
         mut perform: impl FnMut() -> F + Send,
     ) -> Result<T, ApiError>
     where
@@ -65,14 +65,17 @@ impl SimApi {
                     message: "the connection broke".to_owned(),
                 });
             }
-            return perform().await;
+            let result = perform().await;
+            // Nobody reads what the Lease was like.
+            self.leases.compact();
+            return result;
         }
         let class = if matches!(verb, "get" | "list") {
             Class::ApiRead
         } else {
             Class::ApiWrite
         };
-        let text = format!("{verb} {kind} {about}");
+        let text = || format!("{verb} {kind} {}", about());
         let failed = |failure| ApiError {
             kind: match failure {
                 Failure::Conflict => ApiErrorKind::Conflict,
@@ -86,24 +89,24 @@ impl SimApi {
 
 impl Api for SimApi {
     async fn get<K: Kind>(&self, key: &Key) -> Result<Option<K>, ApiError> {
-        self.call::<K, _, _>("get", key.to_string(), || self.server::<K>().get(key))
+        self.call::<K, _, _>("get", || key.to_string(), || self.server::<K>().get(key))
             .await
     }
 
     async fn list<K: Kind>(&self, namespace: Option<&str>, fields: Option<&str>) -> Result<Vec<K>, ApiError> {
-        let about = fields.unwrap_or_default().to_owned();
+        let about = || fields.unwrap_or_default().to_owned();
         self.call::<K, _, _>("list", about, || self.server::<K>().list(namespace, fields))
             .await
     }
 
     async fn create<K: Kind>(&self, object: &K) -> Result<K, ApiError> {
-        let about = Key::of(object).to_string();
+        let about = || Key::of(object).to_string();
         self.call::<K, _, _>("create", about, || self.server::<K>().create(object))
             .await
     }
 
     async fn patch<K: Kind>(&self, key: &Key, guard: &Guard, patch: Value) -> Result<K, ApiError> {
-        let about = format!("{key} {patch}");
+        let about = || format!("{key} {patch}");
         self.call::<K, _, _>("patch", about, || self.server::<K>().patch(key, guard, patch.clone()))
             .await
     }
@@ -115,7 +118,7 @@ impl Api for SimApi {
         manager: &'static str,
         status: Value,
     ) -> Result<K, ApiError> {
-        let about = format!("{key} {}", summary(&status));
+        let about = || format!("{key} {}", summary(&status));
         self.call::<K, _, _>("apply_status", about, || {
             self.server::<K>().apply_status(key, guard, manager, status.clone())
         })
@@ -123,14 +126,18 @@ impl Api for SimApi {
     }
 
     async fn delete<K: Kind>(&self, key: &Key, guard: &Guard) -> Result<(), ApiError> {
-        self.call::<K, _, _>("delete", key.to_string(), || self.server::<K>().delete::<K>(key, guard))
-            .await
+        self.call::<K, _, _>(
+            "delete",
+            || key.to_string(),
+            || self.server::<K>().delete::<K>(key, guard),
+        )
+        .await
     }
 
     /// Events are for people; nobody decides on them.
     async fn event(&self, about: ObjectReference, event: Event) -> Result<(), ApiError> {
         let name = about.name.unwrap_or_default();
-        let text = format!("event on {name}: {} {}", event.reason, event.message);
+        let text = format_args!("event on {name}: {} {}", event.reason, event.message);
         self.stage.say(self.life.actor(), text);
         Ok(())
     }

@@ -46,7 +46,7 @@ impl SimFiles {
     fn io<'a, T: Send + 'a>(
         &'a self,
         class: Class,
-        text: String,
+        text: impl FnOnce() -> String + Send + 'a,
         work: impl Fn(&mut BTreeMap<PathBuf, Vec<u8>>) -> T + Send + Sync + 'a,
     ) -> BoxFuture<'a, io::Result<T>> {
         let failed = |failure: Failure| io::Error::other(format!("{failure:?}"));
@@ -64,26 +64,26 @@ impl SimFiles {
 
 impl Files for SimFiles {
     fn read<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
-        let text = format!("read {}", file.display());
+        let text = move || format!("read {}", file.display());
         self.io(Class::FileRead, text, move |files| files.get(file).cloned())
     }
 
     fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
-        let text = format!("replace {}", file.display());
+        let text = move || format!("replace {}", file.display());
         self.io(Class::FileWrite, text, move |files| {
             files.insert(file.to_owned(), content.clone());
         })
     }
 
     fn remove<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<()>> {
-        let text = format!("remove {}", file.display());
+        let text = move || format!("remove {}", file.display());
         self.io(Class::FileWrite, text, move |files| {
             files.remove(file);
         })
     }
 
     fn look<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Found, Error>> {
-        let text = format!("look at {}", path.display());
+        let text = move || format!("look at {}", path.display());
         let found = self.io(Class::FileRead, text, move |files| match files.get(path) {
             None => Found::Nothing,
             Some(content) if content.is_empty() => Found::Empty,
@@ -93,7 +93,7 @@ impl Files for SimFiles {
     }
 
     fn allocate<'a>(&'a self, path: &'a Path, _: u64) -> BoxFuture<'a, Result<(), Error>> {
-        let text = format!("allocate {}", path.display());
+        let text = move || format!("allocate {}", path.display());
         let allocated = self.io(Class::FileWrite, text, move |files| {
             files.insert(path.to_owned(), vec![0]);
         });

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::oracle::Violation;
 use crate::stage::{Rates, Schedule};
 use crate::workload::Workload;
-use crate::world::{Outcome, run};
+use crate::world::{Outcome, run, run_untraced};
 
 /// A history in which a rule did not hold.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ pub fn single_faults(workload: &Workload) -> Vec<Schedule> {
 #[must_use]
 pub fn pairs(workload: &Workload, count: usize, seed: u64) -> Vec<Schedule> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let effects = run(workload, &Schedule::default()).reach;
+    let effects = run_untraced(workload, &Schedule::default()).reach;
     let all = [
         Fault::CrashBefore,
         Fault::CrashAfter,
@@ -133,7 +133,7 @@ const WINDOW: usize = 8;
 /// changes that follow each other are seen as one: orders are by chance, a seed for each history.
 #[must_use]
 pub fn stale_views(workload: &Workload) -> Vec<Schedule> {
-    let effects = run(workload, &Schedule::default()).reach;
+    let effects = run_untraced(workload, &Schedule::default()).reach;
     (0..effects)
         .step_by(WINDOW)
         .zip(0..)
@@ -180,7 +180,7 @@ fn run_all(work: &[(&Workload, Schedule)], ends: &BTreeMap<&str, Vec<String>>, u
                     let Some((workload, schedule)) = work.get(index) else {
                         break;
                     };
-                    let mut outcome = run(workload, schedule);
+                    let mut outcome = run_untraced(workload, schedule);
                     compare_end(&mut outcome, ends.get(workload.name));
                     outcome.trace = Vec::new();
                     outcome.end = Vec::new();
@@ -239,6 +239,6 @@ pub fn compare_end(outcome: &mut Outcome, expected: Option<&Vec<String>>) {
 /// How each workload ends when nothing goes wrong.
 #[must_use]
 pub fn ends(workloads: &[Workload]) -> BTreeMap<&'static str, Vec<String>> {
-    let end = |workload: &Workload| (workload.name, run(workload, &Schedule::default()).end);
+    let end = |workload: &Workload| (workload.name, run_untraced(workload, &Schedule::default()).end);
     workloads.iter().map(end).collect()
 }

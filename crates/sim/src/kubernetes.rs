@@ -19,6 +19,7 @@ use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
 use dotmesh_testkit::FakeApi;
+use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use serde_json::json;
@@ -206,7 +207,7 @@ impl Kubernetes {
         let key = Key::of(claim);
         self.cluster
             .stage
-            .say(Actor::Kubernetes, format!("patch claim {key} {patch}"));
+            .say(Actor::Kubernetes, format_args!("patch claim {key} {patch}"));
         let _ = self
             .cluster
             .server
@@ -243,7 +244,7 @@ impl Kubernetes {
         if !self.lock().asked.insert(what.clone()) {
             return;
         }
-        let kubernetes = self.clone();
+        let (kubernetes, work) = (self.clone(), work.boxed());
         tokio::spawn(async move {
             work.await;
             tokio::time::sleep(RETRY).await;
@@ -292,7 +293,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubernetes, format!("CreateVolume for {}", claim.name_any()));
+            .say(Actor::Kubernetes, format_args!("CreateVolume for {}", claim.name_any()));
         let service = ControllerService::new(replica.api.clone(), replica.api.clone());
         let answer = tokio::select! {
             biased;
@@ -305,7 +306,7 @@ impl Kubernetes {
             Err(status) => {
                 self.cluster
                     .stage
-                    .say(Actor::Kubernetes, format!("  no volume: {}", status.message()));
+                    .say(Actor::Kubernetes, format_args!("  no volume: {}", status.message()));
                 return;
             }
         };
@@ -330,7 +331,7 @@ impl Kubernetes {
         .unwrap_or_default();
         self.cluster.stage.say(
             Actor::Kubernetes,
-            format!("create PersistentVolume {}", volume.name_any()),
+            format_args!("create PersistentVolume {}", volume.name_any()),
         );
         let _ = self.cluster.server.create(&volume).await;
         self.cluster.stage.wrote();
@@ -361,7 +362,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubernetes, format!("DeleteVolume {}", request.volume_id));
+            .say(Actor::Kubernetes, format_args!("DeleteVolume {}", request.volume_id));
         let service = ControllerService::new(replica.api.clone(), replica.api.clone());
         let answer = tokio::select! {
             biased;
@@ -373,14 +374,14 @@ impl Kubernetes {
                 let key = Key::of(&volume);
                 self.cluster
                     .stage
-                    .say(Actor::Kubernetes, format!("remove PersistentVolume {key}"));
+                    .say(Actor::Kubernetes, format_args!("remove PersistentVolume {key}"));
                 self.cluster.server.remove::<PersistentVolume>(&key);
                 self.cluster.stage.wrote();
             }
             Err(status) => self
                 .cluster
                 .stage
-                .say(Actor::Kubernetes, format!("  not deleted: {}", status.message())),
+                .say(Actor::Kubernetes, format_args!("  not deleted: {}", status.message())),
         }
     }
 
@@ -451,7 +452,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubelet(node), format!("publish {claim} in {pod}"));
+            .say(Actor::Kubelet(node), format_args!("publish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -464,10 +465,10 @@ impl Kubernetes {
                 }
                 self.cluster.stage.wrote();
             }
-            Err(status) => self
-                .cluster
-                .stage
-                .say(Actor::Kubelet(node), format!("  not published: {}", status.message())),
+            Err(status) => self.cluster.stage.say(
+                Actor::Kubelet(node),
+                format_args!("  not published: {}", status.message()),
+            ),
         }
     }
 
@@ -481,7 +482,7 @@ impl Kubernetes {
         };
         self.cluster
             .stage
-            .say(Actor::Kubelet(node), format!("unpublish {claim} in {pod}"));
+            .say(Actor::Kubelet(node), format_args!("unpublish {claim} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -494,10 +495,10 @@ impl Kubernetes {
                 }
                 self.cluster.stage.wrote();
             }
-            Err(status) => self
-                .cluster
-                .stage
-                .say(Actor::Kubelet(node), format!("  not unpublished: {}", status.message())),
+            Err(status) => self.cluster.stage.say(
+                Actor::Kubelet(node),
+                format_args!("  not unpublished: {}", status.message()),
+            ),
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::api::SimApi;
-use crate::machine::until_over;
+use crate::machine::spawn_until_over;
 use crate::nodes::SimNodes;
 use crate::stage::{Life, Stage};
 
@@ -71,8 +71,8 @@ impl Leader {
         };
         let sender = leader.clone();
         let follow = pool::follow::follow_all(leader.context.clone(), move |wake| sender.wake(wake));
-        tokio::spawn(until_over(life.clone(), follow));
-        tokio::spawn(until_over(life.clone(), leader.clone().work()));
+        spawn_until_over(life.clone(), follow);
+        spawn_until_over(life.clone(), leader.clone().work());
         leader
     }
 
@@ -164,29 +164,25 @@ impl Leader {
     async fn take(self, turn: Turn) {
         let context = self.context.clone();
         self.stage.with_oracle(|oracle| oracle.turn_taken());
-        let run = async {
-            match turn.kind {
-                Controller::Pod => {
-                    self.look(&turn, |pod: Arc<Pod>| pool::discover::reconcile(pod, context))
-                        .await
-                }
-                Controller::Pool => self.look(&turn, |pool: Arc<Pool>| pool::reconcile(pool, context)).await,
-                Controller::Dot => self.look(&turn, |dot: Arc<Dot>| turn::take_dot(dot, context)).await,
-                Controller::Branch => {
-                    self.look(&turn, |object: Arc<Branch>| branch::reconcile(object, context))
-                        .await
-                }
-                Controller::Commit => {
-                    self.look(&turn, |object: Arc<Commit>| commit::reconcile(object, context))
-                        .await
-                }
-                Controller::Claim => {
-                    let said = self.said.clone();
-                    self.look(&turn, |claim: Arc<PersistentVolumeClaim>| {
-                        turn::take_claim(claim, context, said)
-                    })
-                    .await
-                }
+        // Each boxed by itself: one for all kinds would be as large as the largest, and is copied until it runs.
+        let run = match turn.kind {
+            Controller::Pod => self
+                .look(&turn, |pod: Arc<Pod>| pool::discover::reconcile(pod, context))
+                .boxed(),
+            Controller::Pool => self
+                .look(&turn, |pool: Arc<Pool>| pool::reconcile(pool, context))
+                .boxed(),
+            Controller::Dot => self.look(&turn, |dot: Arc<Dot>| turn::take_dot(dot, context)).boxed(),
+            Controller::Branch => self
+                .look(&turn, |branch: Arc<Branch>| branch::reconcile(branch, context))
+                .boxed(),
+            Controller::Commit => self
+                .look(&turn, |commit: Arc<Commit>| commit::reconcile(commit, context))
+                .boxed(),
+            Controller::Claim => {
+                let said = self.said.clone();
+                let take = |claim: Arc<PersistentVolumeClaim>| turn::take_claim(claim, context, said);
+                self.look(&turn, take).boxed()
             }
         };
         let ended = AssertUnwindSafe(run).catch_unwind().await;

@@ -13,6 +13,7 @@ use dotmesh_csi_node::ops::{Config, Ops};
 use dotmesh_csi_proto::{CALL, TERM};
 use dotmesh_mount::FakeMount;
 use dotmesh_zfs::{FakeZfs, Health, PoolName};
+use futures::FutureExt;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
@@ -121,9 +122,9 @@ impl Machine {
             life: life.clone(),
         };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
-        stage.say(life.actor(), "begins".to_owned());
-        tokio::spawn(until_over(life.clone(), Arc::clone(&ops).watch_pools()));
-        tokio::spawn(until_over(life, ops.collect()));
+        stage.say(life.actor(), "begins");
+        spawn_until_over(life.clone(), Arc::clone(&ops).watch_pools());
+        spawn_until_over(life, ops.collect());
     }
 
     /// csi-node ends, with nothing cleaned up.
@@ -131,6 +132,11 @@ impl Machine {
         if let Some(running) = self.running() {
             running.life.end();
         }
+    }
+
+    /// The history is over. What ran here holds the stage, and the stage this machine: nothing would ever be freed.
+    pub fn close(&self) {
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The machine goes down: mounts are gone, and pools are not imported when it comes up.
@@ -159,16 +165,20 @@ impl Machine {
     /// GUIDs by name of everything in its pool.
     #[must_use]
     pub fn guids(&self) -> BTreeMap<String, u64> {
-        let all = self.zfs.inventory().into_iter();
-        all.map(|object| (object.name, object.guid.0)).collect()
+        let all = self.zfs.inventory();
+        all.iter().map(|object| (object.name.clone(), object.guid.0)).collect()
     }
 }
 
 /// Runs a part of an actor until that crashes.
-pub async fn until_over(life: Life, part: impl Future<Output = ()>) {
-    tokio::select! {
-        biased;
-        () = life.over() => {}
-        () = part => {}
-    }
+pub fn spawn_until_over(life: Life, part: impl Future<Output = ()> + Send + 'static) {
+    // Boxed, because a task is copied several times until it runs.
+    let part = part.boxed();
+    tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            () = life.over() => {}
+            () = part => {}
+        }
+    });
 }

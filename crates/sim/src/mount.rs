@@ -39,7 +39,7 @@ impl SimMount {
                 MountError::new(operation, path, MountErrorKind::Timeout)
             }
         };
-        let text = format!("{operation} {}", path.display());
+        let text = || format!("{operation} {}", path.display());
         self.stage.effect(&self.life, class, text, failed, perform).await
     }
 }

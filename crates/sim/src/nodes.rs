@@ -75,10 +75,12 @@ impl SimNodes {
     {
         tokio::time::sleep(Failure::DELAY).await;
         if let Ok(running) = self.running(&node) {
-            self.stage.say(self.life.actor(), "  a call arrives late".to_owned());
+            self.stage.say(self.life.actor(), "  a call arrives late");
             match running.admit(request, sent) {
                 Ok(request) => drop(send(running, request).await),
-                Err(refused) => self.stage.say(self.life.actor(), format!("  {}", refused.message())),
+                Err(refused) => self
+                    .stage
+                    .say(self.life.actor(), format_args!("  {}", refused.message())),
             }
         }
     }
@@ -120,7 +122,7 @@ impl SimNodes {
                 },
             }
         };
-        let text = format!("{rpc} {node} {}", request.about());
+        let text = || format!("{rpc} {node} {}", request.about());
         self.stage.effect(&self.life, Class::Call, text, failed, perform).await
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dotmesh_testkit::{Change, FakeApi};
-use dotmesh_zfs::FakeObject;
+use dotmesh_zfs::{FakeObject, Inventory};
 use serde_json::Value;
 
 use crate::machine::Machine;
@@ -45,7 +45,7 @@ pub struct Oracle {
     commits: BTreeMap<String, commits::Known>,
     heads: BTreeMap<String, String>,
     dots: BTreeMap<String, objects::Known>,
-    pools: Vec<BTreeMap<String, FakeObject>>,
+    pools: Vec<Inventory>,
     /// A copy stands in for the pool of this machine.
     stands_in: Option<usize>,
     made: BTreeMap<(usize, String), u32>,
@@ -57,7 +57,7 @@ impl Oracle {
     #[must_use]
     pub fn new(server: FakeApi, machines: Arc<Vec<Machine>>) -> Self {
         Self {
-            pools: machines.iter().map(|_| BTreeMap::new()).collect(),
+            pools: machines.iter().map(|_| Inventory::default()).collect(),
             server,
             machines,
             read: 0,

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::SimApi;
 use crate::leader::Leader;
-use crate::machine::{Machine, POOL_FILE, until_over};
+use crate::machine::{Machine, POOL_FILE, spawn_until_over};
 use crate::nodes::SimNodes;
 use crate::stage::{Actor, Life, Stage};
 use crate::view::View;
@@ -63,9 +63,9 @@ impl Replica {
             cluster: cluster.clone(),
             leader: Arc::default(),
         };
-        cluster.stage.say(life.actor(), "begins".to_owned());
-        tokio::spawn(until_over(life.clone(), replica.clone().watch(behind > 0)));
-        tokio::spawn(until_over(life, replica.clone().run(number)));
+        cluster.stage.say(life.actor(), "begins");
+        spawn_until_over(life.clone(), replica.clone().watch(behind > 0));
+        spawn_until_over(life, replica.clone().run(number));
         replica
     }
 
@@ -108,7 +108,7 @@ impl Replica {
         election.keep(&lead).await;
         // A stopped process sees only then that its time is over.
         self.life.thawed().await;
-        stage.say(self.life.actor(), "leads no more, and ends".to_owned());
+        stage.say(self.life.actor(), "leads no more, and ends");
         stage.end(&self.life);
     }
 

@@ -165,6 +165,20 @@ pub struct Crash {
 /// More effects than this and a history is taken for one that never ends.
 const EFFECTS_MAX: usize = 60_000;
 
+/// What happened, in order.
+#[derive(Default)]
+struct Trace {
+    lines: Vec<Line>,
+    hash: DefaultHasher,
+}
+
+impl Trace {
+    fn add(&mut self, line: Line) {
+        (line.actor, line.effect.map(|(_, class)| class), &line.text).hash(&mut self.hash);
+        self.lines.push(line);
+    }
+}
+
 struct State {
     effects: usize,
     /// Effects when faults were stopped.
@@ -172,8 +186,8 @@ struct State {
     faults: BTreeMap<usize, Fault>,
     rates: Option<Rates>,
     random: Option<fastrand::Rng>,
-    trace: Vec<Line>,
-    hash: DefaultHasher,
+    /// Absent: nobody will read it.
+    trace: Option<Trace>,
     last_write: Instant,
     writes: usize,
     oracle: Oracle,
@@ -209,9 +223,10 @@ pub struct Schedule {
 }
 
 impl Stage {
-    /// With nothing on it yet; crashes are told to the receiver.
+    /// With nothing on it yet; crashes are told to the receiver. With `traced`, what happens is written down: that
+    /// takes longer than some effects do.
     #[must_use]
-    pub fn new(schedule: &Schedule, oracle: Oracle) -> (Self, mpsc::UnboundedReceiver<Crash>) {
+    pub fn new(schedule: &Schedule, oracle: Oracle, traced: bool) -> (Self, mpsc::UnboundedReceiver<Crash>) {
         let (crashes, crashed) = mpsc::unbounded_channel();
         let state = State {
             effects: 0,
@@ -219,8 +234,7 @@ impl Stage {
             faults: schedule.faults.clone(),
             rates: schedule.rates,
             random: schedule.seed.map(fastrand::Rng::with_seed),
-            trace: Vec::new(),
-            hash: DefaultHasher::new(),
+            trace: traced.then(Trace::default),
             last_write: Instant::now(),
             writes: 0,
             oracle,
@@ -245,7 +259,7 @@ impl Stage {
         &self,
         life: &Life,
         class: Class,
-        text: String,
+        text: impl FnOnce() -> String + Send,
         error: impl Fn(Failure) -> E + Send,
         mut perform: impl FnMut() -> F + Send,
     ) -> Result<T, E>
@@ -298,7 +312,7 @@ impl Stage {
             std::future::pending::<()>().await;
         }
         if let Err(error) = &result {
-            self.say(life.actor(), format!("  answer: {error}"));
+            self.say(life.actor(), format_args!("  answer: {error}"));
         }
         if class.is_write() {
             self.note_write(class);
@@ -339,7 +353,7 @@ impl Stage {
         self.lock().random.is_some()
     }
 
-    fn begin(&self, life: &Life, class: Class, text: String) -> Option<Fault> {
+    fn begin(&self, life: &Life, class: Class, text: impl FnOnce() -> String) -> Option<Fault> {
         let mut state = self.lock();
         let number = state.effects;
         state.effects += 1;
@@ -355,25 +369,20 @@ impl Stage {
             fault = random.choice(possible).copied();
         }
         let fault = fault.filter(|fault| class.faults().contains(fault));
-        (life.actor(), class, &text).hash(&mut state.hash);
-        let line = Line {
-            at: self.began.elapsed(),
-            actor: life.actor(),
-            effect: Some((number, class)),
-            text,
-        };
-        state.trace.push(line);
         if let Some(fault) = fault {
-            let at = self.began.elapsed();
-            let actor = life.actor();
-            let text = format!("  FAULT {fault:?}");
             state.faults.insert(number, fault);
-            state.trace.push(Line {
-                at,
-                actor,
-                effect: None,
+        }
+        if let Some(trace) = &mut state.trace {
+            let line = |effect, text| Line {
+                at: self.began.elapsed(),
+                actor: life.actor(),
+                effect,
                 text,
-            });
+            };
+            trace.add(line(Some((number, class)), text()));
+            if let Some(fault) = fault {
+                trace.add(line(None, format!("  FAULT {fault:?}")));
+            }
         }
         fault
     }
@@ -395,16 +404,15 @@ impl Stage {
     }
 
     /// Something that is no effect of the programs, for the trace.
-    pub fn say(&self, actor: Actor, text: String) {
-        let mut state = self.lock();
-        (actor, &text).hash(&mut state.hash);
-        let at = self.began.elapsed();
-        state.trace.push(Line {
-            at,
-            actor,
-            effect: None,
-            text,
-        });
+    pub fn say(&self, actor: Actor, text: impl fmt::Display) {
+        if let Some(trace) = &mut self.lock().trace {
+            trace.add(Line {
+                at: self.began.elapsed(),
+                actor,
+                effect: None,
+                text: text.to_string(),
+            });
+        }
     }
 
     fn note_write(&self, class: Class) {
@@ -435,15 +443,15 @@ impl Stage {
     /// Lines of the trace so far.
     #[must_use]
     pub fn history_len(&self) -> usize {
-        self.lock().trace.len()
+        self.lock().trace.as_ref().map_or(0, |trace| trace.lines.len())
     }
 
     /// Writes in the trace after so many lines.
     #[must_use]
     pub fn writes_after(&self, lines: usize) -> Vec<String> {
         let state = self.lock();
-        let writes = state.trace.iter().skip(lines);
-        let writes = writes.filter(|line| line.effect.is_some_and(|(_, class)| class.is_write()));
+        let after = state.trace.iter().flat_map(|trace| trace.lines.iter().skip(lines));
+        let writes = after.filter(|line| line.effect.is_some_and(|(_, class)| class.is_write()));
         writes
             .map(|line| format!("{} {}", line.actor, state.oracle.names.of(&line.text)))
             .collect()
@@ -487,8 +495,8 @@ impl Stage {
     #[must_use]
     pub fn history(&self) -> (Vec<Line>, BTreeMap<usize, Fault>, u64) {
         let mut state = self.lock();
-        let trace = std::mem::take(&mut state.trace);
+        let Trace { lines, hash } = state.trace.take().unwrap_or_default();
         let struck = std::mem::take(&mut state.faults);
-        (trace, struck, state.hash.finish())
+        (lines, struck, hash.finish())
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
-use dotmesh_operator::api::{Api, Cached, Key, Kind};
+use dotmesh_operator::api::{Api, Cached, Key};
 use dotmesh_operator::run::watches::{prune, prune_commit};
 use dotmesh_operator::wake::{Wake, Woken, wakes};
 use dotmesh_testkit::Change;
@@ -64,10 +64,6 @@ impl Seen {
         };
         wakes(api, woken)
     }
-}
-
-fn parse<K: Kind>(change: &Change) -> K {
-    K::deserialize(&*change.object).unwrap_or_else(|error| panic!("{error}: {}", change.object))
 }
 
 impl View {
@@ -142,7 +138,7 @@ impl View {
     fn apply(&mut self, change: &Change) -> Option<Seen> {
         macro_rules! parsed {
             ($kind:ty, $prune:expr) => {{
-                let mut object = parse::<$kind>(change);
+                let mut object = Arc::unwrap_or_clone(change.object.read::<$kind>());
                 $prune(&mut object);
                 Arc::new(object) as Arc<dyn Any + Send + Sync>
             }};

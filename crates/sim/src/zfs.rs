@@ -51,7 +51,7 @@ macro_rules! on_stage {
                     Failure::Unknown | Failure::Late | Failure::Delayed => ZfsError::new(Verb::$verb, ErrorKind::Timeout),
                 };
                 let perform = || self.zfs.$name($($arg),*);
-                self.stage.effect(&self.life, Class::$class, $text, failed, perform).await
+                self.stage.effect(&self.life, Class::$class, || $text, failed, perform).await
             })*
 
             fn counts(&self) -> Arc<CommandCounts> {

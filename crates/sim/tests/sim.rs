@@ -9,7 +9,7 @@ use dotmesh_sim::explore::{Totals, all_of, by_chance, compare_end, ends, explore
 use dotmesh_sim::regression;
 use dotmesh_sim::stage::Schedule;
 use dotmesh_sim::workload::{self, Workload};
-use dotmesh_sim::world::run;
+use dotmesh_sim::world::{run, run_untraced};
 
 /// Of the single faults every so manieth is tried here; `cargo xtask test` tries all.
 const STRIDE: usize = 97;
@@ -63,6 +63,9 @@ fn the_same_seed_gives_the_same_history() {
             let (first, second) = (run(workload, &schedule), run(workload, &schedule));
             assert_eq!(first.hash, second.hash, "{} {schedule:?}", workload.name);
             assert_eq!(first.end, second.end, "{} {schedule:?}", workload.name);
+            let untraced = run_untraced(workload, &schedule);
+            assert_eq!(first.effects, untraced.effects, "{} {schedule:?}", workload.name);
+            assert_eq!(first.end, untraced.end, "{} {schedule:?}", workload.name);
         }
     }
 }

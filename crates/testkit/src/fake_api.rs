@@ -30,6 +30,7 @@ use objects::{Deleted, Objects};
 use switches::Switches;
 
 pub use objects::log::Change;
+pub use objects::stored::Object;
 pub use switches::Answer;
 
 /// A call that goes wrong once.
@@ -54,7 +55,7 @@ struct State {
     /// Writes until the one that fails, and whether it happens all the same.
     failing_write: Option<(usize, bool)>,
     events: Vec<(ObjectReference, Event)>,
-    writes: Vec<(&'static str, String)>,
+    writes: Vec<(&'static str, &'static str)>,
     tokens: Vec<(String, Value)>,
     /// Of the skin over HTTP alone.
     switches: Switches,
@@ -62,14 +63,14 @@ struct State {
 
 impl State {
     /// Creates an object; a TokenReview is answered and not kept.
-    fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Arc<Value>, Refusal> {
+    fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Arc<Object>, Refusal> {
         if resource.kind != "TokenReview" {
             return self.objects.create(resource, object);
         }
         let token = &object["spec"]["token"];
         let known = self.tokens.iter().find(|(known, _)| token == known.as_str());
         object["status"] = known.map_or_else(|| json!({"authenticated": false}), |(_, status)| status.clone());
-        Ok(Arc::new(object))
+        Ok(Object::new(object))
     }
 }
 
@@ -96,8 +97,13 @@ impl FakeApi {
     pub fn put(&self, yaml: &str) {
         for document in yaml.split("\n---\n") {
             let object: Value = serde_yaml::from_str(document).unwrap_or_else(|error| panic!("{error}:\n{document}"));
-            self.lock().objects.put(object);
+            self.put_object(object);
         }
+    }
+
+    /// Puts an object there as it is; uid and resourceVersion are added where missing.
+    pub fn put_object(&self, object: Value) {
+        self.lock().objects.put(object);
         self.notify();
     }
 
@@ -170,7 +176,7 @@ impl FakeApi {
     }
 
     /// All objects of a kind, as stored.
-    pub fn all(&self, kind: &str) -> Vec<Arc<Value>> {
+    pub fn all(&self, kind: &str) -> Vec<Arc<Object>> {
         self.lock().objects.list(kind).cloned().collect()
     }
 
@@ -216,7 +222,12 @@ impl FakeApi {
     }
 
     /// One call: its fault, if one is due, and its effect.
-    fn perform<T>(&self, verb: &'static str, kind: &str, effect: impl FnOnce(&mut State) -> T) -> Result<T, ApiError> {
+    fn perform<T>(
+        &self,
+        verb: &'static str,
+        kind: &'static str,
+        effect: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, ApiError> {
         let mut state = self.lock();
         let due = |fault: &Fault| fault.verb == verb && fault.kind == kind;
         let mut fault = state.faults.iter().position(due).and_then(|at| state.faults.remove(at));
@@ -244,7 +255,7 @@ impl FakeApi {
         let before = state.objects.version();
         let result = effect(&mut state);
         if !matches!(verb, "get" | "list") {
-            state.writes.push((verb, kind.to_owned()));
+            state.writes.push((verb, kind));
         }
         let changed = state.objects.version() != before;
         drop(state);
@@ -258,8 +269,8 @@ impl FakeApi {
     }
 }
 
-fn parse<K: Kind>(object: &Value) -> K {
-    K::deserialize(object).unwrap_or_else(|error| panic!("{error}: {object}"))
+fn parse<K: Kind>(object: &Object) -> K {
+    K::clone(&object.read())
 }
 
 impl Api for FakeApi {
@@ -323,15 +334,15 @@ impl Api for FakeApi {
     fn cached<K: Cached>(&self, key: &Key) -> Option<Arc<K>> {
         let state = self.lock();
         let objects = state.stale.as_ref().unwrap_or(&state.objects);
-        objects.get(&K::kind(&()), key).map(|object| Arc::new(parse(object)))
+        objects.get(&K::kind(&()), key).map(|object| object.read())
     }
 
     fn cached_where<K: Cached>(&self, predicate: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
         let state = self.lock();
         let objects = state.stale.as_ref().unwrap_or(&state.objects);
         let kind = K::kind(&());
-        let all = objects.list(&kind).map(|object| parse::<K>(object));
-        all.filter(|object| predicate(object)).map(Arc::new).collect()
+        let all = objects.list(&kind).map(|object| object.read::<K>());
+        all.filter(|object| predicate(object)).collect()
     }
 }
 

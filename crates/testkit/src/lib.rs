@@ -5,5 +5,5 @@ pub mod contract;
 pub mod fake_api;
 pub mod fake_nodes;
 
-pub use fake_api::{Answer, Change, FakeApi, Fault};
+pub use fake_api::{Answer, Change, FakeApi, Fault, Object};
 pub use fake_nodes::FakeNodes;

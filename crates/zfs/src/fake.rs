@@ -28,7 +28,7 @@ use crate::{
     ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row,
     SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
 };
-pub use inventory::FakeObject;
+pub use inventory::{FakeObject, Inventory};
 use state::State;
 pub use tamper::Tampering;
 

@@ -24,7 +24,7 @@ pub use api::Zfs;
 pub use cli::ZfsCli;
 pub use counts::{CommandCount, CommandCounts, Verb};
 pub use error::{ErrorKind, ZfsError, classify};
-pub use fake::{FailWhen, FakeObject, FakeZfs, Tampering};
+pub use fake::{FailWhen, FakeObject, FakeZfs, Inventory, Tampering};
 pub use names::{
     DatasetName, Guid, HoldTag, MAX_DEPTH, MAX_NAME_LEN, MAX_POOL_NAME_LEN, NameError, ObjectName, PoolName, SnapName,
     SnapshotName, Txg,

@@ -4,7 +4,7 @@
 //! beside ours are listed too and must parse. No name can be taken for an option on a command line: a dataset's begins
 //! with its pool's, a pool's with a letter, and a [`HoldTag`] with a leading dash is refused.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::str::FromStr;
 
@@ -100,6 +100,11 @@ macro_rules! text_newtype {
                 &self.0
             }
         }
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
         impl TryFrom<String> for $name {
             type Error = NameError;
             fn try_from(text: String) -> Result<Self, NameError> {
@@ -191,7 +196,13 @@ impl DatasetName {
     /// The pool this dataset lies in.
     #[must_use]
     pub fn pool(&self) -> PoolName {
-        PoolName(self.0.split('/').next().unwrap_or_default().to_owned())
+        PoolName(self.in_pool().to_owned())
+    }
+
+    /// The name of that pool.
+    #[must_use]
+    pub(crate) fn in_pool(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
     }
 
     /// Whether this dataset lies anywhere below `ancestor` (not when it is the same).

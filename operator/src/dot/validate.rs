@@ -67,8 +67,7 @@ fn effective_volumes(dot: &Dot, id: DotId) -> Result<Vec<DotVolumeStatus>, Verdi
             parse_volume_size(&volume.size).map_err(|why| invalid(format!("the size {why}")))?,
         );
     }
-    let status = dot.status.clone().unwrap_or_default();
-    for claim in &status.claims {
+    for claim in dot.status.iter().flat_map(|status| &status.claims) {
         let invalid = |why: String| Verdict::new(Reason::Invalid, format!("claim {:?}: {why}", claim.name));
         claim
             .volume
@@ -77,7 +76,7 @@ fn effective_volumes(dot: &Dot, id: DotId) -> Result<Vec<DotVolumeStatus>, Verdi
         let bytes = parse_quantity(&claim.size).map_err(|why| invalid(format!("the size {why}")))?;
         add(&claim.volume, bytes.max(MIN_VOLUME_BYTES));
     }
-    for volume in &status.volumes {
+    for volume in dot.status.iter().flat_map(|status| &status.volumes) {
         let bytes = parse_quantity(&volume.size)
             .map_err(|why| Verdict::new(Reason::Error, format!("status.volumes: {:?}: {why}", volume.name)))?;
         add(&volume.name, bytes);

@@ -1,6 +1,7 @@
 //! The state behind [`super::FakeMount`], and what its calls do, in the order of the kernel's checks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -21,8 +22,8 @@ const HOST: &str = "host";
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// What is in each filesystem. Its root folder is always there.
-    nodes: BTreeMap<Place, Node>,
+    /// What is in each filesystem, by its device. Its root folder is always there.
+    nodes: BTreeMap<String, BTreeMap<PathBuf, Node>>,
     pub(super) tree: Tree,
     pub(super) missing: BTreeSet<String>,
     pub(super) shown: BTreeMap<String, String>,
@@ -63,11 +64,15 @@ impl State {
         self.node_at(&self.tree.place(path, true))
     }
 
-    fn node_at(&self, place: &Place) -> Option<Node> {
-        if place.1 == Path::new("/") {
+    fn node_at(&self, (device, inside): &Place) -> Option<Node> {
+        self.node_in(device, inside)
+    }
+
+    fn node_in(&self, device: &str, inside: &Path) -> Option<Node> {
+        if inside == Path::new("/") {
             Some(Node::Folder)
         } else {
-            self.nodes.get(place).copied()
+            self.nodes.get(device)?.get(inside).copied()
         }
     }
 
@@ -77,29 +82,31 @@ impl State {
         {
             self.put(parent, Node::Folder);
         }
-        let place = self.tree.place(path, true);
-        self.nodes.insert(place, node);
+        let (device, inside) = self.tree.place(path, true);
+        self.nodes.entry(device).or_default().insert(inside, node);
     }
 
     /// Checks what opening a folder without following links checks, and says where it is.
     pub(super) fn folder(&self, path: &Path) -> Result<Place, MountErrorKind> {
         check_plain(path)?;
-        for ancestor in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
-            match self.node(ancestor) {
-                Some(Node::Folder) => {}
-                Some(Node::File) => return Err(MountErrorKind::NotADirectory),
-                Some(Node::Link) => return Err(MountErrorKind::SymbolicLink),
-                None => return Err(MountErrorKind::NotFound),
-            }
-        }
-        Ok(self.tree.place(path, true))
+        self.tree
+            .walk_looking(path, |device, inside| match self.node_in(device, inside) {
+                Some(Node::Folder) => Ok(()),
+                Some(Node::File) => Err(MountErrorKind::NotADirectory),
+                Some(Node::Link) => Err(MountErrorKind::SymbolicLink),
+                None => Err(MountErrorKind::NotFound),
+            })
     }
 
     fn is_empty(&self, (device, inside): &Place) -> bool {
-        !self
-            .nodes
-            .keys()
-            .any(|(other, path)| other == device && path != inside && path.starts_with(inside))
+        let Some(nodes) = self.nodes.get(device) else {
+            return true;
+        };
+        // What is in a folder follows it.
+        let next = nodes
+            .range::<Path, _>((Bound::Excluded(inside.as_path()), Bound::Unbounded))
+            .next();
+        next.is_none_or(|(path, _)| !path.starts_with(inside))
     }
 
     /// What a folder to mount on must be.
@@ -272,17 +279,15 @@ impl State {
     }
 
     pub(super) fn make_dir(&mut self, path: &Path) -> Result<(), MountErrorKind> {
-        check_plain(path)?;
-        for ancestor in path.ancestors().collect::<Vec<_>>().into_iter().rev() {
-            match self.folder(ancestor) {
-                Ok(_) => {}
-                Err(MountErrorKind::NotFound) => {
-                    self.check_writable(ancestor)?;
-                    self.put(ancestor, Node::Folder);
-                }
-                Err(kind) => return Err(kind),
-            }
+        match self.folder(path) {
+            Err(MountErrorKind::NotFound) => {}
+            found => return found.map(drop),
         }
+        if let Some(parent) = path.parent() {
+            self.make_dir(parent)?;
+        }
+        self.check_writable(path)?;
+        self.put(path, Node::Folder);
         Ok(())
     }
 
@@ -302,7 +307,8 @@ impl State {
             Some(Node::Folder) if self.tree.is_mountpoint(&place) => Err(MountErrorKind::Busy),
             Some(Node::Folder) if !self.is_empty(&place) => Err(MountErrorKind::NotEmpty),
             Some(Node::Folder) => {
-                self.nodes.remove(&place);
+                let (device, inside) = place;
+                self.nodes.entry(device).or_default().remove(&inside);
                 Ok(())
             }
         }

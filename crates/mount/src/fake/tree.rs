@@ -91,13 +91,29 @@ impl Tree {
         while let Some(name) = names.next() {
             inside.push(name);
             if names.peek().is_some() || through_last {
-                while let Some(child) = self.child(id, &inside) {
-                    id = child;
-                    inside = self.mounts[&id].root.clone();
-                }
+                self.go_through(&mut id, &mut inside);
             }
         }
         (id, inside)
+    }
+
+    /// As [`Self::walk`] through the last, with a look at each place on the way, by filesystem and path inside it.
+    pub(super) fn walk_looking<E>(&self, path: &Path, look: impl Fn(&str, &Path) -> Result<(), E>) -> Result<Place, E> {
+        let (mut id, mut inside) = (ROOT, PathBuf::from("/"));
+        for name in path.components().skip(1) {
+            inside.push(name);
+            self.go_through(&mut id, &mut inside);
+            look(&self.mounts[&id].device, &inside)?;
+        }
+        Ok((self.mounts[&id].device.clone(), inside))
+    }
+
+    /// Through what is mounted on a folder.
+    fn go_through(&self, id: &mut u64, inside: &mut PathBuf) {
+        while let Some(child) = self.child(*id, inside) {
+            *id = child;
+            inside.clone_from(&self.mounts[id].root);
+        }
     }
 
     /// The place in a filesystem to which a path leads.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dotmesh_testkit::Change;
+use dotmesh_zfs::Inventory;
 
 use super::{Oracle, ROOT, is_ready, text, uid};
 
@@ -88,8 +89,11 @@ impl Oracle {
         let Some(known) = self.commits.get(uid) else { return };
         let prefix = format!("{ROOT}{}/{}/", known.dot, known.head);
         let mut wrong = Vec::new();
-        for (name, dataset) in self.pools.iter().flatten() {
-            let volume = name.strip_prefix(&prefix).filter(|rest| !rest.contains(['@', '/']));
+        for dataset in self.pools.iter().flat_map(Inventory::iter) {
+            let volume = dataset
+                .name
+                .strip_prefix(&prefix)
+                .filter(|rest| !rest.contains(['@', '/']));
             let is_older = i64::try_from(dataset.createtxg.0).is_ok_and(|txg| txg < known.createtxg);
             if let Some(volume) = volume.filter(|volume| is_older && !known.guids.contains_key(*volume)) {
                 wrong.push(format!("commit {uid} leaves out volume {volume}"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dotmesh_testkit::Change;
+use dotmesh_zfs::{FakeObject, Inventory};
 use serde_json::Value;
 
 use super::{Oracle, ROOT, is_ready, text, uid};
@@ -113,8 +114,8 @@ impl Oracle {
             "Commit" => {
                 let dot = self.dot_of(change);
                 let (prefix, suffix) = (format!("{ROOT}{dot}/"), format!("@{uid}"));
-                let is_its = |name: &String| name.starts_with(&prefix) && name.ends_with(&suffix);
-                let found = self.pools.iter().flat_map(BTreeMap::keys).any(is_its);
+                let is_its = |object: &FakeObject| object.name.starts_with(&prefix) && object.name.ends_with(&suffix);
+                let found = self.pools.iter().flat_map(Inventory::iter).any(is_its);
                 (dot, found, format!("io.dotmesh:dead.{uid}"))
             }
             _ => return,

@@ -7,6 +7,7 @@ use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_model::bijection::{Entry, compare};
 use dotmesh_operator::api::Kind;
 use dotmesh_testkit::accounts::expected;
+use dotmesh_zfs::Inventory;
 
 use super::objects::observes;
 use super::{Oracle, ROOT, is_ready, text};
@@ -50,9 +51,7 @@ impl Oracle {
 
     fn typed<K: Kind>(&self) -> Vec<K> {
         let all = self.server.all(&K::kind(&()));
-        all.into_iter()
-            .filter_map(|object| K::deserialize(&*object).ok())
-            .collect()
+        all.iter().map(|object| K::clone(&object.read())).collect()
     }
 
     fn judge_bijection(&mut self) {
@@ -61,7 +60,7 @@ impl Oracle {
         let found: Vec<Entry> = self
             .pools
             .iter()
-            .flat_map(|pool| pool.values())
+            .flat_map(Inventory::iter)
             .filter_map(|object| {
                 Some(Entry {
                     name: below(&object.name)?,
@@ -125,7 +124,7 @@ impl Oracle {
     /// I8.
     fn judge_holds(&mut self) {
         let mut wrong = Vec::new();
-        for object in self.pools.iter().flat_map(|pool| pool.values()) {
+        for object in self.pools.iter().flat_map(Inventory::iter) {
             let Some((_, snap)) = object.name.split_once('@') else {
                 continue;
             };
@@ -145,17 +144,18 @@ impl Oracle {
     fn judge_tombstones(&mut self) {
         let mut wrong = Vec::new();
         for pool in &self.pools {
-            for (name, object) in pool {
+            for object in pool.iter() {
+                let name = &object.name;
                 for (property, value) in &*object.local {
                     let property = property.as_str();
                     let left = if let Some(commit) = property.strip_prefix("io.dotmesh:dead.") {
                         let suffix = format!("@{commit}");
-                        pool.keys().any(|other| other.ends_with(&suffix))
+                        pool.iter().any(|other| other.name.ends_with(&suffix))
                     } else if property.starts_with("io.dotmesh:branch.") && value.starts_with("1:dead") {
                         let heads = value.split(':').nth(2).unwrap_or_default().split(',');
                         heads
                             .into_iter()
-                            .any(|head| pool.contains_key(&format!("{name}/{head}")))
+                            .any(|head| pool.get(&format!("{name}/{head}")).is_some())
                     } else {
                         continue;
                     };

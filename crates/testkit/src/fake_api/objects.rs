@@ -12,6 +12,8 @@ mod owners;
 pub(crate) mod refusal;
 pub(crate) mod resources;
 pub(crate) mod schema;
+pub(crate) mod stored;
+pub(crate) mod structure;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,17 +26,18 @@ use log::{Change, Log};
 use refusal::{Refusal, already_exists, bad_request, conflict, internal, invalid, not_found, untyped};
 use resources::Resource;
 use schema::Path;
+use stored::Object;
 
 /// Objects as they are stored, which nobody changes: by kind, then by namespace and name.
-type Stored = BTreeMap<&'static str, BTreeMap<Key, Arc<Value>>>;
+type Stored = BTreeMap<&'static str, BTreeMap<Key, Arc<Object>>>;
 
 /// What became of an object that was to be deleted.
 #[derive(Debug)]
 pub(crate) enum Deleted {
     /// It is gone; it was this.
-    Gone(Arc<Value>),
+    Gone(Arc<Object>),
     /// Finalizers hold it.
-    Held(Arc<Value>),
+    Held(Arc<Object>),
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +72,12 @@ pub(crate) fn key_of(object: &Value) -> Key {
     }
 }
 
+/// Whether it says that it is there.
+fn is_at(object: &Value, key: &Key) -> bool {
+    let text = |name: &str| object["metadata"][name].as_str();
+    text("namespace") == key.namespace.as_deref() && text("name").unwrap_or_default() == key.name
+}
+
 fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
@@ -89,19 +98,19 @@ impl Objects {
         self.log.compact(self.version);
     }
 
-    pub(crate) fn get(&self, kind: &str, key: &Key) -> Option<&Arc<Value>> {
+    pub(crate) fn get(&self, kind: &str, key: &Key) -> Option<&Arc<Object>> {
         self.objects.get(kind)?.get(key)
     }
 
-    pub(crate) fn list(&self, kind: &str) -> impl Iterator<Item = &Arc<Value>> {
+    pub(crate) fn list(&self, kind: &str) -> impl Iterator<Item = &Arc<Object>> {
         self.objects.get(kind).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Stores an object in a new version.
-    fn store(&mut self, kind: &'static str, key: Key, mut object: Value) -> Arc<Value> {
+    fn store(&mut self, kind: &'static str, key: Key, mut object: Value) -> Arc<Object> {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let stored = Arc::new(object);
+        let stored = Object::new(object);
         let ours = self.objects.entry(kind).or_default();
         let before = ours.insert(key.clone(), stored.clone());
         self.log.push(Change {
@@ -117,7 +126,7 @@ impl Objects {
 
     /// Puts an object there as it is; uid and what else only the server sets is added where missing. Its status counts
     /// as applied by those who apply statuses.
-    pub(crate) fn put(&mut self, mut object: Value) -> Arc<Value> {
+    pub(crate) fn put(&mut self, mut object: Value) -> Arc<Object> {
         let resource = Resource::of_kind(object["kind"].as_str().unwrap_or_default());
         let key = key_of(&object);
         let old = self.get(resource.kind, &key);
@@ -143,7 +152,7 @@ impl Objects {
     }
 
     /// Creates an object from a manifest.
-    pub(crate) fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Arc<Value>, Refusal> {
+    pub(crate) fn create(&mut self, resource: &'static Resource, mut object: Value) -> Result<Arc<Object>, Refusal> {
         if !text(&object, "resourceVersion").is_empty() {
             return Err(internal("resourceVersion should not be set on objects to be created"));
         }
@@ -184,7 +193,7 @@ impl Objects {
         Ok(created)
     }
 
-    fn find(&self, resource: &Resource, key: &Key) -> Result<Arc<Value>, Refusal> {
+    fn find(&self, resource: &Resource, key: &Key) -> Result<Arc<Object>, Refusal> {
         let found = self.get(resource.kind, key);
         found.cloned().ok_or_else(|| not_found(resource, &key.name))
     }
@@ -195,21 +204,18 @@ impl Objects {
         resource: &'static Resource,
         key: &Key,
         patch: &Value,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Object>, Refusal> {
         let before = self.find(resource, key)?;
         let mut after = Value::clone(&before);
         merge(&mut after, patch);
-        if key_of(&after) != *key {
+        if !is_at(&after, key) {
             return Err(bad_request("the name of the object does not match the name on the URL"));
         }
         if after["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"] {
             return Err(conflict(resource, &key.name, MODIFIED));
         }
-        after["status"] = before["status"].clone();
-        if after["status"].is_null()
-            && let Some(fields) = after.as_object_mut()
-        {
-            fields.remove("status");
+        if let (Some(before), Some(after)) = (before.as_object(), after.as_object_mut()) {
+            metadata::copy(before, after, "status");
         }
         metadata::keep(&before, &mut after);
         if let Some(schema) = schema::of(resource.kind) {
@@ -224,12 +230,12 @@ impl Objects {
             return Err(invalid(resource, &key.name, &wrong));
         }
         metadata::tidy(&mut after);
-        if after == *before {
+        if after == **before {
             return Ok(before);
         }
         if metadata::is_finished(&after) {
             self.remove(resource, key);
-            return Ok(Arc::new(after));
+            return Ok(Object::new(after));
         }
         let stored = self.store(resource.kind, key.clone(), after);
         self.collect_orphan(resource, key);
@@ -244,7 +250,7 @@ impl Objects {
         key: &Key,
         manager: &str,
         body: &Value,
-    ) -> Result<Arc<Value>, Refusal> {
+    ) -> Result<Arc<Object>, Refusal> {
         let (whole, schema) = (schema::of(resource.kind), schema::of_status(resource.kind));
         let before = self.find(resource, key)?;
         let mut wrong = Vec::new();
@@ -267,7 +273,7 @@ impl Objects {
         if !wrong.is_empty() {
             return Err(invalid(resource, &key.name, &wrong));
         }
-        if after == *before && self.managers.get(uid) == Some(&managers) {
+        if after == **before && self.managers.get(uid) == Some(&managers) {
             return Ok(before);
         }
         self.managers.insert(uid.to_owned(), managers);
@@ -287,7 +293,7 @@ impl Objects {
         Ok(self.request_deletion(resource, key, found))
     }
 
-    fn request_deletion(&mut self, resource: &'static Resource, key: &Key, found: Arc<Value>) -> Deleted {
+    fn request_deletion(&mut self, resource: &'static Resource, key: &Key, found: Arc<Object>) -> Deleted {
         if !metadata::is_held(&found) {
             self.remove(resource, key);
             return Deleted::Gone(found);
@@ -317,7 +323,7 @@ impl Objects {
             kind: resource.kind,
             key: key.clone(),
             before: Some(gone.clone()),
-            object: Arc::new(last),
+            object: Object::new(last),
             gone: true,
         });
         self.collect(&gone);

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::objects::list::{Page, Selection};
 use super::objects::refusal::{Refusal, bad_request, not_found};
+use super::objects::stored::Object;
 use super::objects::{Deleted, key_of};
 use super::switches::Answer;
 use super::{FakeApi, State};
@@ -65,7 +66,7 @@ impl FakeApi {
 }
 
 impl State {
-    fn answer(&mut self, request: &Request) -> Result<(StatusCode, Arc<Value>), Refusal> {
+    fn answer(&mut self, request: &Request) -> Result<(StatusCode, Arc<Object>), Refusal> {
         let Request { resource, key, call } = request;
         let ok = |value| Ok((StatusCode::OK, value));
         match call {
@@ -80,7 +81,7 @@ impl State {
             } => {
                 let selection = selection.clone()?;
                 let page = self.objects.page(&selection, *limit, token.as_deref())?;
-                ok(Arc::new(list_of(&selection, &page)))
+                ok(Object::new(list_of(&selection, &page)))
             }
             Call::Create(object) => {
                 let mut object = object.clone();
@@ -97,7 +98,7 @@ impl State {
             Call::ApplyStatus { manager, body } => ok(self.objects.apply_status(resource, key, manager, body)?),
             Call::Delete(guard) => ok(match self.objects.delete(resource, key, guard)? {
                 Deleted::Held(object) => object,
-                Deleted::Gone(object) => Arc::new(json!({
+                Deleted::Gone(object) => Object::new(json!({
                     "apiVersion": "v1", "kind": "Status", "status": "Success", "metadata": {},
                     "details": {"name": key.name, "kind": resource.plural, "uid": object["metadata"]["uid"]},
                 })),
@@ -117,7 +118,7 @@ fn list_of(selection: &Selection, page: &Page) -> Value {
         "apiVersion": resource.api_version(),
         "kind": format!("{}List", resource.kind),
         "metadata": metadata,
-        "items": page.items.iter().map(AsRef::as_ref).collect::<Vec<&Value>>(),
+        "items": page.items.iter().map(|item| &***item).collect::<Vec<&Value>>(),
     })
 }
 

@@ -29,7 +29,7 @@ fn said(local: &BTreeMap<PropName, String>, property: &str) -> Option<u64> {
 impl State {
     /// What must be above a new dataset (`check_parents`).
     fn check_parent(&self, name: &DatasetName) -> Result<(), ErrorKind> {
-        self.readable(&name.pool())?;
+        self.readable(name.in_pool())?;
         let parent = name.parent().ok_or(ErrorKind::InvalidName)?;
         match self.dataset(&parent) {
             Ok(parent) if parent.kind == Kind::Filesystem => Ok(()),
@@ -69,7 +69,7 @@ impl State {
             properties,
             parents,
         } = request;
-        self.readable(&name.pool())?;
+        self.readable(name.in_pool())?;
         let is = match kind {
             CreateKind::Filesystem => Kind::Filesystem,
             CreateKind::Volume { size, .. } => {
@@ -111,15 +111,15 @@ impl State {
         self.insert_dataset(name, beginning);
         let referenced = self.dataset(name)?.referenced;
         if quota.is_some_and(|quota| quota < referenced) || reserved > available {
-            self.next_txg(&name.pool());
+            self.next_txg(name.in_pool());
             self.remove_dataset(name);
             return Err(ErrorKind::OutOfSpace);
         }
         Ok(())
     }
 
-    fn remove_dataset(&mut self, name: &DatasetName) -> Option<Dataset> {
-        self.pool_mut(&name.pool())?.contents.datasets.remove(name)
+    fn remove_dataset(&mut self, name: &DatasetName) -> Option<Arc<Dataset>> {
+        self.pool_mut(name.in_pool())?.contents.datasets.remove(name)
     }
 
     pub(super) fn clone_snapshot(&mut self, request: &CloneRequest) -> Result<(), ErrorKind> {
@@ -186,7 +186,7 @@ impl State {
         {
             return Err(ErrorKind::Busy);
         }
-        self.next_txg(&name.pool());
+        self.next_txg(name.in_pool());
         self.remove_dataset(name);
         if let Some(origin) = origin {
             self.collect_deferred(&origin);
@@ -210,7 +210,7 @@ impl State {
             }
         }
         let refused = self.refused_sizes(name, &local);
-        self.next_txg(&name.pool());
+        self.next_txg(name.in_pool());
         if let Some(dataset) = self.dataset_mut(name) {
             for (property, value) in local {
                 if refused.contains_key(&property) {
@@ -228,7 +228,7 @@ impl State {
 
     /// Sizes that cannot be set now, and why.
     fn refused_sizes(&self, name: &DatasetName, local: &BTreeMap<PropName, String>) -> BTreeMap<PropName, ErrorKind> {
-        let Ok(pool) = self.pool(&name.pool()) else {
+        let Ok(pool) = self.pool(name.in_pool()) else {
             return BTreeMap::new();
         };
         let Some(dataset) = pool.contents.datasets.get(name) else {
@@ -264,7 +264,7 @@ impl State {
         if !native::is_of(property, kind) {
             return Err(ErrorKind::InvalidProperty);
         }
-        self.next_txg(&name.pool());
+        self.next_txg(name.in_pool());
         if let Some(dataset) = self.dataset_mut(name) {
             Arc::make_mut(&mut dataset.local).remove(property);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::native;
 use super::state::{Beginning, Contents, Pool, State};
@@ -143,7 +144,7 @@ impl Pool {
             self.load_guid = load_guid;
         }
         if imported != self.imported {
-            for dataset in self.contents.datasets.values_mut() {
+            for dataset in self.contents.datasets.values_mut().map(Arc::make_mut) {
                 (dataset.mounted, dataset.busy) = (false, false);
                 for snapshot in dataset.snapshots.values_mut() {
                     snapshot.busy = false;

@@ -29,7 +29,7 @@ impl State {
             "createtxg" => dataset.createtxg.to_string(),
             "creation" => (1_700_000_000 + dataset.createtxg.0).to_string(),
             "type" => dataset.kind.as_str().to_owned(),
-            "used" | "logicalused" => self.pool(&name.pool()).ok()?.used(name).to_string(),
+            "used" | "logicalused" => self.pool(name.in_pool()).ok()?.used(name).to_string(),
             "referenced" | "usedbydataset" | "logicalreferenced" => dataset.referenced.to_string(),
             "usedbysnapshots" => "0".to_owned(),
             "available" => self.available(name).to_string(),

@@ -79,7 +79,7 @@ impl State {
         if names.iter().any(|name| self.is_held(name, tag)) {
             return Err(ErrorKind::HoldExists);
         }
-        self.next_txg(&first.dataset().pool());
+        self.next_txg(first.dataset().in_pool());
         for name in names {
             if let Some(snapshot) = self.snapshot_mut(name) {
                 snapshot.holds.insert(tag.to_string());
@@ -104,7 +104,7 @@ impl State {
         {
             return Err(ErrorKind::Busy);
         }
-        self.next_txg(&first.dataset().pool());
+        self.next_txg(first.dataset().in_pool());
         for name in held {
             if let Some(snapshot) = self.snapshot_mut(name) {
                 snapshot.holds.remove(tag.as_str());
@@ -146,7 +146,7 @@ impl State {
         if names.iter().any(|name| self.is_snapshot_busy(name)) {
             return Err(ErrorKind::Busy);
         }
-        self.next_txg(&first.dataset().pool());
+        self.next_txg(first.dataset().in_pool());
         for name in names {
             if let Some(snapshot) = self.snapshot_mut(name) {
                 snapshot.defer_destroy = true;
@@ -166,7 +166,7 @@ impl State {
         if size_of(dataset, REFQUOTA.as_str()).is_some_and(|quota| quota < snapshot.referenced) {
             return Err(ErrorKind::OutOfSpace);
         }
-        self.next_txg(&name.dataset().pool());
+        self.next_txg(name.dataset().in_pool());
         if let Some(dataset) = self.dataset_mut(name.dataset()) {
             dataset.referenced = snapshot.referenced;
             dataset.written = snapshot.written;

@@ -92,13 +92,13 @@ impl State {
     /// What making something new needs: a pool that answers, with room. Quotas do not count, so that a commit of a full
     /// dataset works.
     pub(super) fn check_room(&self, dataset: &DatasetName) -> Result<(), ErrorKind> {
-        if self.readable(&dataset.pool())?.unused() == 0 {
+        if self.readable(dataset.in_pool())?.unused() == 0 {
             return Err(ErrorKind::OutOfSpace);
         }
         Ok(())
     }
 
     pub(super) fn available(&self, name: &DatasetName) -> u64 {
-        self.pool(&name.pool()).map_or(0, |pool| pool.available(name))
+        self.pool(name.in_pool()).map_or(0, |pool| pool.available(name))
     }
 }

@@ -63,7 +63,8 @@ pub(super) struct Pool {
 pub(super) struct Contents {
     /// The newest transaction group. A rewind puts it back too, so that numbers come again.
     pub(super) txg: u64,
-    pub(super) datasets: BTreeMap<DatasetName, Dataset>,
+    /// Shared with inventories: one that changes becomes another.
+    pub(super) datasets: BTreeMap<DatasetName, Arc<Dataset>>,
 }
 
 #[derive(Debug, Clone)]
@@ -148,22 +149,23 @@ impl State {
     }
 
     /// The pool of that name: the imported one if there is.
-    pub(super) fn pool_mut(&mut self, name: &PoolName) -> Option<&mut Pool> {
-        let imported = self.pools.iter().position(|pool| pool.name == *name && pool.imported);
-        let index = imported.or_else(|| self.pools.iter().position(|pool| pool.name == *name))?;
+    pub(super) fn pool_mut(&mut self, name: impl AsRef<str>) -> Option<&mut Pool> {
+        let is_it = |pool: &Pool| pool.name.as_str() == name.as_ref();
+        let imported = self.pools.iter().position(|pool| is_it(pool) && pool.imported);
+        let index = imported.or_else(|| self.pools.iter().position(is_it))?;
         self.pools.get_mut(index)
     }
 
     /// An imported pool.
-    pub(super) fn pool(&self, name: &PoolName) -> Result<&Pool, ErrorKind> {
+    pub(super) fn pool(&self, name: impl AsRef<str>) -> Result<&Pool, ErrorKind> {
         self.pools
             .iter()
-            .find(|pool| pool.name == *name && pool.imported)
+            .find(|pool| pool.name.as_str() == name.as_ref() && pool.imported)
             .ok_or(ErrorKind::PoolMissing)
     }
 
     /// An imported pool whose datasets can be looked at: a suspended one does not answer.
-    pub(super) fn readable(&self, name: &PoolName) -> Result<&Pool, ErrorKind> {
+    pub(super) fn readable(&self, name: impl AsRef<str>) -> Result<&Pool, ErrorKind> {
         let pool = self.pool(name)?;
         match pool.health {
             Health::Online | Health::Degraded => Ok(pool),
@@ -175,12 +177,12 @@ impl State {
     }
 
     pub(super) fn dataset(&self, name: &DatasetName) -> Result<&Dataset, ErrorKind> {
-        let datasets = &self.readable(&name.pool())?.contents.datasets;
-        datasets.get(name).ok_or(ErrorKind::DatasetNotFound)
+        let datasets = &self.readable(name.in_pool())?.contents.datasets;
+        datasets.get(name).map(AsRef::as_ref).ok_or(ErrorKind::DatasetNotFound)
     }
 
     pub(super) fn snapshot(&self, name: &SnapshotName) -> Result<&Snapshot, ErrorKind> {
-        let datasets = &self.readable(&name.dataset().pool())?.contents.datasets;
+        let datasets = &self.readable(name.dataset().in_pool())?.contents.datasets;
         datasets
             .get(name.dataset())
             .and_then(|dataset| dataset.snapshots.get(name.snap()))
@@ -188,7 +190,11 @@ impl State {
     }
 
     pub(super) fn dataset_mut(&mut self, name: &DatasetName) -> Option<&mut Dataset> {
-        self.pool_mut(&name.pool())?.contents.datasets.get_mut(name)
+        self.pool_mut(name.in_pool())?
+            .contents
+            .datasets
+            .get_mut(name)
+            .map(Arc::make_mut)
     }
 
     pub(super) fn snapshot_mut(&mut self, name: &SnapshotName) -> Option<&mut Snapshot> {
@@ -208,7 +214,7 @@ impl State {
     }
 
     /// The next transaction group of a pool.
-    pub(super) fn next_txg(&mut self, name: &PoolName) -> Txg {
+    pub(super) fn next_txg(&mut self, name: impl AsRef<str>) -> Txg {
         match self.pool_mut(name) {
             Some(pool) => {
                 pool.contents.txg += 1;
@@ -227,7 +233,7 @@ impl State {
             block_size,
         } = beginning;
         let guid = self.next_guid();
-        let createtxg = self.next_txg(&name.pool());
+        let createtxg = self.next_txg(name.in_pool());
         let from = origin.as_ref().and_then(|origin| self.snapshot(origin).ok());
         let referenced = from.map_or(EMPTY, |snapshot| snapshot.referenced);
         let dataset = Dataset {
@@ -244,14 +250,14 @@ impl State {
             busy: false,
             mounted: false,
         };
-        if let Some(pool) = self.pool_mut(&name.pool()) {
-            pool.contents.datasets.insert(name.clone(), dataset);
+        if let Some(pool) = self.pool_mut(name.in_pool()) {
+            pool.contents.datasets.insert(name.clone(), Arc::new(dataset));
         }
     }
 
     /// The clones that began as this snapshot.
     pub(super) fn clones(&self, origin: &SnapshotName) -> Vec<DatasetName> {
-        let pool = self.pool(&origin.dataset().pool()).ok();
+        let pool = self.pool(origin.dataset().in_pool()).ok();
         let datasets = pool.into_iter().flat_map(|pool| &pool.contents.datasets);
         datasets
             .filter(|(_, dataset)| dataset.origin.as_ref() == Some(origin))
@@ -261,7 +267,7 @@ impl State {
 
     /// The datasets below one, each after those above it.
     pub(super) fn below(&self, name: &DatasetName) -> Vec<DatasetName> {
-        let pool = self.pool(&name.pool()).ok();
+        let pool = self.pool(name.in_pool()).ok();
         pool.into_iter()
             .flat_map(|pool| pool.contents.datasets.keys())
             .filter(|other| other.is_below(name))

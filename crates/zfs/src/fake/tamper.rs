@@ -85,7 +85,7 @@ impl State {
         if !snapshot.holds.is_empty() || self.is_snapshot_busy(name) {
             return Err(ErrorKind::Busy);
         }
-        self.next_txg(&name.dataset().pool());
+        self.next_txg(name.dataset().in_pool());
         if let Some(dataset) = self.dataset_mut(name.dataset()) {
             dataset.snapshots.remove(name.snap());
         }

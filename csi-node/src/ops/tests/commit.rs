@@ -241,8 +241,9 @@ async fn holds_of(host: &Host, commit: u128) -> usize {
         tokio::task::yield_now().await;
     }
     let suffix = format!("@{}", commit_id(commit));
-    let all = host.zfs.inventory().into_iter();
-    all.filter(|object| object.name.ends_with(&suffix))
+    let all = host.zfs.inventory();
+    all.iter()
+        .filter(|object| object.name.ends_with(&suffix))
         .map(|object| object.holds.len())
         .sum()
 }

@@ -6,30 +6,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use dotmesh_crds::names::{MANAGER, MANAGER_CLAIMS};
 use serde_json::{Map, Value, json};
 
-use super::fields::{Fields, Step, parts, schema_of};
-use super::schema::name_of_item;
+use super::fields::{Fields, Step, parts};
+use super::structure::{List, Structure};
 
 /// What each manager applied last to one object.
 pub(crate) type Managers = BTreeMap<String, Fields>;
 
 /// The managers of a status that was not applied: as if the operator's had.
-pub(crate) fn managers_of(schema: &Value, status: &Value) -> Managers {
+pub(crate) fn managers_of(structure: &Structure, status: &Value) -> Managers {
     let mut rest = status.clone();
     let claims = rest.as_object_mut().and_then(|fields| fields.remove("claims"));
     let claims = claims.map(|claims| json!({ "claims": claims }));
     let managers = [(MANAGER, Some(rest)), (MANAGER_CLAIMS, claims)];
     managers
         .into_iter()
-        .filter_map(|(manager, status)| Some((manager.to_owned(), Fields::of(schema, &status?))))
+        .filter_map(|(manager, status)| Some((manager.to_owned(), Fields::of(structure, &status?))))
         .collect()
 }
 
 /// The status after `manager` applied `config`; notes what is owned by whom from then on.
-pub(crate) fn apply(schema: &Value, managers: &mut Managers, manager: &str, live: &Value, config: &Value) -> Value {
-    let merged = merge(schema, live, config);
-    let fields = Fields::of(schema, config);
+pub(crate) fn apply(
+    structure: &Structure,
+    managers: &mut Managers,
+    manager: &str,
+    live: &Value,
+    config: &Value,
+) -> Value {
+    let merged = merge(structure, live, config);
+    let fields = Fields::of(structure, config);
     for (_, others) in managers.iter_mut().filter(|(name, _)| *name != manager) {
-        others.forget_changed(schema, live, &merged);
+        others.forget_changed(structure, live, &merged);
     }
     let takes_back = managers.get(manager).is_some_and(|last| !last.are_within(&fields));
     let last = managers.insert(manager.to_owned(), fields).unwrap_or_default();
@@ -38,38 +44,37 @@ pub(crate) fn apply(schema: &Value, managers: &mut Managers, manager: &str, live
     }
     let mut owned = Fields::default();
     managers.values().for_each(|fields| owned.extend(fields));
-    remove(schema, merged, &last, &owned)
+    remove(structure, merged, &last, &owned)
 }
 
 /// Maps and lists with keys are merged, anything else is taken as applied.
-fn merge(schema: &Value, live: &Value, config: &Value) -> Value {
+fn merge(structure: &Structure, live: &Value, config: &Value) -> Value {
     match (live, config) {
         (Value::Object(live), Value::Object(config)) => {
             let stays = live.iter().filter(|(name, _)| !config.contains_key(*name));
             let stays = stays.map(|(name, value)| (name.clone(), value.clone()));
             let applied = config.iter().map(|(name, value)| {
-                let schema = schema_of(schema, name).unwrap_or(&Value::Null);
-                let value = merge(schema, live.get(name).unwrap_or(&Value::Null), value);
+                let value = merge(structure.at(name), live.get(name).unwrap_or(&Value::Null), value);
                 (name.clone(), value)
             });
             Value::Object(stays.chain(applied).collect())
         }
-        (Value::Array(live), Value::Array(config)) if name_of_item(schema, &Value::Null).is_some() => {
-            Value::Array(merge_items(schema, live, config))
+        (Value::Array(live), Value::Array(config)) if structure.list != List::Atomic => {
+            Value::Array(merge_items(structure, live, config))
         }
         _ => config.clone(),
     }
 }
 
 /// Items keep the order of what is applied; those that are only there stay behind their predecessors.
-fn merge_items(schema: &Value, live: &[Value], config: &[Value]) -> Vec<Value> {
-    let name = |item: &Value| name_of_item(schema, item).unwrap_or_default();
+fn merge_items(structure: &Structure, live: &[Value], config: &[Value]) -> Vec<Value> {
+    let name = |item: &Value| structure.name_of_item(item).unwrap_or_default();
     let names = |items: &[Value]| items.iter().map(name).collect::<Vec<_>>();
     let (of_live, of_config) = (names(live), names(config));
     let merged = |at: usize| {
         let there = of_live.iter().position(|name| *name == of_config[at]);
         let there = there.map_or(&Value::Null, |there| &live[there]);
-        merge(&schema["items"], there, &config[at])
+        merge(structure.items(), there, &config[at])
     };
     let mut shared = of_config.iter().filter(|name| of_live.contains(name));
     let mut next_shared = shared.next();
@@ -113,14 +118,14 @@ fn merge_items(schema: &Value, live: &[Value], config: &[Value]) -> Vec<Value> {
 }
 
 /// Takes out what is in `last` and not in `owned`.
-fn remove(schema: &Value, value: Value, last: &Fields, owned: &Fields) -> Value {
-    let Some(parts) = parts(schema, &value) else {
+fn remove(structure: &Structure, value: Value, last: &Fields, owned: &Fields) -> Value {
+    let Some(parts) = parts(structure, &value) else {
         return value;
     };
-    let kept = parts.into_iter().filter_map(|(step, schema, part)| {
+    let kept = parts.into_iter().filter_map(|(step, structure, part)| {
         let part = match (last.at(&step), owned.at(&step)) {
             (Some(_), None) => return None,
-            (Some(last), Some(owned)) => remove(schema, part.clone(), last, owned),
+            (Some(last), Some(owned)) => remove(structure, part.clone(), last, owned),
             (None, _) => part.clone(),
         };
         Some((step, part))

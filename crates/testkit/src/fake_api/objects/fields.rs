@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::schema::name_of_item;
+use super::structure::Structure;
 
 /// From a value to one in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,40 +23,27 @@ pub(crate) struct Fields {
     below: BTreeMap<Step, Fields>,
 }
 
-/// The schema of a field.
-pub(crate) fn schema_of<'a>(schema: &'a Value, field: &str) -> Option<&'a Value> {
-    schema["properties"]
-        .get(field)
-        .or_else(|| schema.get("additionalProperties"))
-}
-
-/// The parts of a value that have owners of their own, with their schemas; absent: it has one owner.
-pub(crate) fn parts<'a>(schema: &'a Value, value: &'a Value) -> Option<Vec<(Step, &'a Value, &'a Value)>> {
+/// The parts of a value that have owners of their own, with their structures; absent: it has one owner.
+pub(crate) fn parts<'a>(structure: &'a Structure, value: &'a Value) -> Option<Vec<(Step, &'a Structure, &'a Value)>> {
     match value {
         Value::Object(fields) => {
-            let part = |(name, field): (&String, &'a Value)| {
-                let schema = schema_of(schema, name).unwrap_or(&Value::Null);
-                (Step::Field(name.clone()), schema, field)
-            };
+            let part = |(name, field): (&String, &'a Value)| (Step::Field(name.clone()), structure.at(name), field);
             Some(fields.iter().map(part).collect())
         }
         Value::Array(items) => {
-            let part = |item| Some((Step::Item(name_of_item(schema, item)?), &schema["items"], item));
+            let part = |item| Some((Step::Item(structure.name_of_item(item)?), structure.items(), item));
             items.iter().map(part).collect()
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
-fn part<'a>(schema: &'a Value, value: &'a Value, step: &Step) -> Option<(&'a Value, &'a Value)> {
+fn part<'a>(structure: &'a Structure, value: &'a Value, step: &Step) -> Option<(&'a Structure, &'a Value)> {
     match (value, step) {
-        (Value::Object(fields), Step::Field(name)) => {
-            let field = fields.get(name)?;
-            Some((schema_of(schema, name).unwrap_or(&Value::Null), field))
-        }
+        (Value::Object(fields), Step::Field(name)) => Some((structure.at(name), fields.get(name)?)),
         (Value::Array(items), Step::Item(name)) => {
-            let is_it = |item: &&Value| name_of_item(schema, item).as_ref() == Some(name);
-            Some((&schema["items"], items.iter().find(is_it)?))
+            let is_it = |item: &&Value| structure.name_of_item(item).as_ref() == Some(name);
+            Some((structure.items(), items.iter().find(is_it)?))
         }
         _ => None,
     }
@@ -64,14 +51,14 @@ fn part<'a>(schema: &'a Value, value: &'a Value, step: &Step) -> Option<(&'a Val
 
 impl Fields {
     /// All fields of a value.
-    pub(crate) fn of(schema: &Value, value: &Value) -> Self {
-        let parts = parts(schema, value).unwrap_or_default();
+    pub(crate) fn of(structure: &Structure, value: &Value) -> Self {
+        let parts = parts(structure, value).unwrap_or_default();
         Self {
             owned: parts.is_empty(),
             below: parts
                 .into_iter()
-                .map(|(step, schema, part)| {
-                    let mut fields = Self::of(schema, part);
+                .map(|(step, structure, part)| {
+                    let mut fields = Self::of(structure, part);
                     fields.owned |= matches!(step, Step::Item(_));
                     (step, fields)
                 })
@@ -99,7 +86,7 @@ impl Fields {
     }
 
     /// Takes out what has another value after than before.
-    pub(crate) fn forget_changed(&mut self, schema: &Value, before: &Value, after: &Value) {
+    pub(crate) fn forget_changed(&mut self, structure: &Structure, before: &Value, after: &Value) {
         if before == after {
             return;
         }
@@ -107,12 +94,12 @@ impl Fields {
             self.owned = false;
         }
         self.below.retain(|step, fields| {
-            let was = part(schema, before, step).map_or(&Value::Null, |(_, part)| part);
-            let Some((schema, is)) = part(schema, after, step) else {
+            let was = part(structure, before, step).map_or(&Value::Null, |(_, part)| part);
+            let Some((structure, is)) = part(structure, after, step) else {
                 return false;
             };
             let is_item = matches!(step, Step::Item(_)) && fields.owned;
-            fields.forget_changed(schema, was, is);
+            fields.forget_changed(structure, was, is);
             fields.owned |= is_item;
             fields.owned || !fields.below.is_empty()
         });

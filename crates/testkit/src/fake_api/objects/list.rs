@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::refusal::{Refusal, bad_request, expired};
 use super::resources::Resource;
+use super::stored::Object;
 use super::{Objects, Stored, key_of};
 
 /// What a list or a watch asks for.
@@ -23,7 +24,7 @@ pub(crate) struct Selection {
 #[derive(Debug)]
 pub(crate) struct Page {
     /// In order of namespace and name.
-    pub(crate) items: Vec<Arc<Value>>,
+    pub(crate) items: Vec<Arc<Object>>,
     /// That the whole list shows.
     pub(crate) revision: u64,
     /// Asks for the next page.
@@ -103,7 +104,7 @@ impl Selection {
 
 impl Objects {
     /// All objects that are asked for.
-    pub(crate) fn select<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a Arc<Value>> {
+    pub(crate) fn select<'a>(&'a self, selection: &'a Selection) -> impl Iterator<Item = &'a Arc<Object>> {
         let kind = selection.resource.kind;
         self.list(kind).filter(move |object| selection.has(kind, object))
     }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use dotmesh_operator::api::Key;
-use serde_json::Value;
+
+use super::stored::Object;
 
 /// One change of one object.
 #[derive(Debug)]
@@ -17,9 +18,9 @@ pub struct Change {
     /// Where the object is.
     pub key: Key,
     /// The object before; absent: it was created.
-    pub before: Option<Arc<Value>>,
+    pub before: Option<Arc<Object>>,
     /// The object after, or as it was last when it is gone; its resourceVersion is the revision either way.
-    pub object: Arc<Value>,
+    pub object: Arc<Object>,
     /// It was removed.
     pub gone: bool,
 }

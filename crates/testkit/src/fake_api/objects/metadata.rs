@@ -1,6 +1,6 @@
 //! What the server does with `metadata`, of every kind alike.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// The letters of generated names, as the server has them: none that make words.
 const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -22,8 +22,7 @@ pub(super) fn generated(prefix: &str, number: u64) -> String {
 
 /// Whether finalizers hold the object.
 pub(super) fn is_held(object: &Value) -> bool {
-    let finalizers = object["metadata"]["finalizers"].as_array();
-    finalizers.is_some_and(|all| !all.is_empty())
+    !finalizers(&object["metadata"]).is_empty()
 }
 
 /// Deletion was requested and nothing holds it any more.
@@ -40,17 +39,29 @@ pub(super) fn count_generation(object: &mut Value) {
 
 /// What no update changes, whatever it says.
 pub(super) fn keep(before: &Value, after: &mut Value) {
-    let before = &before["metadata"];
+    let (Some(before), Some(after)) = (before["metadata"].as_object(), after["metadata"].as_object_mut()) else {
+        return;
+    };
     for field in ["creationTimestamp", "generation"] {
-        after["metadata"][field] = before[field].clone();
+        copy(before, after, field);
     }
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
-        if !before[field].is_null() {
-            after["metadata"][field] = before[field].clone();
+        if before.contains_key(field) {
+            copy(before, after, field);
         }
     }
-    if after["metadata"]["uid"].is_null() {
-        after["metadata"]["uid"] = before["uid"].clone();
+    if after.get("uid").is_none_or(Value::is_null) {
+        copy(before, after, "uid");
+    }
+}
+
+/// Makes a field the same as in another object.
+pub(super) fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, field: &str) {
+    match (from.get(field), to.get_mut(field)) {
+        (Some(value), Some(there)) if there == value => {}
+        (Some(value), Some(there)) => there.clone_from(value),
+        (Some(value), None) => drop(to.insert(field.to_owned(), value.clone())),
+        (None, _) => drop(to.remove(field)),
     }
 }
 
@@ -84,13 +95,16 @@ pub(super) fn faults(object: &Value, before: Option<&Value>) -> Vec<String> {
             wrong.push(format!("metadata.{field}: field is immutable"));
         }
     }
-    let finalizers = |metadata: &Value| metadata["finalizers"].as_array().cloned().unwrap_or_default();
-    let old = finalizers(before);
-    let is_new = finalizers(metadata).iter().any(|finalizer| !old.contains(finalizer));
+    let (old, new) = (finalizers(before), finalizers(metadata));
+    let is_new = new.iter().any(|finalizer| !old.contains(finalizer));
     if is_new && !before["deletionTimestamp"].is_null() {
         wrong.push("metadata.finalizers: no new finalizers can be added if the object is being deleted".to_owned());
     }
     wrong
+}
+
+fn finalizers(metadata: &Value) -> &[Value] {
+    metadata["finalizers"].as_array().map_or(&[], Vec::as_slice)
 }
 
 fn is_subdomain(name: &str) -> bool {

@@ -25,7 +25,8 @@ impl Objects {
 
     /// Asks for the deletion of an object if all its owners are gone; if some are, it is theirs no more.
     pub(super) fn collect_orphan(&mut self, resource: &'static Resource, key: &Key) {
-        let Some(object) = self.get(resource.kind, key).cloned() else {
+        let found = self.get(resource.kind, key);
+        let Some(object) = found.filter(|object| owners(object).next().is_some()).cloned() else {
             return;
         };
         let left: Vec<_> = owners(&object)

@@ -3,12 +3,15 @@
 //! The rules are evaluated by `kube-cel`. Not evaluated: `format` other than `date-time`, and rules on a write that
 //! leaves the spec as it was (the server does not let such a write fail either: what was valid may stay).
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::LazyLock;
 
 use kube_cel::{CompiledSchema, Validator, compile_schema};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use super::structure::{List, Structure, Type};
 
 /// `openAPIV3Schema` of each of our kinds.
 static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
@@ -24,6 +27,14 @@ static SCHEMAS: LazyLock<BTreeMap<String, Value>> = LazyLock::new(|| {
     .collect()
 });
 
+/// What they say of objects' structure.
+static STRUCTURES: LazyLock<BTreeMap<String, Structure>> = LazyLock::new(|| {
+    let schemas = SCHEMAS.iter();
+    schemas
+        .map(|(kind, schema)| (kind.clone(), Structure::parse(schema)))
+        .collect()
+});
+
 /// Their rules; compiling them takes longer than most tests.
 static RULES: LazyLock<BTreeMap<String, CompiledSchema>> = LazyLock::new(|| {
     let schemas = SCHEMAS.iter();
@@ -32,60 +43,62 @@ static RULES: LazyLock<BTreeMap<String, CompiledSchema>> = LazyLock::new(|| {
         .collect()
 });
 
+/// Answers that are kept at most.
+const ANSWERS_MAX: usize = 10_000;
+
 thread_local! {
     static VALIDATOR: Validator = Validator::new();
+    /// What was asked of the rules before, and what they said: the same again. They take as long as many calls do.
+    static ANSWERS: RefCell<BTreeMap<String, Vec<String>>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// The schema of a kind, if it is one of ours.
-pub(crate) fn of(kind: &str) -> Option<&'static Value> {
-    SCHEMAS.get(kind)
+/// The structure of a kind, if it is one of ours.
+pub(crate) fn of(kind: &str) -> Option<&'static Structure> {
+    STRUCTURES.get(kind)
 }
 
-/// The schema of `status`.
-pub(crate) fn of_status(kind: &str) -> &'static Value {
-    let schema = of(kind).unwrap_or_else(|| panic!("the fake API applies no status of kind {kind}"));
-    &schema["properties"]["status"]
+/// The structure of `status`.
+pub(crate) fn of_status(kind: &str) -> &'static Structure {
+    let whole = of(kind).unwrap_or_else(|| panic!("the fake API applies no status of kind {kind}"));
+    whole.at("status")
 }
 
-/// Makes of an object what is stored of it: takes out fields that the schema does not know, and puts in its defaults.
-pub(crate) fn settle(schema: &Value, object: &mut Value) {
-    let (Value::Object(parts), Value::Object(known)) = (object, &schema["properties"]) else {
+/// Makes of an object what is stored of it: takes out fields that its structure does not have, and puts in defaults.
+pub(crate) fn settle(structure: &Structure, object: &mut Value) {
+    let Value::Object(parts) = object else {
         return;
     };
+    let known = &structure.fields;
     parts.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata") || known.contains_key(name));
     for part in ["spec", "status"] {
-        if let (Some(schema), Some(value)) = (known.get(part), parts.get_mut(part)) {
-            settle_value(schema, value);
+        if let (Some(structure), Some(value)) = (known.get(part), parts.get_mut(part)) {
+            settle_value(structure, value);
         }
     }
-    put_defaults(known, parts);
+    put_defaults(structure, parts);
 }
 
-fn settle_value(schema: &Value, value: &mut Value) {
+fn settle_value(structure: &Structure, value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let (known, any) = (schema["properties"].as_object(), schema.get("additionalProperties"));
-            if any.is_none() {
-                fields.retain(|name, _| known.is_some_and(|known| known.contains_key(name)));
-            }
-            for (name, field) in fields.iter_mut() {
-                if let Some(schema) = known.and_then(|known| known.get(name)).or(any) {
-                    settle_value(schema, field);
+            fields.retain(|name, field| {
+                let known = structure.field(name);
+                if let Some(structure) = known {
+                    settle_value(structure, field);
                 }
-            }
-            if let Some(known) = known {
-                put_defaults(known, fields);
-            }
+                known.is_some()
+            });
+            put_defaults(structure, fields);
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| settle_value(&schema["items"], item)),
+        Value::Array(items) => items.iter_mut().for_each(|item| settle_value(structure.items(), item)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
 /// Fields that are missing and have a default.
-fn put_defaults(known: &Map<String, Value>, fields: &mut Map<String, Value>) {
-    for (name, schema) in known {
-        if let Some(default) = schema.get("default")
+fn put_defaults(structure: &Structure, fields: &mut Map<String, Value>) {
+    for (name, field) in &structure.fields {
+        if let Some(default) = &field.default
             && !fields.contains_key(name)
         {
             fields.insert(name.clone(), default.clone());
@@ -121,43 +134,81 @@ impl fmt::Display for Path<'_> {
 
 /// What is wrong with an object of a kind of ours.
 pub(crate) fn faults(kind: &str, object: &Value, old: Option<&Value>) -> Vec<String> {
-    let Some(schema) = of(kind) else {
+    let Some(structure) = of(kind) else {
         return Vec::new();
     };
     let mut wrong = Vec::new();
-    check(schema, object, &Path::Whole, &mut wrong);
+    check(structure, object, &Path::Whole, &mut wrong);
     if wrong.is_empty() {
-        VALIDATOR.with(|validator| {
-            let (object, old) = match old {
-                Some(old) => aligned(schema, object, old),
-                None => (object.clone(), None),
-            };
-            let broken = validator.validate_compiled(&RULES[kind], &object, old.as_ref());
-            wrong.extend(broken.err().into_iter().flatten().map(|error| error.to_string()));
-        });
+        wrong = broken(kind, structure, object, old);
     }
     wrong
 }
 
+/// The rules that an object breaks.
+fn broken(kind: &str, structure: &Structure, object: &Value, old: Option<&Value>) -> Vec<String> {
+    let shown = shown(object);
+    let (object, old) = match old.map(self::shown) {
+        Some(old) => aligned(structure, &shown, &old),
+        None => (shown, None),
+    };
+    let asked = match &old {
+        Some(old) => format!("{kind} {object} {old}"),
+        None => format!("{kind} {object}"),
+    };
+    if let Some(answer) = ANSWERS.with_borrow(|answers| answers.get(&asked).cloned()) {
+        return answer;
+    }
+    let broken = VALIDATOR.with(|validator| validator.validate_compiled(&RULES[kind], &object, old.as_ref()));
+    let broken: Vec<String> = broken
+        .err()
+        .into_iter()
+        .flatten()
+        .map(|error| error.to_string())
+        .collect();
+    ANSWERS.with_borrow_mut(|answers| {
+        if answers.len() == ANSWERS_MAX {
+            answers.clear();
+        }
+        answers.insert(asked, broken.clone());
+    });
+    broken
+}
+
+/// What rules see of an object: of its metadata the name alone.
+fn shown(object: &Value) -> Value {
+    let Value::Object(parts) = object else {
+        return object.clone();
+    };
+    let part = |(name, part): (&String, &Value)| {
+        let part = match name.as_str() {
+            "metadata" => json!({ "name": part["name"] }),
+            _ => part.clone(),
+        };
+        (name.clone(), part)
+    };
+    Value::Object(parts.iter().map(part).collect())
+}
+
 /// Both with the items of lists with keys in an order in which those of one key have one index, as the rules' `oldSelf`
 /// needs it: `kube-cel` goes by index.
-fn aligned(schema: &Value, new: &Value, old: &Value) -> (Value, Option<Value>) {
+fn aligned(structure: &Structure, new: &Value, old: &Value) -> (Value, Option<Value>) {
     match (new, old) {
         (Value::Object(new), Value::Object(old)) => {
             let (mut news, mut olds) = (new.clone(), old.clone());
             for (name, value) in new {
-                if let (Some(old), Some(schema)) = (old.get(name), schema["properties"].get(name)) {
-                    let (new, old) = aligned(schema, value, old);
+                if let (Some(old), Some(field)) = (old.get(name), structure.fields.get(name)) {
+                    let (new, old) = aligned(field, value, old);
                     news.insert(name.clone(), new);
                     olds.extend(old.map(|old| (name.clone(), old)));
                 }
             }
             (Value::Object(news), Some(Value::Object(olds)))
         }
-        (Value::Array(new), Value::Array(old)) if schema["x-kubernetes-list-type"] == "map" => {
+        (Value::Array(new), Value::Array(old)) if matches!(structure.list, List::Map(_)) => {
             let counterpart = |item: &&Value| {
-                let name = name_of_item(schema, item);
-                old.iter().find(|old| name_of_item(schema, old) == name)
+                let name = structure.name_of_item(item);
+                old.iter().find(|old| structure.name_of_item(old) == name)
             };
             let (both, fresh): (Vec<_>, Vec<_>) = new.iter().partition(|item| counterpart(item).is_some());
             let olds = both.iter().filter_map(counterpart).cloned().collect();
@@ -167,119 +218,80 @@ fn aligned(schema: &Value, new: &Value, old: &Value) -> (Value, Option<Value>) {
     }
 }
 
-/// What is wrong with a value as its schema sees it, by types, lengths and lists.
-pub(crate) fn check(schema: &Value, value: &Value, path: &Path<'_>, wrong: &mut Vec<String>) {
+/// What is wrong with a value by types, lengths and lists.
+pub(crate) fn check(structure: &Structure, value: &Value, path: &Path<'_>, wrong: &mut Vec<String>) {
     let mut fault = |what: String| wrong.push(format!("{path}: {what}"));
-    if value.is_null() {
-        if schema["nullable"] != true {
-            fault("must not be null".to_owned());
-        }
-        return;
-    }
-    let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
-    let bounds = |size: usize, at_least: &str, at_most: &str| {
-        limit(at_least).is_none_or(|least| size >= least) && limit(at_most).is_none_or(|most| size <= most)
-    };
-    match (schema["type"].as_str(), value) {
-        (Some("object"), Value::Object(fields)) => {
-            if !bounds(fields.len(), "minProperties", "maxProperties") {
+    match (structure.kind, value) {
+        (_, Value::Null) if structure.nullable => {}
+        (_, Value::Null) => fault("must not be null".to_owned()),
+        (Type::Object, Value::Object(fields)) => {
+            if !structure.allows(fields.len()) {
                 fault(format!("{} properties", fields.len()));
             }
-            for name in schema["required"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-            {
-                if !fields.contains_key(name) {
-                    fault(format!("{name} is required"));
+            for name in structure.required.iter().filter(|name| !fields.contains_key(*name)) {
+                fault(format!("{name} is required"));
+            }
+            for (name, field) in fields {
+                if let Some(known) = structure.field(name) {
+                    check(known, field, &Path::Field(path, name), wrong);
                 }
             }
-            check_fields(schema, fields, path, wrong);
         }
-        (Some("array"), Value::Array(items)) => {
-            if !bounds(items.len(), "minItems", "maxItems") {
+        (Type::Array, Value::Array(items)) => {
+            if !structure.allows(items.len()) {
                 fault(format!("{} items", items.len()));
             }
-            let names: Vec<_> = items.iter().filter_map(|item| name_of_item(schema, item)).collect();
+            let names: Vec<_> = items.iter().filter_map(|item| structure.name_of_item(item)).collect();
             if (1..names.len()).any(|at| names[..at].contains(&names[at])) {
                 fault("Duplicate value".to_owned());
             }
             for (at, item) in items.iter().enumerate() {
-                check(&schema["items"], item, &Path::Item(path, at), wrong);
+                check(structure.items(), item, &Path::Item(path, at), wrong);
             }
         }
-        (Some("string"), Value::String(text)) => {
-            if !bounds(text.chars().count(), "minLength", "maxLength") {
+        (Type::String, Value::String(text)) => {
+            if !structure.allows(text.chars().count()) {
                 fault(format!("{} characters", text.chars().count()));
             }
-            let is_date = || text.parse::<k8s_openapi::jiff::Timestamp>().is_ok();
-            if schema["format"] == "date-time" && !is_date() {
+            if structure.is_time && text.parse::<k8s_openapi::jiff::Timestamp>().is_err() {
                 fault(format!("{text} is no date-time"));
             }
         }
-        (Some("integer"), Value::Number(number)) if number.is_i64() || number.is_u64() => {}
-        (Some("boolean"), Value::Bool(_)) => {}
-        (wanted, _) => fault(format!("must be of type {}", wanted.unwrap_or("that the schema names"))),
+        (Type::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
+        (Type::Boolean, Value::Bool(_)) => {}
+        (wanted, _) => fault(format!("must be of type {}", named(wanted))),
     }
 }
 
-fn check_fields(schema: &Value, fields: &Map<String, Value>, path: &Path<'_>, wrong: &mut Vec<String>) {
-    for (name, field) in fields {
-        let known = schema["properties"]
-            .get(name)
-            .or_else(|| schema.get("additionalProperties"));
-        if let Some(known) = known {
-            check(known, field, &Path::Field(path, name), wrong);
-        }
-    }
+fn named(kind: Type) -> &'static str {
+    kind.name().unwrap_or("that the schema names")
 }
 
-/// What of an applied value has no place in its schema: fields that are not there, values of other types.
-pub(crate) fn misfits(schema: &Value, value: &Value, path: &Path<'_>, wrong: &mut Vec<String>) {
-    match (schema["type"].as_str(), value) {
-        (Some("object"), Value::Object(fields)) => {
+/// What of an applied value has no place in its structure: fields that are not there, values of other types.
+pub(crate) fn misfits(structure: &Structure, value: &Value, path: &Path<'_>, wrong: &mut Vec<String>) {
+    match (structure.kind, value) {
+        (Type::Object, Value::Object(fields)) => {
             for (name, field) in fields {
                 let path = &Path::Field(path, name);
-                match schema["properties"]
-                    .get(name)
-                    .or_else(|| schema.get("additionalProperties"))
-                {
-                    Some(schema) => misfits(schema, field, path, wrong),
+                match structure.field(name) {
+                    Some(known) => misfits(known, field, path, wrong),
                     None => wrong.push(format!("{path}: field not declared in schema")),
                 }
             }
         }
-        (Some("array"), Value::Array(items)) => {
+        (Type::Array, Value::Array(items)) => {
             for (at, item) in items.iter().enumerate() {
-                misfits(&schema["items"], item, &Path::Item(path, at), wrong);
+                misfits(structure.items(), item, &Path::Item(path, at), wrong);
             }
         }
-        (Some("string"), Value::String(_))
-        | (Some("integer"), Value::Number(_))
-        | (Some("boolean"), Value::Bool(_))
+        (Type::String, Value::String(_))
+        | (Type::Integer, Value::Number(_))
+        | (Type::Boolean, Value::Bool(_))
         | (_, Value::Null) => {}
         (wanted, _) => wrong.push(format!(
             "{path}: expected {}",
-            wanted.unwrap_or("what the schema names")
+            wanted.name().unwrap_or("what the schema names")
         )),
-    }
-}
-
-/// What an item of a list is known by: its keys in a map, itself in a set; nothing where the list is one value.
-pub(crate) fn name_of_item(schema: &Value, item: &Value) -> Option<String> {
-    match schema["x-kubernetes-list-type"].as_str() {
-        Some("set") => Some(item.to_string()),
-        Some("map") => {
-            let keys = schema["x-kubernetes-list-map-keys"].as_array()?.iter();
-            let keys = keys.filter_map(Value::as_str).map(|key| (key, &item[key]));
-            Some(
-                keys.map(|(key, value)| format!("{key}={value}"))
-                    .collect::<Vec<_>>()
-                    .join(","),
-            )
-        }
-        _ => None,
     }
 }
 

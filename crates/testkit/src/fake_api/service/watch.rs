@@ -1,7 +1,5 @@
 //! A watch: changes after a revision, one JSON document a line, until somebody ends it.
 
-use std::sync::Arc;
-
 use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 
@@ -93,7 +91,7 @@ impl Position {
 }
 
 /// How a watch of a selection sees a change: objects come and go with their labels and fields.
-fn seen<'a>(selection: &Selection, change: &'a Change) -> Option<(&'static str, &'a Arc<Value>)> {
+fn seen<'a>(selection: &Selection, change: &'a Change) -> Option<(&'static str, &'a Value)> {
     let before = change.before.as_ref();
     let was = before.is_some_and(|before| selection.has(change.kind, before));
     let is = !change.gone && selection.has(change.kind, &change.object);
@@ -103,7 +101,7 @@ fn seen<'a>(selection: &Selection, change: &'a Change) -> Option<(&'static str, 
         (true, true) => "MODIFIED",
         (true, false) => "DELETED",
     };
-    Some((kind, &change.object))
+    Some((kind, &**change.object))
 }
 
 fn line(kind: &str, object: &Value) -> String {
