@@ -27,7 +27,9 @@ use crate::condition::Condition;
     ),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
+    printcolumn(name = "Allocated", type_ = "string", priority = "1", json_path = ".status.allocated"),
     printcolumn(name = "Available", type_ = "string", json_path = ".status.available"),
+    printcolumn(name = "Fragmentation", type_ = "integer", json_path = ".status.fragmentation"),
     printcolumn(name = "ZFS", type_ = "string", json_path = ".status.zfsVersion"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -77,9 +79,15 @@ pub struct PoolStatus {
     /// The pool's size, as a quantity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// What new data can use, as a quantity.
+    /// What is in use of it, as a quantity, in steps of about a hundredth of the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<String>,
+    /// What new data can use, as a quantity, in the same steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available: Option<String>,
+    /// How fragmented the free space is, in percent, in steps of five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragmentation: Option<i32>,
     /// Version of OpenZFS on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs_version: Option<String>,

@@ -15,6 +15,7 @@ async fn a_node_that_runs_csi_node_gets_a_pool() {
     assert_eq!(reason!(pool), "Ready");
     assert_eq!(status.size.as_deref(), Some("20Gi"));
     assert_eq!(status.zfs_version.as_deref(), Some("2.3.9"));
+    assert_eq!((status.allocated.as_deref(), status.fragmentation), (Some("0"), Some(0)));
     assert!(status.guid.is_some());
 }
 
