@@ -197,6 +197,7 @@ const PHRASES: &[(&str, ErrorKind)] = &[
     ("vdevs refer to the same device", ErrorKind::DeviceInUse),
     ("cannot resolve path", ErrorKind::DeviceMissing),
     ("no such device", ErrorKind::DeviceMissing),
+    ("couldn't find device", ErrorKind::DeviceMissing),
     ("no such file or directory", ErrorKind::DeviceMissing),
     ("is less than the minimum size", ErrorKind::DeviceTooSmall),
     ("device is too small", ErrorKind::DeviceTooSmall),

@@ -116,6 +116,8 @@ fn every_message_of_the_programs_has_its_kind() {
             ErrorKind::DeviceMissing,
         ),
         ("cannot resolve path '/dev/x'\n", ErrorKind::DeviceMissing),
+        ("couldn't find device \"/f\" in pool \"p\"\n", ErrorKind::DeviceMissing),
+        ("cannot online /f: no such device in pool\n", ErrorKind::DeviceMissing),
         (
             "cannot create 'p': one or more devices is less than the minimum size (64M)\n",
             ErrorKind::DeviceTooSmall,
