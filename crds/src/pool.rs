@@ -31,10 +31,15 @@ use crate::condition::Condition;
     printcolumn(name = "Available", type_ = "string", json_path = ".status.available"),
     printcolumn(name = "Fragmentation", type_ = "integer", json_path = ".status.fragmentation"),
     printcolumn(name = "ZFS", type_ = "string", json_path = ".status.zfsVersion"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("!isQuantity(self.spec.file.size) || quantity(self.spec.file.size).compareTo(quantity(oldSelf.spec.file.size)) >= 0 || (has(self.status) && has(self.status.fileSize) && quantity(self.spec.file.size).compareTo(quantity(self.status.fileSize)) >= 0)")
+        .message("a pool's file cannot shrink"),
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf").message("a Pool's spec cannot be changed"))]
+#[x_kube(
+    validation = Rule::new("self.nodeName == oldSelf.nodeName && self.file.path == oldSelf.file.path")
+        .message("a Pool's spec cannot be changed, except that its file may grow")
+)]
 pub struct PoolSpec {
     /// The node the pool is on.
     #[schemars(length(min = 1, max = 253))]
@@ -54,7 +59,8 @@ pub struct PoolFile {
             .message("a pool's file lies below /var/lib/dotmesh; its name has letters, digits and . _ -")
     )]
     pub path: String,
-    /// How large the file is made; all of it is allocated at once, so that the pool never meets a full file system.
+    /// How large the file is; all of it is allocated at once, so that the pool never meets a full file system. It can
+    /// grow, not shrink; what was asked for in vain can be taken back to `status.fileSize`.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
         validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0")
@@ -76,6 +82,10 @@ pub struct PoolStatus {
     /// The zpool's health as ZFS says it: ONLINE, DEGRADED, FAULTED, SUSPENDED.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// How large the pool's file is, as a quantity: what it was made with, or has grown to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub file_size: Option<String>,
     /// The pool's size, as a quantity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,

@@ -83,6 +83,10 @@ pub(crate) struct KnownPool {
     pub(crate) compared: compare::Compared,
     /// Bytes that all Dots together can use.
     pub(crate) quota: u64,
+    /// Bytes of the pool that the quota was made for.
+    pub(crate) size: u64,
+    /// Bytes of its file that it is known to use; 0: not known.
+    pub(crate) file_bytes: u64,
 }
 
 /// The functions and what they share.
@@ -151,6 +155,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     fn set_known_pool(&self, pool: Option<KnownPool>) {
         self.cache.clear();
         *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = pool;
+    }
+
+    /// Notes something about this import of the pool, unless it is over.
+    fn note(&self, pool: &KnownPool, change: impl FnOnce(&mut KnownPool)) {
+        let mut known = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_mut().filter(|known| known.load_guid == pool.load_guid) {
+            change(known);
+        }
     }
 
     /// This import of the pool is over: what is there now is to be looked at anew. Another one stays known.

@@ -41,6 +41,10 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// Makes the file, or the beginning of one that an interrupted attempt left, and allocates all its bytes. When
     /// there is no room the file is removed again.
     fn allocate<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Makes the file larger, with all its bytes allocated; never smaller. When there is no room it is left as it was.
+    /// Returns how long it is.
+    fn grow<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<u64, Error>>;
 }
 
 /// The real ones.
@@ -73,16 +77,24 @@ impl Files for HostFiles {
         std::future::ready(pool_file::look(path)).boxed()
     }
 
-    /// It may take as long as writing all of it: not on the runtime's own threads.
     fn allocate<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<(), Error>> {
-        let path = path.to_owned();
-        async move {
-            tokio::task::spawn_blocking(move || pool_file::allocate(&path, size))
-                .await
-                .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))))
-        }
-        .boxed()
+        at_length(path, move |path| pool_file::allocate(path, size)).boxed()
     }
+
+    fn grow<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<u64, Error>> {
+        at_length(path, move |path| pool_file::grow(path, size)).boxed()
+    }
+}
+
+/// What may take as long as writing all of the file: not on the runtime's own threads.
+async fn at_length<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || work(&path))
+        .await
+        .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))))
 }
 
 fn replace(file: &Path, content: &[u8]) -> io::Result<()> {

@@ -23,15 +23,19 @@ pub(crate) struct Remembered {
     pub path: PathBuf,
     /// Its identity; absent from before it is made or taken over until that is done.
     guid: Option<u64>,
+    /// Bytes of its file that it is known to use: what it was made with, or has grown to completely. 0: not known.
+    #[serde(default)]
+    pub file_bytes: u64,
 }
 
 impl Remembered {
-    pub(crate) fn new(name: &str, path: &Path, guid: Option<Guid>) -> Self {
+    pub(crate) fn new(name: &str, path: &Path, guid: Option<Guid>, file_bytes: u64) -> Self {
         Self {
             version: VERSION,
             name: name.to_owned(),
             path: path.to_owned(),
             guid: guid.map(|guid| guid.0),
+            file_bytes,
         }
     }
 
@@ -72,12 +76,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state/pool.json");
         assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), None);
-        let remembered = Remembered::new("dotmesh", Path::new("/p.img"), Some(Guid(u64::MAX)));
+        let remembered = Remembered::new("dotmesh", Path::new("/p.img"), Some(Guid(u64::MAX)), 1 << 30);
         remembered.write(&HostFiles, &file).await.unwrap();
         assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), Some(remembered));
         HostFiles.remove(&file).await.unwrap();
         HostFiles.remove(&file).await.unwrap();
         assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_remembered_before_files_grew_is_read_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pool.json");
+        std::fs::write(&file, r#"{"version":1,"name":"p","path":"/p","guid":1}"#).unwrap();
+        let remembered = Remembered::read(&HostFiles, &file).await.unwrap();
+        assert_eq!(remembered, Some(Remembered::new("p", Path::new("/p"), Some(Guid(1)), 0)));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use dotmesh_mount::Mount;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
     CreateKind, CreateRequest, ErrorKind, GetRequest, Guid, ImportRequest, ImportablePool, ObjectName, PoolName,
     PoolSelector, PoolSpec, PropName, PropValue, Properties, Source, Versions, Zfs,
@@ -18,7 +19,7 @@ use super::files::Found;
 use super::known::Remembered;
 use super::pool_file;
 use super::{Error, KnownPool, NewestCommit, Ops, PoolState};
-use crate::layout::Layout;
+use crate::layout::{Layout, SIZED, encode_sized};
 
 /// The oldest OpenZFS that is safe: earlier ones have data-corrupting bugs in encrypted send and in clones.
 pub const FLOOR: (u32, u32, u32) = (2, 3, 3);
@@ -45,17 +46,18 @@ pub struct PoolRequest {
     pub known: Option<Guid>,
     /// Where its file lies, in the host's file system.
     pub path: PathBuf,
-    /// Bytes of the file.
+    /// Bytes of the file, at least.
     pub size: u64,
     /// The newest commit that must be in it; nothing when there is none.
     pub newest: Option<NewestCommit>,
 }
 
-/// Which pool is imported, and by which import.
+/// Which pool is imported, by which import, and how large it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Imported {
     guid: Guid,
     load_guid: Guid,
+    size: u64,
 }
 
 /// The error for another pool under the known one's name.
@@ -95,8 +97,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .map_err(|error| Error::Internal(format!("reading what is remembered: {error}")))
     }
 
-    async fn remember(&self, name: &PoolName, path: &Path, guid: Option<Guid>) -> Result<(), Error> {
-        Remembered::new(name.as_str(), path, guid)
+    async fn remember(&self, request: &PoolRequest, guid: Option<Guid>, file_bytes: u64) -> Result<(), Error> {
+        Remembered::new(request.name.as_str(), &request.path, guid, file_bytes)
             .write(&*self.config.files, &self.memory())
             .await
             .map_err(|error| Error::Internal(format!("remembering the pool: {error}")))
@@ -113,7 +115,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         Ok(())
     }
 
-    /// The pool is imported and has our root dataset. Makes it only where none was ever known.
+    /// The pool is imported, has our root dataset, and its file is as large as asked for, or larger. Makes it only where
+    /// none was ever known.
     ///
     /// # Errors
     /// [`Error::PoolForeign`], [`Error::PoolMissing`], [`Error::OutOfSpace`], [`Error::ZfsUnsupported`],
@@ -136,9 +139,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Some(found) => (accept_imported(request, known, intended, found)?, false),
             None => self.import_or_create(request, &file, known, intended).await?,
         };
-        self.remember_once(request, imported.guid).await?;
-        self.adopt(layout, imported).await?;
+        let file_bytes = self.remember_once(request, imported.guid).await?;
+        self.adopt(layout, imported, file_bytes).await?;
         self.compare(request.newest.as_ref()).await?;
+        self.grow(request, &file).await?;
         let states = self.refresh_states().await;
         let state = states
             .into_iter()
@@ -182,7 +186,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 self.import(&request, guid).await?
             }
         };
-        self.adopt(layout, imported).await?;
+        self.adopt(layout, imported, memory.file_bytes).await?;
         Ok(true)
     }
 
@@ -192,6 +196,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Ok(status) => Ok(Some(Imported {
                 guid: status.guid,
                 load_guid: status.load_guid,
+                size: status.size,
             })),
             Err(error) if error.kind == ErrorKind::PoolMissing => Ok(None),
             Err(error) => Err(Error::zfs(&format!("looking for pool {name}"), &error)),
@@ -243,7 +248,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if let Some(pool) = found.first() {
             // Never seen by us, but it is the very file that was named: data from before is taken over.
             accept_importable(request, pool.guid, &found)?;
-            self.remember(&request.name, &request.path, None).await?;
+            self.remember(request, None, 0).await?;
             return Ok((self.import(request, pool.guid).await?, false));
         }
         if self.config.files.look(file).await? == Found::File && !intended {
@@ -256,7 +261,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn create_pool(&self, request: &PoolRequest, file: &Path) -> Result<Imported, Error> {
-        self.remember(&request.name, &request.path, None).await?;
+        self.remember(request, None, request.size).await?;
         let files = &self.config.files;
         if let Err(error) = files.allocate(file, request.size).await {
             // The intent explains a file that is there, so it is forgotten only with that.
@@ -283,22 +288,58 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .ok_or_else(|| Error::PoolMissing(format!("{doing}: it is not there afterwards")))
     }
 
-    async fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
-        let wanted = Remembered::new(request.name.as_str(), &request.path, Some(guid));
-        if self.remembered().await?.as_ref() == Some(&wanted) {
+    /// Remembers the pool. Returns how much of its file it is known to use.
+    async fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<u64, Error> {
+        let memory = self.remembered().await?.filter(|memory| memory.path == request.path);
+        let file_bytes = memory.as_ref().map_or(0, |memory| memory.file_bytes);
+        let wanted = Remembered::new(request.name.as_str(), &request.path, Some(guid), file_bytes);
+        if memory.as_ref() != Some(&wanted) {
+            self.remember(request, Some(guid), file_bytes).await?;
+        }
+        Ok(file_bytes)
+    }
+
+    /// Makes the file larger, then the pool in it, when more is asked for than the pool is known to use. That it is done
+    /// is remembered last, so that what was interrupted is done again.
+    async fn grow(&self, request: &PoolRequest, file: &Path) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        if request.size <= pool.file_bytes {
             return Ok(());
         }
-        self.remember(&request.name, &request.path, Some(guid)).await
+        let file_bytes = self.config.files.grow(file, request.size).await?;
+        if is_planted(Mutant::AGrownFileForAGrownPool) {
+            self.remember(request, Some(pool.guid), file_bytes).await?;
+        }
+        let name = &request.name;
+        self.zfs
+            .pool_expand(name, &request.path)
+            .await
+            .map_err(|error| Error::zfs(&format!("expanding pool {name}"), &error))?;
+        self.remember(request, Some(pool.guid), file_bytes).await?;
+        tracing::info!(pool = %name, file_bytes, "the pool has grown with its file");
+        self.note(&pool, |known| known.file_bytes = file_bytes);
+        // ZFS may show the new size a moment later, and the quota follows it.
+        self.note_usage();
+        Ok(())
+    }
+
+    /// The quota follows the pool's size, whoever made the pool larger.
+    pub(super) async fn fit_quota(&self, pool: &KnownPool, size: u64) -> Result<(), Error> {
+        let quota = self.ensure_root(&pool.layout, size).await?;
+        tracing::info!(pool = %pool.layout.pool(), size, quota, "the pool has another size");
+        self.note(pool, |known| (known.size, known.quota) = (size, quota));
+        Ok(())
     }
 
     /// Completes the root dataset, and from now on this is the known pool; when it was not before, not compared yet.
-    async fn adopt(&self, layout: Layout, imported: Imported) -> Result<(), Error> {
-        let Imported { guid, load_guid } = imported;
-        let quota = self.ensure_root(&layout).await?;
+    async fn adopt(&self, layout: Layout, imported: Imported, file_bytes: u64) -> Result<(), Error> {
+        let Imported { guid, load_guid, size } = imported;
+        let quota = self.ensure_root(&layout, size).await?;
         let known = self.known_pool().ok().filter(|pool| pool.load_guid == load_guid);
-        let unchanged = known
-            .as_ref()
-            .is_some_and(|pool| pool.guid == guid && pool.layout == layout && pool.quota == quota);
+        let unchanged = known.as_ref().is_some_and(|pool| {
+            let is_same = pool.guid == guid && pool.layout == layout;
+            is_same && (pool.quota, pool.size, pool.file_bytes) == (quota, size, file_bytes)
+        });
         if !unchanged {
             tracing::info!(pool = %layout.pool(), %guid, quota, "the pool is ready");
             self.set_known_pool(Some(KnownPool {
@@ -307,14 +348,17 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 load_guid,
                 compared: known.map_or(Compared::NotYet, |pool| pool.compared),
                 quota,
+                size,
+                file_bytes,
             }));
             self.collect_now.notify_one();
         }
         Ok(())
     }
 
-    /// The dataset that everything lies below, with what all of it inherits. Returns its quota in bytes.
-    async fn ensure_root(&self, layout: &Layout) -> Result<u64, Error> {
+    /// The dataset that everything lies below, with what all of it inherits. Its quota is made when the pool has a size
+    /// that it was not made for; another one that somebody set stays until then. Returns it in bytes.
+    async fn ensure_root(&self, layout: &Layout, size: u64) -> Result<u64, Error> {
         let root = layout.root();
         let doing = format!("preparing {root}");
         let failed = |error| Error::zfs(&doing, &error);
@@ -323,9 +367,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .with(SNAPDIR, PropValue::from_static("disabled"))
             .with(ATIME, PropValue::from_static("off"));
         let usable = self.usable(layout.pool()).await?;
+        let sized = encode_sized(size);
         let local = GetRequest::local(
             vec![ObjectName::from(root.clone())],
-            vec![MOUNTPOINT, SNAPDIR, ATIME, QUOTA],
+            vec![MOUNTPOINT, SNAPDIR, ATIME, QUOTA, SIZED],
         );
         let rows = match self.zfs.get(&local).await {
             Ok(rows) => rows,
@@ -333,7 +378,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 let create = CreateRequest {
                     dataset: root.clone(),
                     kind: CreateKind::Filesystem,
-                    properties: fixed.clone().with(QUOTA, quota_of(usable)),
+                    properties: fixed.clone().with(QUOTA, quota_of(usable)).with(SIZED, sized),
                     parents: false,
                 };
                 self.zfs.create(&create).await.map_err(failed)?;
@@ -349,7 +394,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         };
         let quota = current(&QUOTA)
             .and_then(|text| text.parse::<u64>().ok())
-            .filter(|quota| *quota > 0);
+            .filter(|quota| *quota > 0 && current(&SIZED) == Some(sized.as_str()));
         let mut missing: Properties = fixed
             .iter()
             .filter(|(name, value)| current(name) != Some(value.to_string().as_str()))
@@ -357,6 +402,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .collect();
         if quota.is_none() {
             missing.insert(QUOTA, quota_of(usable));
+            missing.insert(SIZED, sized);
         }
         if !missing.is_empty() {
             self.zfs.set(root, &missing).await.map_err(failed)?;

@@ -19,7 +19,7 @@ const NAMED_MAX: usize = 5;
 pub enum Step {
     /// Protect it: a Dot lies on it.
     Adopt,
-    /// Make or import the pool.
+    /// Make or import the pool, or make it larger.
     Ensure {
         /// Where.
         node: String,
@@ -56,12 +56,18 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     }
 }
 
-/// The node has not been asked for its pool, or has imported it since.
+/// The node has not been asked for its pool, or has imported it since, or its file is to grow.
 fn must_ask(seen: &Observed) -> bool {
     seen.state.as_ref().is_none_or(|state| {
         let is_usable = matches!(state.health.as_str(), "ONLINE" | "DEGRADED");
-        is_usable && !state.compared
+        is_usable && (!state.compared || must_grow(seen, state))
     })
+}
+
+/// More is asked for than the file is known to have.
+fn must_grow(seen: &Observed, state: &PoolState) -> bool {
+    let wanted = parse_quantity(&seen.pool.spec.file.size);
+    state.file_bytes > 0 && wanted.is_ok_and(|wanted| wanted > state.file_bytes)
 }
 
 fn in_use(dots: &[String]) -> Verdict {

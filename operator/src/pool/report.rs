@@ -40,6 +40,9 @@ fn describe(status: &mut PoolStatus, state: &PoolState, verdict: &Verdict) {
     }
     status.guid.get_or_insert_with(|| state.guid.to_string());
     status.health = Some(state.health.clone());
+    if state.file_bytes > 0 {
+        status.file_size = Some(format_quantity(state.file_bytes));
+    }
     // A pool that could not be read has no size; the one that is known is still its own.
     if state.size_bytes == 0 {
         return;

@@ -1,8 +1,9 @@
 //! Pools: one per node, known by its GUID.
 
 use dotmesh_crds::{Dot, Pool};
-use dotmesh_operator::api::{Api, Guard, Key};
+use dotmesh_operator::api::{Api, ApiError, Guard, Key};
 use dotmesh_operator::nodes::NodeErrorKind;
+use serde_json::json;
 
 use crate::world::{World, key, message, reason};
 
@@ -81,5 +82,46 @@ spec: {nodeName: n1, file: {path: /var/lib/dotmesh/other.img, size: 10Gi}}",
     world.settle().await;
     let another: Pool = world.api.must_get(&Key::cluster("another"));
     assert_eq!(reason!(another), "Conflict");
+    assert_eq!(reason!(world.pool()), "Ready");
+}
+
+async fn ask_for(world: &World, size: &str) -> Result<Pool, ApiError> {
+    let patch = json!({ "spec": { "file": { "size": size } } });
+    world
+        .api
+        .patch::<Pool>(&Key::cluster("n1"), &Guard::default(), patch)
+        .await
+}
+
+#[tokio::test]
+async fn a_pool_grows_when_more_is_asked_for_and_never_shrinks() {
+    let world = World::with_shop().await;
+    ask_for(&world, "30Gi").await.unwrap();
+    assert!(world.round().await);
+    assert_eq!(world.nodes.take_calls(), ["EnsurePool"]);
+    world.settle().await;
+    let status = world.pool().status.unwrap();
+    assert_eq!(reason!(world.pool()), "Ready");
+    assert_eq!(
+        (status.file_size.as_deref(), status.size.as_deref()),
+        (Some("30Gi"), Some("30Gi"))
+    );
+    let refused = ask_for(&world, "25Gi").await.unwrap_err();
+    assert!(refused.message.contains("a pool's file cannot shrink"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_node_has_no_room_for_can_be_taken_back() {
+    let world = World::with_shop().await;
+    world.nodes.fail_call(0, NodeErrorKind::OutOfSpace, false);
+    ask_for(&world, "30Ti").await.unwrap();
+    world.round().await;
+    assert_eq!(reason!(world.pool()), "OutOfSpace");
+    assert_eq!(world.pool().status.unwrap().file_size.as_deref(), Some("20Gi"));
+    assert!(ask_for(&world, "19Gi").await.is_err());
+    ask_for(&world, "20480Mi").await.unwrap();
+    world.nodes.take_calls();
+    assert!(world.round().await);
+    assert_eq!(world.nodes.take_calls(), Vec::<String>::new());
     assert_eq!(reason!(world.pool()), "Ready");
 }

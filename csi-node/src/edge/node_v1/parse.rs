@@ -167,6 +167,7 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         name,
         guid,
         health,
+        file_bytes,
         size,
         allocated,
         available,
@@ -186,6 +187,7 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         zfs_userland,
         zfs_kernel,
         compared,
+        file_bytes,
     }
 }
 
