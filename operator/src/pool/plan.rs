@@ -26,7 +26,7 @@ pub enum Step {
         /// What; the newest commit is looked for when it is asked.
         request: EnsurePoolRequest,
     },
-    /// Let the object go.
+    /// Let the object go, unless something lies on it after all.
     Release,
 }
 
