@@ -23,6 +23,7 @@ mod locks;
 mod pool;
 mod pool_file;
 mod publish;
+mod root;
 mod watch;
 
 #[cfg(test)]
