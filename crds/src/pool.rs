@@ -32,12 +32,14 @@ use crate::condition::Condition;
     printcolumn(name = "Fragmentation", type_ = "integer", json_path = ".status.fragmentation"),
     printcolumn(name = "ZFS", type_ = "string", json_path = ".status.zfsVersion"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("!isQuantity(self.spec.file.size) || quantity(self.spec.file.size).compareTo(quantity(oldSelf.spec.file.size)) >= 0 || (has(self.status) && has(self.status.fileSize) && quantity(self.spec.file.size).compareTo(quantity(self.status.fileSize)) >= 0)")
+    validation = Rule::new("!has(self.spec.file) || !has(oldSelf.spec.file) || !isQuantity(self.spec.file.size) || quantity(self.spec.file.size).compareTo(quantity(oldSelf.spec.file.size)) >= 0 || (has(self.status) && has(self.status.fileSize) && quantity(self.spec.file.size).compareTo(quantity(self.status.fileSize)) >= 0)")
         .message("a pool's file cannot shrink"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.nodeName == oldSelf.nodeName && self.file.path == oldSelf.file.path")
+    validation = Rule::new("[has(self.file), has(self.devices), has(self.existing)].exists_one(given, given)")
+        .message("a Pool has exactly one of file, devices and existing"),
+    validation = Rule::new("self.nodeName == oldSelf.nodeName && has(self.file) == has(oldSelf.file) && (!has(self.file) || !has(oldSelf.file) || self.file.path == oldSelf.file.path) && has(self.devices) == has(oldSelf.devices) && (!has(self.devices) || !has(oldSelf.devices) || self.devices == oldSelf.devices) && has(self.existing) == has(oldSelf.existing) && (!has(self.existing) || !has(oldSelf.existing) || self.existing == oldSelf.existing)")
         .message("a Pool's spec cannot be changed, except that its file may grow")
 )]
 pub struct PoolSpec {
@@ -45,7 +47,28 @@ pub struct PoolSpec {
     #[schemars(length(min = 1, max = 253))]
     pub node_name: String,
     /// A pool in a file of the node's file system: needs no preparation, good for trying.
-    pub file: PoolFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PoolFile>,
+    /// A pool made of these block devices, which carry nothing: absolute paths below /dev on the node, best those that
+    /// stay the same, as below /dev/disk/by-id. Data is spread over them without redundancy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 255)))]
+    #[x_kube(
+        validation = Rule::new("self.all(path, path.matches('^/dev/([A-Za-z0-9_][A-Za-z0-9._:+=@-]*/)*[A-Za-z0-9_][A-Za-z0-9._:+=@-]*$'))")
+            .message("a pool's devices are absolute paths below /dev"),
+        validation = Rule::new("self.all(path, self.exists_one(other, other == path))")
+            .message("a pool's devices are named once each")
+    )]
+    pub devices: Option<Vec<String>>,
+    /// A pool of this name that somebody made on the node. Only the dataset `dotmesh` in it is used; the pool is never
+    /// made or destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_.:-]*$')")
+            .message("a pool's name begins with a letter and has letters, digits and _ . : -")
+    )]
+    pub existing: Option<String>,
 }
 
 /// A pool's file.

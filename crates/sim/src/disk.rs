@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dotmesh_csi_node::ops::{Error, Files, Found};
+use dotmesh_csi_node::ops::{Device, Error, Files, Found};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -127,6 +127,11 @@ impl Files for SimFiles {
             file.length
         });
         grown.map(internal).boxed()
+    }
+
+    fn look_at_device<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Device, Error>> {
+        let none = Error::Invalid(format!("{} is no block device", path.display()));
+        std::future::ready(Err(none)).boxed()
     }
 }
 

@@ -29,6 +29,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Pool {
+    name: String,
     guid: u64,
     file_bytes: u64,
     dots: BTreeMap<String, Dot>,
@@ -101,6 +102,7 @@ impl FakeNodes {
     /// Another pool takes the place of the node's.
     pub fn replace_pool(&self, node: &str, guid: u64) {
         let pool = Pool {
+            name: "dotmesh".to_owned(),
             guid,
             ..Pool::default()
         };
@@ -170,7 +172,7 @@ impl State {
 
 fn describe(pool: &Pool) -> PoolState {
     PoolState {
-        name: "dotmesh".to_owned(),
+        name: pool.name.clone(),
         guid: pool.guid,
         health: "ONLINE".to_owned(),
         size_bytes: pool.file_bytes.max(20 << 30),
@@ -205,6 +207,7 @@ impl Nodes for FakeNodes {
                 let guid = 1000 + state.next();
                 state.make("pool", node);
                 let pool = Pool {
+                    name: request.name.clone(),
                     guid,
                     ..Pool::default()
                 };
@@ -213,6 +216,9 @@ impl Nodes for FakeNodes {
             let Some(pool) = state.pools.get_mut(node) else {
                 return Err((NodeErrorKind::PoolMissing, "no pool".to_owned()));
             };
+            if pool.name != request.name {
+                return Err((NodeErrorKind::Conflict, format!("pool {} is there already", pool.name)));
+            }
             if request.known_guid != 0 && pool.guid != request.known_guid {
                 return Err((NodeErrorKind::PoolForeign, format!("the pool's GUID is {}", pool.guid)));
             }

@@ -194,6 +194,7 @@ const PHRASES: &[(&str, ErrorKind)] = &[
     ("is in use", ErrorKind::DeviceInUse),
     ("are already in use", ErrorKind::DeviceInUse),
     ("contains a filesystem of type", ErrorKind::DeviceInUse),
+    ("contains a corrupt primary efi label", ErrorKind::DeviceInUse),
     ("vdevs refer to the same device", ErrorKind::DeviceInUse),
     ("cannot resolve path", ErrorKind::DeviceMissing),
     ("no such device", ErrorKind::DeviceMissing),

@@ -6,6 +6,7 @@ mod commit;
 mod compare;
 mod crash;
 mod killed;
+mod places;
 mod pool;
 mod publish;
 
@@ -62,11 +63,16 @@ impl Host {
         Ops::new(self.zfs.clone(), self.mount.clone(), self.config())
     }
 
+    /// Where its pool's file lies.
+    fn file(&self) -> PathBuf {
+        self.disk.path().join("pool.img")
+    }
+
     fn pool_request(&self) -> PoolRequest {
         PoolRequest {
             name: "dotmesh".parse().unwrap(),
             known: None,
-            path: self.disk.path().join("pool.img"),
+            place: Place::File { path: self.file() },
             size: POOL_SIZE,
             newest: None,
         }

@@ -106,6 +106,8 @@ async fn a_pools_place_is_for_ever_and_its_file_only_grows() {
     for patch in [
         json!({"spec": {"nodeName": "n2"}}),
         json!({"spec": {"file": {"path": "/var/lib/dotmesh/other.img"}}}),
+        json!({"spec": {"file": null, "devices": ["/dev/vdb"]}}),
+        json!({"spec": {"file": null, "existing": "tank"}}),
     ] {
         assert_refused(&cluster, "pool/fixed", patch, "a Pool's spec cannot be changed").await;
     }

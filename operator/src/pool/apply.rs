@@ -36,6 +36,7 @@ pub async fn apply<A: Api, N: Nodes>(
             context.memory.set_pool(&node, Some(state.clone()));
             context.memory.follow(&node);
             seen.state = Some(state);
+            seen.is_asked = true;
         }
         Step::Release => {
             // The cache may not show yet what lies there.

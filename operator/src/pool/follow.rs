@@ -9,7 +9,6 @@ use std::time::Duration;
 use dotmesh_csi_proto::node::WatchEvent;
 use futures::StreamExt;
 
-use super::POOL_NAME;
 use crate::api::Api;
 use crate::context::Context;
 use crate::nodes::{NodeError, Nodes};
@@ -77,7 +76,8 @@ pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, chang
 }
 
 fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, changed: &impl Fn()) {
-    let state = event.pools.into_iter().find(|pool| pool.name == POOL_NAME);
+    // A node has one pool.
+    let state = event.pools.into_iter().next();
     if context.memory.pool(node) != state {
         context.memory.set_pool(node, state);
         changed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dotmesh_crds::{Dot, Pool};
 use dotmesh_csi_proto::node::PoolState;
 
-use super::pool_of;
+use super::{pool_of, zpool_name};
 use crate::api::{Api, Key};
 use crate::context::Context;
 use crate::meta::uid;
@@ -22,8 +22,10 @@ pub struct Observed {
     pub rival: Option<Arc<Pool>>,
     /// Dots that lie on the node.
     pub dots: Vec<String>,
-    /// What the node last said, or said in this pass.
+    /// What the node last said of the zpool of that name, or said in this pass.
     pub state: Option<PoolState>,
+    /// The node was asked for it in this pass.
+    pub is_asked: bool,
 }
 
 /// Reads it.
@@ -31,8 +33,18 @@ pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, pool: Pool) -> Observe
     let node = pool.spec.node_name.clone();
     Observed {
         rival: pool_of(&context.api, &node).filter(|oldest| uid(&**oldest) != uid(&pool)),
-        dots: names_of(context.api.cached_where(|dot| lies_on(dot, &node)).iter().map(|dot| &**dot)),
-        state: context.memory.pool(&node),
+        dots: names_of(
+            context
+                .api
+                .cached_where::<Dot>(|dot| lies_on(dot, &node))
+                .iter()
+                .map(|dot| &**dot),
+        ),
+        state: context
+            .memory
+            .pool(&node)
+            .filter(|state| state.name == zpool_name(&pool.spec)),
+        is_asked: false,
         is_fresh: false,
         pool,
     }

@@ -11,12 +11,15 @@ use crate::world::{World, key, message, reason};
 async fn a_node_that_runs_csi_node_gets_a_pool() {
     let world = World::new().await;
     let pool = world.pool();
-    assert_eq!(pool.spec.file.size, "20Gi");
+    assert_eq!(pool.spec.file.clone().unwrap().size, "20Gi");
     let status = pool.status.clone().unwrap();
     assert_eq!(reason!(pool), "Ready");
     assert_eq!(status.size.as_deref(), Some("20Gi"));
     assert_eq!(status.zfs_version.as_deref(), Some("2.3.9"));
-    assert_eq!((status.allocated.as_deref(), status.fragmentation), (Some("0"), Some(0)));
+    assert_eq!(
+        (status.allocated.as_deref(), status.fragmentation),
+        (Some("0"), Some(0))
+    );
     assert!(status.guid.is_some());
 }
 
@@ -124,4 +127,36 @@ async fn what_a_node_has_no_room_for_can_be_taken_back() {
     assert!(world.round().await);
     assert_eq!(world.nodes.take_calls(), Vec::<String>::new());
     assert_eq!(reason!(world.pool()), "Ready");
+}
+
+fn put_pool(world: &World, spec: &str) {
+    world.api.put(&format!(
+        "apiVersion: dotmesh.io/v1alpha1\nkind: Pool\nmetadata: {{name: mine}}\nspec: {{nodeName: n1, {spec}}}"
+    ));
+}
+
+#[tokio::test]
+async fn a_pool_of_devices_or_of_somebody_elses_making_takes_the_place_of_a_file() {
+    for spec in ["devices: [/dev/disk/by-id/a, /dev/vdb]", "existing: tank"] {
+        let world = World::empty();
+        put_pool(&world, spec);
+        world.start_csi_node();
+        world.settle().await;
+        let mine: Pool = world.api.must_get(&Key::cluster("mine"));
+        assert_eq!(reason!(mine.clone()), "Ready", "{spec}");
+        let status = mine.status.unwrap();
+        assert!(status.guid.is_some() && status.file_size.is_none(), "{spec}");
+        assert!(!world.api.exists::<Pool>(&Key::cluster("n1")), "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn another_pool_on_a_node_that_has_one_is_not_taken_for_that_one() {
+    let world = World::new().await;
+    world.delete_pool().await;
+    put_pool(&world, "existing: tank");
+    world.settle().await;
+    let mine: Pool = world.api.must_get(&Key::cluster("mine"));
+    assert_eq!(reason!(mine.clone()), "Conflict");
+    assert_eq!(mine.status.unwrap().guid, None);
 }

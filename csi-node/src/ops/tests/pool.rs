@@ -13,7 +13,7 @@ async fn a_pool_is_made_once_and_found_ever_after() {
     let (host, ops) = Host::with_pool().await;
     let made = ops.ensure_pool(&host.pool_request()).await.unwrap();
     assert!(!made.1, "it was there");
-    let file = std::fs::metadata(&host.pool_request().path).unwrap();
+    let file = std::fs::metadata(host.file()).unwrap();
     assert_eq!(file.len(), POOL_SIZE);
     let changes = |verbs: &[Verb]| -> u64 {
         let counts = host.zfs.counts().snapshot();
@@ -58,10 +58,10 @@ async fn after_a_reboot_the_known_pool_is_imported_without_being_asked() {
 async fn a_known_pool_whose_file_is_gone_is_never_made_anew() {
     let (host, _) = Host::with_pool().await;
     host.zfs.set_imported(&name(), false);
-    std::fs::remove_file(&host.pool_request().path).unwrap();
+    std::fs::remove_file(host.file()).unwrap();
     let error = host.start().ensure_pool(&host.pool_request()).await.unwrap_err();
     assert!(matches!(error, Error::PoolMissing(_)), "{error:?}");
-    assert!(!host.pool_request().path.exists());
+    assert!(!host.file().exists());
     // Also when only the caller knows it.
     let other = Host::new();
     let request = PoolRequest {
@@ -70,7 +70,7 @@ async fn a_known_pool_whose_file_is_gone_is_never_made_anew() {
     };
     let error = other.start().ensure_pool(&request).await.unwrap_err();
     assert!(matches!(error, Error::PoolMissing(_)), "{error:?}");
-    assert!(!request.path.exists());
+    assert!(!other.file().exists());
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn data_in_the_named_file_is_taken_over_by_a_new_installation() {
 #[tokio::test]
 async fn a_file_that_is_no_pool_is_not_overwritten() {
     let host = Host::new();
-    let path = host.pool_request().path;
+    let path = host.file();
     std::fs::write(&path, "precious").unwrap();
     let error = host.start().ensure_pool(&host.pool_request()).await.unwrap_err();
     assert!(matches!(error, Error::Conflict(_)), "{error:?}");
@@ -155,7 +155,7 @@ async fn a_full_disk_leaves_nothing_behind() {
     let ops = host.start();
     let error = ops.ensure_pool(&request).await.unwrap_err();
     assert!(matches!(error, Error::OutOfSpace(_)), "{error:?}");
-    assert!(!request.path.exists());
+    assert!(!host.file().exists());
     assert!(host.zfs.all_names().is_empty());
     ops.ensure_pool(&host.pool_request()).await.unwrap();
 }
@@ -170,21 +170,23 @@ async fn old_or_missing_zfs_is_told_before_anything_is_touched() {
         .fail_next(Verb::Version, FailWhen::Before, ErrorKind::ModuleMissing);
     let error = host.start().ensure_pool(&host.pool_request()).await.unwrap_err();
     assert!(matches!(error, Error::ZfsUnsupported(_)), "{error:?}");
-    assert!(!host.pool_request().path.exists());
+    assert!(!host.file().exists());
 }
 
 #[tokio::test]
 async fn a_second_or_tiny_or_crooked_pool_is_refused() {
     let (host, ops) = Host::with_pool().await;
     let elsewhere = PoolRequest {
-        path: host.disk.path().join("other.img"),
+        place: Place::File {
+            path: host.disk.path().join("other.img"),
+        },
         ..host.pool_request()
     };
     assert!(matches!(ops.ensure_pool(&elsewhere).await, Err(Error::Conflict(_))));
     for (size, path) in [(1 << 20, "/tmp/x"), (POOL_SIZE, "relative"), (POOL_SIZE, "/a/../b")] {
         let request = PoolRequest {
             size,
-            path: path.into(),
+            place: Place::File { path: path.into() },
             ..host.pool_request()
         };
         assert!(
@@ -227,7 +229,7 @@ fn quota(host: &Host) -> u64 {
 }
 
 fn file_length(host: &Host) -> u64 {
-    std::fs::metadata(host.pool_request().path).unwrap().len()
+    std::fs::metadata(host.file()).unwrap().len()
 }
 
 #[tokio::test]

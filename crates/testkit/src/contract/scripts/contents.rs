@@ -63,6 +63,8 @@ pub(super) fn rules() -> Vec<Operation> {
         patch(POOL, json!({"spec": {"file": {"size": "3Gi"}}})),
         patch(POOL, json!({"spec": {"file": {"size": "2Gi"}}})),
         patch(POOL, json!({"spec": {"file": {"path": "/var/lib/dotmesh/other.img"}}})),
+        patch(POOL, json!({"spec": {"file": null, "existing": "tank"}})),
+        patch(POOL, json!({"spec": {"existing": "tank"}})),
         patch(SAVED, json!({"spec": null})),
         with(
             OTHER,
