@@ -45,6 +45,8 @@ pub async fn follow_all<A: Api, N: Nodes>(
                 };
                 follow(&context, &node, look).await;
                 lock(&running).remove(&node);
+                // What was heard since the stream's end nobody follows: it is asked for again.
+                context.memory.set_pool(&node, None);
                 look();
             });
         }
