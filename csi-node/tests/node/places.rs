@@ -12,7 +12,7 @@ struct Disk(String);
 impl Disk {
     fn new(machine: &Machine, name: &str) -> Self {
         let file = machine.folder.join(name).to_string_lossy().into_owned();
-        run(&["truncate", "-s", "1G", &file]);
+        run(&["truncate", "-s", "2G", &file]);
         Self(run(&["losetup", "--find", "--show", "--partscan", &file]))
     }
 }
@@ -55,7 +55,7 @@ async fn a_pool_on_devices_is_made_once_and_imported_by_itself_after_a_restart()
     let made = node.ensure_pool(request.clone()).await.unwrap().into_inner();
     assert!(made.created);
     let pool = made.pool.unwrap();
-    assert!(pool.size_bytes > 3 << 29, "both are used: {pool:?}");
+    assert!(pool.size_bytes > 3 << 30, "both are used: {pool:?}");
     assert_eq!(pool.file_bytes, 0);
     let dot = Dot::new();
     node.ensure_dot(dot.ensure()).await.unwrap();
