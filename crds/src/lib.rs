@@ -1,7 +1,6 @@
 //! The Kubernetes API `dotmesh.io/v1alpha1`: one kind per file. Makes no client calls.
 
 #![expect(unreachable_pub, reason = "the schema derive repeats the types in a private module")]
-#![expect(clippy::duplicated_attributes, reason = "printer columns have types in common")]
 
 pub mod branch;
 pub mod commit;

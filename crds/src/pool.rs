@@ -27,18 +27,48 @@ use crate::condition::Condition;
     ),
     printcolumn(name = "Health", type_ = "string", json_path = ".status.health"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
+    printcolumn(name = "Allocated", type_ = "string", priority = "1", json_path = ".status.allocated"),
     printcolumn(name = "Available", type_ = "string", json_path = ".status.available"),
+    printcolumn(name = "Fragmentation", type_ = "integer", json_path = ".status.fragmentation"),
     printcolumn(name = "ZFS", type_ = "string", json_path = ".status.zfsVersion"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("!has(self.spec.file) || !has(oldSelf.spec.file) || !isQuantity(self.spec.file.size) || quantity(self.spec.file.size).compareTo(quantity(oldSelf.spec.file.size)) >= 0 || (has(self.status) && has(self.status.fileSize) && quantity(self.spec.file.size).compareTo(quantity(self.status.fileSize)) >= 0)")
+        .message("a pool's file cannot shrink"),
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf").message("a Pool's spec cannot be changed"))]
+#[x_kube(
+    validation = Rule::new("[has(self.file), has(self.devices), has(self.existing)].exists_one(given, given)")
+        .message("a Pool has exactly one of file, devices and existing"),
+    validation = Rule::new("self.nodeName == oldSelf.nodeName && has(self.file) == has(oldSelf.file) && (!has(self.file) || !has(oldSelf.file) || self.file.path == oldSelf.file.path) && has(self.devices) == has(oldSelf.devices) && (!has(self.devices) || !has(oldSelf.devices) || self.devices == oldSelf.devices) && has(self.existing) == has(oldSelf.existing) && (!has(self.existing) || !has(oldSelf.existing) || self.existing == oldSelf.existing)")
+        .message("a Pool's spec cannot be changed, except that its file may grow")
+)]
 pub struct PoolSpec {
     /// The node the pool is on.
     #[schemars(length(min = 1, max = 253))]
     pub node_name: String,
     /// A pool in a file of the node's file system: needs no preparation, good for trying.
-    pub file: PoolFile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PoolFile>,
+    /// A pool made of these block devices, which carry nothing: absolute paths below /dev on the node, best those that
+    /// stay the same, as below /dev/disk/by-id. Data is spread over them without redundancy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 255)))]
+    #[x_kube(
+        validation = Rule::new("self.all(path, path.matches('^/dev/([A-Za-z0-9_][A-Za-z0-9._:+=@-]*/)*[A-Za-z0-9_][A-Za-z0-9._:+=@-]*$'))")
+            .message("a pool's devices are absolute paths below /dev"),
+        validation = Rule::new("self.all(path, self.exists_one(other, other == path))")
+            .message("a pool's devices are named once each")
+    )]
+    pub devices: Option<Vec<String>>,
+    /// A pool of this name that somebody made on the node. Only the dataset `dotmesh` in it is used; the pool is never
+    /// made or destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z][A-Za-z0-9_.:-]*$')")
+            .message("a pool's name begins with a letter and has letters, digits and _ . : -")
+    )]
+    pub existing: Option<String>,
 }
 
 /// A pool's file.
@@ -52,7 +82,8 @@ pub struct PoolFile {
             .message("a pool's file lies below /var/lib/dotmesh; its name has letters, digits and . _ -")
     )]
     pub path: String,
-    /// How large the file is made; all of it is allocated at once, so that the pool never meets a full file system.
+    /// How large the file is; all of it is allocated at once, so that the pool never meets a full file system. It can
+    /// grow, not shrink; what was asked for in vain can be taken back to `status.fileSize`.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(
         validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0")
@@ -74,12 +105,22 @@ pub struct PoolStatus {
     /// The zpool's health as ZFS says it: ONLINE, DEGRADED, FAULTED, SUSPENDED.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
+    /// How large the pool's file is, as a quantity: what it was made with, or has grown to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub file_size: Option<String>,
     /// The pool's size, as a quantity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// What new data can use, as a quantity.
+    /// What is in use of it, as a quantity, in steps of about a hundredth of the pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated: Option<String>,
+    /// What new data can use, as a quantity, in the same steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub available: Option<String>,
+    /// How fragmented the free space is, in percent, in steps of five.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fragmentation: Option<i32>,
     /// Version of OpenZFS on the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs_version: Option<String>,

@@ -1,7 +1,7 @@
 //! How Dots lie in a pool: names of datasets and snapshots, and what their user properties say.
 //!
 //! ```text
-//! <pool>/dotmesh                                    mountpoint=legacy, snapdir=disabled, atime=off, quota
+//! <pool>/dotmesh                                    mountpoint=legacy, snapdir=disabled, atime=off, quota, for which size
 //! <pool>/dotmesh/<dot-id>                           the Dot: who it is, branches, attachments, tombstones
 //! <pool>/dotmesh/<dot-id>/<head-id>                 container of one head
 //! <pool>/dotmesh/<dot-id>/<head-id>/<volume-id>     a filesystem, refquota = size
@@ -16,7 +16,7 @@ mod dot;
 mod encoding;
 
 use dotmesh_model::id::{CommitId, DotId, HeadId, VolumeId};
-use dotmesh_zfs::{DatasetName, HoldTag, PoolName, PropName, SnapName, SnapshotName};
+use dotmesh_zfs::{DatasetName, HoldTag, PoolName, PropName, PropValue, SnapName, SnapshotName};
 
 pub use commit::{MAX_RECORD_LEN, StoredCommit, decode_commits, encode_commits, is_commit_property};
 pub use dot::{
@@ -39,6 +39,8 @@ const _: () = assert!(LONGEST <= 255, "the longest name must fit ZFS_MAX_DATASET
 /// The tag of the one hold that guards a commit against other people's `zfs destroy`.
 pub const HOLD: HoldTag = HoldTag::from_static("dotmesh");
 
+/// On the root: the size of the pool that its quota was made for.
+pub const SIZED: PropName = PropName::from_static("io.dotmesh:sized");
 /// On the Dot's dataset: its namespace and name.
 pub const DOT: PropName = PropName::from_static("io.dotmesh:dot");
 /// On the Dot's dataset: the branch that claims follow which follow the Dot.
@@ -120,6 +122,12 @@ impl Layout {
     pub fn volume_snapshot(&self, dot: DotId, head: HeadId, volume: VolumeId, commit: CommitId) -> SnapshotName {
         snapshot(self.volume(dot, head, volume), commit)
     }
+}
+
+/// The size in bytes of the pool that the root's quota was made for.
+#[must_use]
+pub fn encode_sized(bytes: u64) -> PropValue {
+    encoding::value(&[&bytes.to_string()])
 }
 
 /// The commit's snapshot of this dataset of ours.

@@ -20,9 +20,11 @@ mod files;
 mod holds;
 mod known;
 mod locks;
+mod place;
 mod pool;
 mod pool_file;
 mod publish;
+mod root;
 mod users;
 mod watch;
 
@@ -50,7 +52,8 @@ pub use branch::{BranchRequest, OriginRequest, VolumeRequest, VolumeState};
 pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
 pub use compare::NewestCommit;
 pub use error::Error;
-pub use files::{Files, Found, HostFiles};
+pub use files::{Device, Files, Found, HostFiles};
+pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};
 pub use publish::{PublishRequest, UnpublishRequest};
 pub use users::{User, VolumeUser};
@@ -85,6 +88,10 @@ pub(crate) struct KnownPool {
     pub(crate) compared: compare::Compared,
     /// Bytes that all Dots together can use.
     pub(crate) quota: u64,
+    /// Bytes of the pool that the quota was made for.
+    pub(crate) size: u64,
+    /// Bytes of its file that it is known to use; 0: not known.
+    pub(crate) file_bytes: u64,
 }
 
 /// The functions and what they share.
@@ -155,6 +162,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     fn set_known_pool(&self, pool: Option<KnownPool>) {
         self.cache.clear();
         *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = pool;
+    }
+
+    /// Notes something about this import of the pool, unless it is over.
+    fn note(&self, pool: &KnownPool, change: impl FnOnce(&mut KnownPool)) {
+        let mut known = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.as_mut().filter(|known| known.load_guid == pool.load_guid) {
+            change(known);
+        }
     }
 
     /// This import of the pool is over: what is there now is to be looked at anew. Another one stays known.

@@ -12,6 +12,8 @@ mod csi;
 mod kill;
 #[path = "node/machine.rs"]
 mod machine;
+#[path = "node/places.rs"]
+mod places;
 #[path = "node/pool.rs"]
 mod pool;
 #[path = "node/story.rs"]

@@ -13,7 +13,7 @@ pub mod report;
 
 use std::sync::Arc;
 
-use dotmesh_crds::Pool;
+use dotmesh_crds::{Pool, PoolSpec};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
@@ -25,8 +25,13 @@ use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
 
-/// The zpool's name on every node.
+/// The zpool's name, unless somebody else made it.
 pub const POOL_NAME: &str = "dotmesh";
+
+/// The name of a Pool's zpool.
+pub fn zpool_name(spec: &PoolSpec) -> &str {
+    spec.existing.as_deref().unwrap_or(POOL_NAME)
+}
 
 /// The Pool of a node: the oldest, if there is more than one.
 pub fn pool_of<A: Api>(api: &A, node: &str) -> Option<Arc<Pool>> {

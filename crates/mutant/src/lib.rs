@@ -54,6 +54,7 @@ mutants! {
     ACommitIsDeletedWithoutATombstone = "a commit is deleted without a tombstone",
     ABranchIsDeletedWithoutATombstone = "a branch is deleted without a tombstone",
     LateCallsAreObeyed = "late calls are obeyed",
+    AGrownFileForAGrownPool = "a grown file for a grown pool",
     ARewoundPoolForTheKnownOne = "a rewound pool for the known one",
     ABranchGoesWhileItsVolumeIsThere = "a Branch goes while its volume is there",
     ABranchOfAClaimStays = "a Branch of a claim stays",

@@ -81,11 +81,13 @@ impl Machine {
         let (zfs, mount) = (FakeZfs::of_host(number), FakeMount::new());
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
+        let disk = Disk::default();
+        zfs.watch_devices(disk.tell_lengths());
         Self {
             number,
             zfs,
             mount,
-            disk: Disk::default(),
+            disk,
             running: Arc::default(),
         }
     }

@@ -73,7 +73,7 @@ impl Names {
 }
 
 /// Fields that differ from history to history without meaning.
-const PASSING: [&str; 16] = [
+const PASSING: [&str; 18] = [
     "uid",
     "resourceVersion",
     "generation",
@@ -87,7 +87,9 @@ const PASSING: [&str; 16] = [
     "guids",
     "referencedBytes",
     "writtenBytes",
+    "allocated",
     "available",
+    "fragmentation",
     "parent",
     "selectedNode",
 ];

@@ -59,6 +59,8 @@ pub enum Step {
     RemoveVolumeOf(&'static str),
     /// Changes a Dot's list of volumes.
     Volumes(&'static str, Vec<DotVolume>),
+    /// Asks for a larger file of the Pool of this name.
+    GrowPool(&'static str, &'static str),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
     /// A pod with these claims shall run, best on the node of that number.
@@ -102,6 +104,8 @@ pub enum Until {
     Ready(&'static str, String),
     /// An object is not Ready for this reason: kind, name, reason.
     NotReady(&'static str, String, Reason),
+    /// A Pool is Ready and has this size: name and size.
+    Sized(&'static str, &'static str),
     /// An object has our finalizer: kind and name.
     Protected(&'static str, String),
     /// No object of this kind and name is there.

@@ -266,6 +266,11 @@ impl World {
                 let key = Key::namespaced("dev", *dot);
                 api.patch::<Dot>(&key, &Guard::default(), patch).await.map(drop)
             }
+            Step::GrowPool(pool, size) => {
+                let patch = json!({ "spec": { "file": { "size": size } } });
+                let key = Key::cluster(*pool);
+                api.patch::<Pool>(&key, &Guard::default(), patch).await.map(drop)
+            }
             Step::Delete(kind, name) => {
                 let key = Key::namespaced("dev", name);
                 match *kind {
@@ -418,11 +423,15 @@ impl World {
             let all = self.cluster.server.all(kind).into_iter();
             all.into_iter().find(|object| object["metadata"]["name"] == name)
         };
+        let is_ready = |object: &Value| {
+            let conditions = object["status"]["conditions"].as_array();
+            conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+        };
         match until {
-            Until::Ready(kind, name) => find(kind, name).is_some_and(|object| {
-                let conditions = object["status"]["conditions"].as_array();
-                conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
-            }),
+            Until::Ready(kind, name) => find(kind, name).is_some_and(|object| is_ready(&object)),
+            Until::Sized(pool, size) => {
+                find("Pool", pool).is_some_and(|object| is_ready(&object) && object["status"]["size"] == **size)
+            }
             Until::NotReady(kind, name, reason) => find(kind, name).is_some_and(|object| {
                 let conditions = object["status"]["conditions"].as_array();
                 conditions.is_some_and(|all| {

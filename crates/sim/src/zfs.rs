@@ -1,6 +1,6 @@
 //! csi-node's [`Zfs`] on the stage.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dotmesh_zfs::{
@@ -67,6 +67,7 @@ on_stage! {
     ZfsWrite PoolImport pool_import(request: &ImportRequest) -> () = format!("import pool {:?}", request.pool);
     ZfsRead PoolSearch pools_importable(search: &[PathBuf]) -> Vec<ImportablePool> = format!("search pools in {search:?}");
     ZfsRead PoolGet pool_get(pool: &PoolName) -> PoolStatus = format!("look at pool {pool}");
+    ZfsWrite PoolOnline pool_expand(pool: &PoolName, vdev: &Path) -> () = format!("expand {pool} by {}", vdev.display());
     ZfsWrite PoolExport pool_export(pool: &PoolName) -> () = format!("export {pool}");
     ZfsWrite Create create(request: &CreateRequest) -> () = format!("create {} {}", request.dataset, settings(&request.properties));
     ZfsWrite Clone clone_snapshot(request: &CloneRequest) -> () = format!("clone {} as {}", request.snapshot, request.dataset);

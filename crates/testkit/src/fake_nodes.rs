@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
@@ -28,7 +29,9 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Pool {
+    name: String,
     guid: u64,
+    file_bytes: u64,
     dots: BTreeMap<String, Dot>,
 }
 
@@ -99,6 +102,7 @@ impl FakeNodes {
     /// Another pool takes the place of the node's.
     pub fn replace_pool(&self, node: &str, guid: u64) {
         let pool = Pool {
+            name: "dotmesh".to_owned(),
             guid,
             ..Pool::default()
         };
@@ -168,16 +172,17 @@ impl State {
 
 fn describe(pool: &Pool) -> PoolState {
     PoolState {
-        name: "dotmesh".to_owned(),
+        name: pool.name.clone(),
         guid: pool.guid,
         health: "ONLINE".to_owned(),
-        size_bytes: 20 << 30,
+        size_bytes: pool.file_bytes.max(20 << 30),
         allocated_bytes: 0,
         available_bytes: 19 << 30,
         fragmentation_percent: 0,
         zfs_userland: "2.3.9".to_owned(),
         zfs_kernel: "2.3.9".to_owned(),
         compared: true,
+        file_bytes: pool.file_bytes,
     }
 }
 
@@ -206,18 +211,26 @@ impl Nodes for FakeNodes {
                 let guid = 1000 + state.next();
                 state.make("pool", node);
                 let pool = Pool {
+                    name: request.name.clone(),
                     guid,
                     ..Pool::default()
                 };
                 state.pools.insert(node.to_owned(), pool);
             }
-            let pool = state.pools.get(node).map(describe);
-            match pool.as_ref().map(|pool| pool.guid) {
-                Some(guid) if request.known_guid != 0 && guid != request.known_guid => {
-                    Err((NodeErrorKind::PoolForeign, format!("the pool's GUID is {guid}")))
-                }
-                Some(_) | None => Ok(EnsurePoolResponse { pool, created }),
+            let Some(pool) = state.pools.get_mut(node) else {
+                return Err((NodeErrorKind::PoolMissing, "no pool".to_owned()));
+            };
+            if pool.name != request.name {
+                return Err((NodeErrorKind::Conflict, format!("pool {} is there already", pool.name)));
             }
+            if request.known_guid != 0 && pool.guid != request.known_guid {
+                return Err((NodeErrorKind::PoolForeign, format!("the pool's GUID is {}", pool.guid)));
+            }
+            if let Some(Source::File(file)) = request.source {
+                pool.file_bytes = pool.file_bytes.max(file.size_bytes);
+            }
+            let pool = Some(describe(pool));
+            Ok(EnsurePoolResponse { pool, created })
         })
     }
 

@@ -4,6 +4,7 @@
 //! `rename`, no `rollback -r`, no `zpool destroy`.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
@@ -36,6 +37,11 @@ pub trait Zfs: Send + Sync + 'static {
 
     /// An imported pool's identity and state; [`crate::ErrorKind::PoolMissing`] when none of that name is imported.
     fn pool_get(&self, pool: &PoolName) -> impl Future<Output = Result<PoolStatus, ZfsError>> + Send;
+
+    /// Lets an imported pool use all that one of its files or devices has grown by. The pool may show its new size a
+    /// moment later; part of it that is smaller than the pool's unit of space stays unused.
+    /// [`crate::ErrorKind::DeviceMissing`] when that file or device is none of the pool's.
+    fn pool_expand(&self, pool: &PoolName, vdev: &Path) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Exports a pool; it is busy while something of it is mounted or open, and that stays so.
     fn pool_export(&self, pool: &PoolName) -> impl Future<Output = Result<(), ZfsError>> + Send;

@@ -4,7 +4,7 @@ mod lines;
 mod parse;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::cmd::HostCommand;
@@ -113,6 +113,10 @@ impl Zfs for ZfsCli {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(pool.clone(), status.load_guid);
         Ok(status)
+    }
+
+    async fn pool_expand(&self, pool: &PoolName, vdev: &Path) -> Result<(), ZfsError> {
+        self.run(lines::build_pool_expand(pool, vdev)).await.map(drop)
     }
 
     async fn pool_export(&self, pool: &PoolName) -> Result<(), ZfsError> {

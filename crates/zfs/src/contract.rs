@@ -9,7 +9,7 @@ mod pools;
 mod snapshots;
 
 use std::fmt::{Debug, Display};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     CreateKind, CreateRequest, DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PoolName, PropName,
@@ -24,6 +24,8 @@ pub trait Surroundings {
     fn set_mounted(&self, dataset: &DatasetName, mounted: bool, used: bool);
     /// Writes to a filesystem until its pool is full.
     fn fill(&self, dataset: &DatasetName);
+    /// Makes the file of a pool larger by so many bytes.
+    fn grow(&self, vdev: &Path, bytes: u64);
     /// Whether it is still mounted.
     fn is_mounted(&self, dataset: &DatasetName) -> bool;
 }
@@ -157,7 +159,7 @@ async fn local<Z: Zfs>(zfs: &Z, name: impl Into<ObjectName>, property: PropName)
 /// Runs everything.
 pub async fn run<Z: Zfs>(zfs: &Z, around: &impl Surroundings, setup: &Setup) -> Findings {
     let mut findings = Findings::default();
-    pools::run(&mut findings, zfs, setup).await;
+    pools::run(&mut findings, zfs, around, setup).await;
     let root = child(&setup.pool.root(), "work");
     let request = CreateRequest {
         properties: Properties::new().with(MOUNTPOINT, LEGACY).with(ID, ONE),
@@ -179,34 +181,52 @@ const ALL_KINDS: [Kind; 3] = [Kind::Filesystem, Kind::Volume, Kind::Snapshot];
 mod tests {
     use super::*;
     use crate::FakeZfs;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
-    impl Surroundings for FakeZfs {
+    /// The fake, and the length of the file that its pool lies in.
+    struct Host {
+        zfs: FakeZfs,
+        length: Arc<AtomicU64>,
+    }
+
+    impl Surroundings for Host {
         fn write(&self, dataset: &DatasetName, bytes: u64) {
-            FakeZfs::write(self, dataset, bytes);
+            self.zfs.write(dataset, bytes);
         }
 
         fn set_mounted(&self, dataset: &DatasetName, mounted: bool, used: bool) {
-            FakeZfs::set_mounted(self, dataset, mounted);
-            self.set_busy(dataset, mounted && used);
+            self.zfs.set_mounted(dataset, mounted);
+            self.zfs.set_busy(dataset, mounted && used);
         }
 
         fn fill(&self, dataset: &DatasetName) {
-            self.set_full(&dataset.pool(), true);
+            self.zfs.set_full(&dataset.pool(), true);
+        }
+
+        fn grow(&self, _: &Path, bytes: u64) {
+            self.length.fetch_add(bytes, Ordering::SeqCst);
         }
 
         fn is_mounted(&self, dataset: &DatasetName) -> bool {
-            FakeZfs::is_mounted(self, dataset)
+            self.zfs.is_mounted(dataset)
         }
     }
 
     #[tokio::test]
     async fn the_fake_keeps_the_contract() {
         let fake = FakeZfs::new();
+        let length = Arc::new(AtomicU64::new(100 << 30));
+        let host = Host {
+            zfs: fake.clone(),
+            length: Arc::clone(&length),
+        };
+        fake.watch_devices(move |_| Some(length.load(Ordering::SeqCst)));
         let setup = Setup {
             pool: "contract".parse().unwrap(),
             vdev: "/pools/contract.img".into(),
         };
-        let findings = run(&fake, &fake, &setup).await;
+        let findings = run(&fake, &host, &setup).await;
         assert!(findings.violations.is_empty(), "{:#?}", findings.violations);
         assert!(findings.tried > 100, "only {} expectations were tried", findings.tried);
     }

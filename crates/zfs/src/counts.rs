@@ -17,6 +17,8 @@ pub enum Verb {
     PoolSearch,
     /// `zpool get`
     PoolGet,
+    /// `zpool online -e`
+    PoolOnline,
     /// `zpool export`
     PoolExport,
     /// `zfs create`
@@ -47,12 +49,13 @@ pub enum Verb {
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Version,
         Self::PoolCreate,
         Self::PoolImport,
         Self::PoolSearch,
         Self::PoolGet,
+        Self::PoolOnline,
         Self::PoolExport,
         Self::Create,
         Self::Clone,
@@ -77,6 +80,7 @@ impl Verb {
             Self::PoolImport => "zpool import",
             Self::PoolSearch => "zpool import (search)",
             Self::PoolGet => "zpool get",
+            Self::PoolOnline => "zpool online",
             Self::PoolExport => "zpool export",
             Self::Create => "zfs create",
             Self::Clone => "zfs clone",

@@ -18,7 +18,7 @@ mod tamper;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,20 +41,34 @@ pub enum FailWhen {
     After,
 }
 
-/// Who tells what is mounted.
-type Watch = Arc<dyn Fn() -> BTreeSet<String> + Send + Sync>;
+/// Who is asked about the host, if anybody.
+struct Watched<F: ?Sized>(Arc<Mutex<Option<Arc<F>>>>);
 
-/// The mount table that is looked at, if any.
-#[derive(Clone, Default)]
-struct Mounts(Arc<Mutex<Option<Watch>>>);
+/// Tells what is mounted.
+type Mounts = Watched<dyn Fn() -> BTreeSet<String> + Send + Sync>;
 
-impl Mounts {
-    fn lock(&self) -> MutexGuard<'_, Option<Watch>> {
+/// Tells how many bytes a file or device has; nothing: it is not there.
+type Devices = Watched<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
+
+impl<F: ?Sized> Watched<F> {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<F>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Mounts {
+impl<F: ?Sized> Clone for Watched<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: ?Sized> Default for Watched<F> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<F: ?Sized> fmt::Debug for Watched<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.lock().is_some() {
             "watched"
@@ -71,6 +85,7 @@ pub struct FakeZfs {
     state: Arc<Mutex<State>>,
     counts: Arc<CommandCounts>,
     mounts: Mounts,
+    devices: Devices,
     /// Whether its commands take the failures that [`FakeZfs::fail_next`] sets.
     takes_failures: bool,
 }
@@ -81,6 +96,7 @@ impl Default for FakeZfs {
             state: Arc::default(),
             counts: Arc::default(),
             mounts: Mounts::default(),
+            devices: Devices::default(),
             takes_failures: true,
         }
     }
@@ -110,6 +126,16 @@ impl FakeZfs {
         work(&mut state)
     }
 
+    /// Bytes of these files and devices together.
+    fn length(&self, vdevs: &[PathBuf]) -> Result<u64, ErrorKind> {
+        let devices = self.devices.lock().clone();
+        let length = |vdev: &PathBuf| match &devices {
+            None => Ok(pools::SIZE),
+            Some(devices) => devices(vdev).ok_or(ErrorKind::DeviceMissing),
+        };
+        vdevs.iter().map(length).sum()
+    }
+
     fn perform<T>(&self, verb: Verb, work: impl FnOnce(&mut State) -> Result<T, ErrorKind>) -> Result<T, ZfsError> {
         let result = self.locked(|state| {
             let failures = state.failures.get_mut(&verb).filter(|_| self.takes_failures);
@@ -135,7 +161,8 @@ impl Zfs for FakeZfs {
     }
 
     async fn pool_create(&self, spec: &PoolSpec) -> Result<(), ZfsError> {
-        self.perform(Verb::PoolCreate, |state| state.pool_create(spec))
+        let size = self.length(&spec.vdevs);
+        self.perform(Verb::PoolCreate, |state| state.pool_create(spec, size?))
     }
 
     async fn pool_import(&self, request: &ImportRequest) -> Result<(), ZfsError> {
@@ -148,6 +175,12 @@ impl Zfs for FakeZfs {
 
     async fn pool_get(&self, pool: &PoolName) -> Result<PoolStatus, ZfsError> {
         self.perform(Verb::PoolGet, |state| state.pool_get(pool))
+    }
+
+    async fn pool_expand(&self, pool: &PoolName, vdev: &Path) -> Result<(), ZfsError> {
+        self.perform(Verb::PoolOnline, |state| {
+            state.pool_expand(pool, vdev, |vdevs| self.length(vdevs))
+        })
     }
 
     async fn pool_export(&self, pool: &PoolName) -> Result<(), ZfsError> {

@@ -4,14 +4,15 @@
 //! [`super::pool`].
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::Error;
-use super::pool_file;
+use super::{place, pool_file};
 
 /// What lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub enum Found {
     Empty,
     /// A file.
     File,
+}
+
+/// A block device, without a look at all of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// How large it is.
+    pub bytes: u64,
+    /// It has a partition table, or something that looks like one.
+    pub is_partitioned: bool,
 }
 
 /// Files of the host.
@@ -41,6 +51,13 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// Makes the file, or the beginning of one that an interrupted attempt left, and allocates all its bytes. When
     /// there is no room the file is removed again.
     fn allocate<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Makes the file larger, with all its bytes allocated; never smaller. When there is no room it is left as it was.
+    /// Returns how long it is.
+    fn grow<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<u64, Error>>;
+
+    /// Looks at a block device; [`Error::Invalid`] when there is none at this path.
+    fn look_at_device<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Device, Error>>;
 }
 
 /// The real ones.
@@ -73,16 +90,44 @@ impl Files for HostFiles {
         std::future::ready(pool_file::look(path)).boxed()
     }
 
-    /// It may take as long as writing all of it: not on the runtime's own threads.
     fn allocate<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<(), Error>> {
-        let path = path.to_owned();
-        async move {
-            tokio::task::spawn_blocking(move || pool_file::allocate(&path, size))
-                .await
-                .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))))
-        }
-        .boxed()
+        at_length(path, move |path| pool_file::allocate(path, size)).boxed()
     }
+
+    fn grow<'a>(&'a self, path: &'a Path, size: u64) -> BoxFuture<'a, Result<u64, Error>> {
+        at_length(path, move |path| pool_file::grow(path, size)).boxed()
+    }
+
+    fn look_at_device<'a>(&'a self, path: &'a Path) -> BoxFuture<'a, Result<Device, Error>> {
+        std::future::ready(look_at_device(path)).boxed()
+    }
+}
+
+fn look_at_device(path: &Path) -> Result<Device, Error> {
+    let failed = |error: io::Error| Error::Invalid(format!("looking at device {}: {error}", path.display()));
+    // Others than block devices are not even opened.
+    if !std::fs::metadata(path).map_err(failed)?.file_type().is_block_device() {
+        return Err(Error::Invalid(format!("{} is no block device", path.display())));
+    }
+    let mut device = std::fs::File::open(path).map_err(failed)?;
+    let mut beginning = Vec::new();
+    let mut part = (&mut device).take(place::BEGINNING as u64);
+    part.read_to_end(&mut beginning).map_err(failed)?;
+    Ok(Device {
+        bytes: device.seek(io::SeekFrom::End(0)).map_err(failed)?,
+        is_partitioned: place::has_partition_table(&beginning),
+    })
+}
+
+/// What may take as long as writing all of the file: not on the runtime's own threads.
+async fn at_length<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || work(&path))
+        .await
+        .unwrap_or_else(|error| Err(Error::Internal(format!("allocating the pool's file: {error}"))))
 }
 
 fn replace(file: &Path, content: &[u8]) -> io::Result<()> {

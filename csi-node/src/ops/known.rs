@@ -3,11 +3,12 @@
 //! It is a memory of identity, not of state: what the pool holds is read from the pool.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dotmesh_zfs::Guid;
 use serde::{Deserialize, Serialize};
 
+use super::Place;
 use super::files::Files;
 
 /// The version of the file that this program writes.
@@ -19,19 +20,25 @@ pub(crate) struct Remembered {
     version: u32,
     /// The zpool's name.
     pub name: String,
-    /// Where its file lies, in the host's file system.
-    pub path: PathBuf,
+    /// Where it lies.
+    #[serde(flatten)]
+    pub place: Place,
     /// Its identity; absent from before it is made or taken over until that is done.
     guid: Option<u64>,
+    /// Bytes of its file that it is known to use: what it was made with, or has grown to completely. 0: not known, or
+    /// it has no file.
+    #[serde(default)]
+    pub file_bytes: u64,
 }
 
 impl Remembered {
-    pub(crate) fn new(name: &str, path: &Path, guid: Option<Guid>) -> Self {
+    pub(crate) fn new(name: &str, place: &Place, guid: Option<Guid>, file_bytes: u64) -> Self {
         Self {
             version: VERSION,
             name: name.to_owned(),
-            path: path.to_owned(),
+            place: place.clone(),
             guid: guid.map(|guid| guid.0),
+            file_bytes,
         }
     }
 
@@ -67,12 +74,16 @@ mod tests {
 
     use crate::ops::HostFiles;
 
+    fn file_at(path: &str) -> Place {
+        Place::File { path: path.into() }
+    }
+
     #[tokio::test]
     async fn what_is_remembered_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("state/pool.json");
         assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), None);
-        let remembered = Remembered::new("dotmesh", Path::new("/p.img"), Some(Guid(u64::MAX)));
+        let remembered = Remembered::new("dotmesh", &file_at("/p.img"), Some(Guid(u64::MAX)), 1 << 30);
         remembered.write(&HostFiles, &file).await.unwrap();
         assert_eq!(Remembered::read(&HostFiles, &file).await.unwrap(), Some(remembered));
         HostFiles.remove(&file).await.unwrap();
@@ -81,10 +92,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_remembered_before_files_grew_is_read_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pool.json");
+        std::fs::write(&file, r#"{"version":1,"name":"p","path":"/p","guid":1}"#).unwrap();
+        let remembered = Remembered::read(&HostFiles, &file).await.unwrap();
+        assert_eq!(remembered, Some(Remembered::new("p", &file_at("/p"), Some(Guid(1)), 0)));
+    }
+
+    #[tokio::test]
     async fn a_newer_or_damaged_file_is_an_error_and_not_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pool.json");
-        for text in ["", "{}", r#"{"version":2,"name":"p","path":"/p","guid":1}"#] {
+        for text in [
+            "",
+            "{}",
+            r#"{"version":1,"name":"p","guid":1}"#,
+            r#"{"version":2,"name":"p","path":"/p","guid":1}"#,
+        ] {
             std::fs::write(&file, text).unwrap();
             assert!(Remembered::read(&HostFiles, &file).await.is_err(), "{text}");
         }

@@ -2,39 +2,34 @@
 //!
 //! A pool is known by its GUID: the one the caller knows, else the one this node remembers ([`super::known`]). Before a
 //! pool is made or taken over, the intent is written down there without a GUID; so an attempt that was interrupted at
-//! any point is told from a pool or file that belongs to somebody else.
+//! any point is told from a pool or file that belongs to somebody else. Of a pool that somebody else is to have made, the
+//! first one of its name that is seen is the known one, and nothing but the root dataset in it is ours.
 
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use dotmesh_mount::Mount;
+use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
-    CreateKind, CreateRequest, ErrorKind, GetRequest, Guid, ImportRequest, ImportablePool, ObjectName, PoolName,
-    PoolSelector, PoolSpec, PropName, PropValue, Properties, Source, Versions, Zfs,
+    ErrorKind, GetRequest, Guid, ImportRequest, ImportablePool, ObjectName, PoolName, PoolSelector, PoolSpec, PropName,
+    PropValue, Properties, Versions, Zfs,
 };
 
 use super::compare::Compared;
 use super::files::Found;
 use super::known::Remembered;
 use super::pool_file;
-use super::{Error, KnownPool, NewestCommit, Ops, PoolState};
-use crate::layout::Layout;
+use super::{Error, KnownPool, NewestCommit, Ops, Place, PoolState};
+use crate::layout::{Layout, SIZED};
 
 /// The oldest OpenZFS that is safe: earlier ones have data-corrupting bugs in encrypted send and in clones.
 pub const FLOOR: (u32, u32, u32) = (2, 3, 3);
 
 /// Smallest pool: what is kept back, as much again for ZFS itself, and room for data.
 const MIN_POOL_BYTES: u64 = 1 << 30;
-/// What is kept back at least, so that commits, deletes and resets still work when pods have filled everything.
-const MIN_RESERVE: u64 = 256 << 20;
 
-const MOUNTPOINT: PropName = PropName::from_static("mountpoint");
-const SNAPDIR: PropName = PropName::from_static("snapdir");
-const ATIME: PropName = PropName::from_static("atime");
-const QUOTA: PropName = PropName::from_static("quota");
-const USED: PropName = PropName::from_static("used");
-const AVAILABLE: PropName = PropName::from_static("available");
 const ASHIFT: PropName = PropName::from_static("ashift");
+const ATIME: PropName = PropName::from_static("atime");
 
 /// A pool that shall be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,19 +38,20 @@ pub struct PoolRequest {
     pub name: PoolName,
     /// The GUID it is known by; nothing when it was never seen.
     pub known: Option<Guid>,
-    /// Where its file lies, in the host's file system.
-    pub path: PathBuf,
-    /// Bytes of the file.
+    /// Where it lies.
+    pub place: Place,
+    /// Bytes of its file, at least; without meaning where there is no file.
     pub size: u64,
     /// The newest commit that must be in it; nothing when there is none.
     pub newest: Option<NewestCommit>,
 }
 
-/// Which pool is imported, and by which import.
+/// Which pool is imported, by which import, and how large it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Imported {
     guid: Guid,
     load_guid: Guid,
+    size: u64,
 }
 
 /// The error for another pool under the known one's name.
@@ -79,11 +75,6 @@ fn check_versions(versions: &Versions) -> Result<(), Error> {
     Ok(())
 }
 
-/// Bytes that Dots may use of `usable` bytes.
-fn quota_of(usable: u64) -> u64 {
-    usable.saturating_sub(MIN_RESERVE.max(usable / 50))
-}
-
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
     fn memory(&self) -> PathBuf {
         self.config.state_dir.join("pool.json")
@@ -95,11 +86,21 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .map_err(|error| Error::Internal(format!("reading what is remembered: {error}")))
     }
 
-    async fn remember(&self, name: &PoolName, path: &Path, guid: Option<Guid>) -> Result<(), Error> {
-        Remembered::new(name.as_str(), path, guid)
+    async fn remember(&self, request: &PoolRequest, guid: Option<Guid>, file_bytes: u64) -> Result<(), Error> {
+        Remembered::new(request.name.as_str(), &request.place, guid, file_bytes)
             .write(&*self.config.files, &self.memory())
             .await
             .map_err(|error| Error::Internal(format!("remembering the pool: {error}")))
+    }
+
+    async fn forget_intent(&self) -> Result<(), Error> {
+        let forgotten = self.config.files.remove(&self.memory()).await;
+        forgotten.map_err(|error| Error::Internal(format!("forgetting: {error}")))
+    }
+
+    /// The host's path as this program sees it.
+    fn here(&self, path: &Path) -> PathBuf {
+        pool_file::here(self.config.host_root.as_deref(), path)
     }
 
     async fn supported_versions(&self) -> Result<(), Error> {
@@ -113,32 +114,39 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         Ok(())
     }
 
-    /// The pool is imported and has our root dataset. Makes it only where none was ever known.
+    /// The pool is imported, has our root dataset, and its file, if it has one, is as large as asked for, or larger. Makes
+    /// it only where none was ever known, and never one that somebody else is to have made.
     ///
     /// # Errors
     /// [`Error::PoolForeign`], [`Error::PoolMissing`], [`Error::OutOfSpace`], [`Error::ZfsUnsupported`],
-    /// [`Error::Rewound`], [`Error::Invalid`], [`Error::Conflict`] when the path holds a file that is no pool.
+    /// [`Error::Rewound`], [`Error::Invalid`], [`Error::Conflict`] when the place is in use by something else.
     pub async fn ensure_pool(&self, request: &PoolRequest) -> Result<(PoolState, bool), Error> {
         let _guard = self.pool_lock.lock().await;
         let layout = Layout::new(request.name.clone()).map_err(|error| Error::Invalid(error.to_string()))?;
-        let file = pool_file::here(self.config.host_root.as_deref(), &request.path)?;
-        if request.size < MIN_POOL_BYTES {
-            return Err(Error::Invalid(format!(
-                "a pool of {} bytes is too small; the least is {MIN_POOL_BYTES}",
-                request.size
-            )));
+        request.place.check()?;
+        if let Place::File { .. } = request.place {
+            check_size(request.size)?;
         }
         self.supported_versions().await?;
         let memory = self.remembered().await?;
         let known = expected(request, memory.as_ref())?;
-        let intended = memory.is_some_and(|memory| memory.guid().is_none() && memory.path == request.path);
+        let is_remembered = memory.as_ref().is_some_and(|memory| memory.guid().is_some());
+        let intended = !is_remembered && memory.is_some_and(|memory| memory.place == request.place);
         let (imported, created) = match self.imported(&request.name).await? {
             Some(found) => (accept_imported(request, known, intended, found)?, false),
-            None => self.import_or_create(request, &file, known, intended).await?,
+            None => self.import_or_create(request, known, intended).await?,
         };
-        self.remember_once(request, imported.guid).await?;
-        self.adopt(layout, imported).await?;
+        if let (Place::Existing { .. }, false, false) = (&request.place, is_remembered, intended) {
+            check_size(imported.size)?;
+            self.check_root(&layout).await?;
+            self.remember(request, None, 0).await?;
+        }
+        let file_bytes = self.remember_once(request, imported.guid).await?;
+        self.adopt(layout, imported, file_bytes).await?;
         self.compare(request.newest.as_ref()).await?;
+        if let Place::File { path } = &request.place {
+            self.grow(request, path).await?;
+        }
         let states = self.refresh_states().await;
         let state = states
             .into_iter()
@@ -170,19 +178,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Some(found) if found.guid == guid => found,
             Some(found) => return Err(foreign(&name, guid, found.guid)),
             None => {
-                let found = self.importable(&memory.path).await?;
                 let request = PoolRequest {
                     name: name.clone(),
                     known: Some(guid),
-                    path: memory.path.clone(),
+                    place: memory.place.clone(),
                     size: 0,
                     newest: None,
                 };
+                let found = self.importable(&request).await?;
                 accept_importable(&request, guid, &found)?;
                 self.import(&request, guid).await?
             }
         };
-        self.adopt(layout, imported).await?;
+        self.adopt(layout, imported, memory.file_bytes).await?;
         Ok(true)
     }
 
@@ -192,28 +200,33 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Ok(status) => Ok(Some(Imported {
                 guid: status.guid,
                 load_guid: status.load_guid,
+                size: status.size,
             })),
             Err(error) if error.kind == ErrorKind::PoolMissing => Ok(None),
             Err(error) => Err(Error::zfs(&format!("looking for pool {name}"), &error)),
         }
     }
 
-    /// What could be imported from exactly this file.
-    async fn importable(&self, path: &Path) -> Result<Vec<ImportablePool>, Error> {
-        let file = pool_file::here(self.config.host_root.as_deref(), path)?;
-        if self.config.files.look(&file).await? != Found::File {
+    /// What could be imported from exactly this file or these devices, or has the name of the pool that somebody made.
+    async fn importable(&self, request: &PoolRequest) -> Result<Vec<ImportablePool>, Error> {
+        let place = &request.place;
+        if let Place::File { path } = place
+            && self.config.files.look(&self.here(path)).await? != Found::File
+        {
             return Ok(Vec::new());
         }
-        self.zfs
-            .pools_importable(&[path.to_owned()])
-            .await
-            .map_err(|error| Error::zfs(&format!("looking for a pool in {}", path.display()), &error))
+        let found = self.zfs.pools_importable(&place.search()).await;
+        let mut found = found.map_err(|error| Error::zfs(&format!("looking for a pool {place}"), &error))?;
+        if let Place::Existing { .. } = place {
+            found.retain(|pool| pool.name == request.name);
+        }
+        Ok(found)
     }
 
     async fn import(&self, request: &PoolRequest, guid: Guid) -> Result<Imported, Error> {
         let import = ImportRequest {
             pool: PoolSelector::Guid(guid),
-            search: vec![request.path.clone()],
+            search: request.place.search(),
         };
         let name = &request.name;
         let doing = format!("importing pool {name}");
@@ -231,74 +244,164 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn import_or_create(
         &self,
         request: &PoolRequest,
-        file: &Path,
         known: Option<Guid>,
         intended: bool,
     ) -> Result<(Imported, bool), Error> {
-        let found = self.importable(&request.path).await?;
+        let PoolRequest { name, place, .. } = request;
+        let found = self.importable(request).await?;
         if let Some(guid) = known {
             accept_importable(request, guid, &found)?;
             return Ok((self.import(request, guid).await?, false));
         }
         if let Some(pool) = found.first() {
-            // Never seen by us, but it is the very file that was named: data from before is taken over.
+            // Never seen by us, but it is in the very place that was named: data from before is taken over.
             accept_importable(request, pool.guid, &found)?;
-            self.remember(&request.name, &request.path, None).await?;
+            if !matches!(place, Place::Existing { .. }) {
+                self.remember(request, None, 0).await?;
+            }
             return Ok((self.import(request, pool.guid).await?, false));
         }
-        if self.config.files.look(file).await? == Found::File && !intended {
-            return Err(Error::Conflict(format!(
-                "{} exists and holds no pool; nothing was touched: remove it or choose another path",
-                request.path.display()
-            )));
+        match place {
+            Place::File { path } => self.allocate(request, path, intended).await?,
+            Place::Devices { devices } => self.take_devices(request, devices, intended).await?,
+            Place::Existing { .. } => {
+                return Err(Error::PoolMissing(format!(
+                    "no pool called {name} is imported on this node or can be; it is never made here: make it, or bring \
+                     its devices back"
+                )));
+            }
         }
-        self.create_pool(request, file).await.map(|made| (made, true))
+        self.create_pool(request).await.map(|made| (made, true))
     }
 
-    async fn create_pool(&self, request: &PoolRequest, file: &Path) -> Result<Imported, Error> {
-        self.remember(&request.name, &request.path, None).await?;
+    /// Makes the file that a new pool is to lie in.
+    async fn allocate(&self, request: &PoolRequest, path: &Path, intended: bool) -> Result<(), Error> {
         let files = &self.config.files;
-        if let Err(error) = files.allocate(file, request.size).await {
+        let file = self.here(path);
+        if files.look(&file).await? == Found::File && !intended {
+            return Err(Error::Conflict(format!(
+                "{} exists and holds no pool; nothing was touched: remove it or choose another path",
+                path.display()
+            )));
+        }
+        self.remember(request, None, request.size).await?;
+        if let Err(error) = files.allocate(&file, request.size).await {
             // The intent explains a file that is there, so it is forgotten only with that.
-            if files.look(file).await == Ok(Found::Nothing) {
-                let forgotten = files.remove(&self.memory()).await;
-                forgotten.map_err(|error| Error::Internal(format!("forgetting: {error}")))?;
+            if files.look(&file).await == Ok(Found::Nothing) {
+                self.forget_intent().await?;
             }
             return Err(error);
         }
+        Ok(())
+    }
+
+    /// Looks whether devices may become a new pool. A partition table may be there only when an attempt that was
+    /// interrupted made it.
+    async fn take_devices(&self, request: &PoolRequest, devices: &[PathBuf], intended: bool) -> Result<(), Error> {
+        let mut bytes = 0;
+        for path in devices {
+            let device = self.config.files.look_at_device(&self.here(path)).await?;
+            if device.is_partitioned && !intended {
+                return Err(Error::Conflict(format!(
+                    "{} has a partition table; nothing was touched: name one of its partitions, or wipe it when nothing on \
+                     it is needed (wipefs -a)",
+                    path.display()
+                )));
+            }
+            bytes += device.bytes;
+        }
+        check_size(bytes)?;
+        self.remember(request, None, 0).await
+    }
+
+    async fn create_pool(&self, request: &PoolRequest) -> Result<Imported, Error> {
         let name = &request.name;
         let spec = PoolSpec {
             name: name.clone(),
-            vdevs: vec![request.path.clone()],
+            vdevs: request.place.vdevs().to_vec(),
             properties: Properties::new().with(ASHIFT, 12),
             root_properties: Properties::new().with(ATIME, PropValue::from_static("off")),
         };
         let doing = format!("creating pool {name}");
-        self.zfs
-            .pool_create(&spec)
-            .await
-            .map_err(|error| Error::zfs(&doing, &error))?;
+        if let Err(error) = self.zfs.pool_create(&spec).await {
+            let refused = matches!(
+                error.kind,
+                ErrorKind::DeviceInUse | ErrorKind::DeviceTooSmall | ErrorKind::PoolExists
+            );
+            if let (true, Place::Devices { .. }) = (refused, &request.place) {
+                // Nothing was done: what becomes of the devices now is not ours.
+                self.forget_intent().await?;
+                return Err(Error::Conflict(format!(
+                    "{doing} {}: {error}; nothing was touched: name other devices, or wipe these when nothing on them \
+                     is needed (wipefs -a)",
+                    request.place
+                )));
+            }
+            return Err(Error::zfs(&doing, &error));
+        }
         self.imported(name)
             .await?
             .ok_or_else(|| Error::PoolMissing(format!("{doing}: it is not there afterwards")))
     }
 
-    async fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<(), Error> {
-        let wanted = Remembered::new(request.name.as_str(), &request.path, Some(guid));
-        if self.remembered().await?.as_ref() == Some(&wanted) {
+    /// In a pool that somebody made, a dataset of our root's name may be theirs.
+    async fn check_root(&self, layout: &Layout) -> Result<(), Error> {
+        let root = layout.root();
+        let sized = GetRequest::local(vec![ObjectName::from(root.clone())], vec![SIZED]);
+        match self.zfs.get(&sized).await {
+            Ok(rows) if rows.is_empty() => Err(Error::Conflict(format!(
+                "dataset {root} is there, and not ours; nothing was touched: rename it"
+            ))),
+            Ok(_) => Ok(()),
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(Error::zfs(&format!("looking at {root}"), &error)),
+        }
+    }
+
+    /// Remembers the pool. Returns how much of its file it is known to use.
+    async fn remember_once(&self, request: &PoolRequest, guid: Guid) -> Result<u64, Error> {
+        let memory = self.remembered().await?.filter(|memory| memory.place == request.place);
+        let file_bytes = memory.as_ref().map_or(0, |memory| memory.file_bytes);
+        let wanted = Remembered::new(request.name.as_str(), &request.place, Some(guid), file_bytes);
+        if memory.as_ref() != Some(&wanted) {
+            self.remember(request, Some(guid), file_bytes).await?;
+        }
+        Ok(file_bytes)
+    }
+
+    /// Makes the file larger, then the pool in it, when more is asked for than the pool is known to use. That it is done
+    /// is remembered last, so that what was interrupted is done again.
+    async fn grow(&self, request: &PoolRequest, path: &Path) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        if request.size <= pool.file_bytes {
             return Ok(());
         }
-        self.remember(&request.name, &request.path, Some(guid)).await
+        let file_bytes = self.config.files.grow(&self.here(path), request.size).await?;
+        if is_planted(Mutant::AGrownFileForAGrownPool) {
+            self.remember(request, Some(pool.guid), file_bytes).await?;
+        }
+        let name = &request.name;
+        self.zfs
+            .pool_expand(name, path)
+            .await
+            .map_err(|error| Error::zfs(&format!("expanding pool {name}"), &error))?;
+        self.remember(request, Some(pool.guid), file_bytes).await?;
+        tracing::info!(pool = %name, file_bytes, "the pool has grown with its file");
+        self.note(&pool, |known| known.file_bytes = file_bytes);
+        // ZFS may show the new size a moment later, and the quota follows it.
+        self.note_usage();
+        Ok(())
     }
 
     /// Completes the root dataset, and from now on this is the known pool; when it was not before, not compared yet.
-    async fn adopt(&self, layout: Layout, imported: Imported) -> Result<(), Error> {
-        let Imported { guid, load_guid } = imported;
-        let quota = self.ensure_root(&layout).await?;
+    async fn adopt(&self, layout: Layout, imported: Imported, file_bytes: u64) -> Result<(), Error> {
+        let Imported { guid, load_guid, size } = imported;
+        let quota = self.ensure_root(&layout, size).await?;
         let known = self.known_pool().ok().filter(|pool| pool.load_guid == load_guid);
-        let unchanged = known
-            .as_ref()
-            .is_some_and(|pool| pool.guid == guid && pool.layout == layout && pool.quota == quota);
+        let unchanged = known.as_ref().is_some_and(|pool| {
+            let is_same = pool.guid == guid && pool.layout == layout;
+            is_same && (pool.quota, pool.size, pool.file_bytes) == (quota, size, file_bytes)
+        });
         if !unchanged {
             tracing::info!(pool = %layout.pool(), %guid, quota, "the pool is ready");
             self.set_known_pool(Some(KnownPool {
@@ -307,78 +410,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 load_guid,
                 compared: known.map_or(Compared::NotYet, |pool| pool.compared),
                 quota,
+                size,
+                file_bytes,
             }));
             self.collect_now.notify_one();
         }
         Ok(())
-    }
-
-    /// The dataset that everything lies below, with what all of it inherits. Returns its quota in bytes.
-    async fn ensure_root(&self, layout: &Layout) -> Result<u64, Error> {
-        let root = layout.root();
-        let doing = format!("preparing {root}");
-        let failed = |error| Error::zfs(&doing, &error);
-        let fixed = Properties::new()
-            .with(MOUNTPOINT, PropValue::from_static("legacy"))
-            .with(SNAPDIR, PropValue::from_static("disabled"))
-            .with(ATIME, PropValue::from_static("off"));
-        let usable = self.usable(layout.pool()).await?;
-        let local = GetRequest::local(
-            vec![ObjectName::from(root.clone())],
-            vec![MOUNTPOINT, SNAPDIR, ATIME, QUOTA],
-        );
-        let rows = match self.zfs.get(&local).await {
-            Ok(rows) => rows,
-            Err(error) if error.is_not_found() => {
-                let create = CreateRequest {
-                    dataset: root.clone(),
-                    kind: CreateKind::Filesystem,
-                    properties: fixed.clone().with(QUOTA, quota_of(usable)),
-                    parents: false,
-                };
-                self.zfs.create(&create).await.map_err(failed)?;
-                return Ok(quota_of(usable));
-            }
-            Err(error) => return Err(failed(error)),
-        };
-        let current = |name: &PropName| {
-            let row = rows
-                .iter()
-                .find(|row| row.property == *name && row.source == Source::Local);
-            row.map(|row| row.value.as_str())
-        };
-        let quota = current(&QUOTA)
-            .and_then(|text| text.parse::<u64>().ok())
-            .filter(|quota| *quota > 0);
-        let mut missing: Properties = fixed
-            .iter()
-            .filter(|(name, value)| current(name) != Some(value.to_string().as_str()))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect();
-        if quota.is_none() {
-            missing.insert(QUOTA, quota_of(usable));
-        }
-        if !missing.is_empty() {
-            self.zfs.set(root, &missing).await.map_err(failed)?;
-        }
-        Ok(quota.unwrap_or_else(|| quota_of(usable)))
-    }
-
-    /// Bytes that datasets of the pool have and could get, without what ZFS keeps for itself.
-    async fn usable(&self, pool: &PoolName) -> Result<u64, Error> {
-        let request = GetRequest {
-            targets: vec![ObjectName::from(pool.root())],
-            properties: vec![USED, AVAILABLE],
-            sources: Vec::new(),
-            depth: Some(0),
-            kinds: Vec::new(),
-        };
-        let rows = self
-            .zfs
-            .get(&request)
-            .await
-            .map_err(|error| Error::zfs(&format!("asking how large pool {pool} is"), &error))?;
-        Ok(rows.iter().filter_map(|row| row.value.parse::<u64>().ok()).sum())
     }
 }
 
@@ -390,11 +427,10 @@ fn expected(request: &PoolRequest, memory: Option<&Remembered>) -> Result<Option
     let Some(remembered) = memory.guid() else {
         return Ok(request.known);
     };
-    if memory.name != request.name.as_str() || memory.path != request.path {
+    if memory.name != request.name.as_str() || memory.place != request.place {
         return Err(Error::Conflict(format!(
-            "this node has pool {} in {} already; a second one is not possible",
-            memory.name,
-            memory.path.display()
+            "this node has pool {} {} already; a second one is not possible",
+            memory.name, memory.place
         )));
     }
     match request.known {
@@ -413,7 +449,7 @@ fn accept_imported(
     match known {
         Some(known) if known == found.guid => Ok(found),
         Some(known) => Err(foreign(&request.name, known, found.guid)),
-        None if intended => Ok(found),
+        None if intended || matches!(request.place, Place::Existing { .. }) => Ok(found),
         None => Err(Error::PoolForeign(format!(
             "a pool called {} with GUID {} is imported, which this node did not make; nothing was touched",
             request.name, found.guid
@@ -421,26 +457,37 @@ fn accept_imported(
     }
 }
 
-/// Whether what the file holds is the pool that is wanted.
+/// Whether what was found in its place is the pool that is wanted.
 fn accept_importable(request: &PoolRequest, wanted: Guid, found: &[ImportablePool]) -> Result<(), Error> {
-    let path = request.path.display();
+    let PoolRequest { name, place, .. } = request;
     match found {
         [] => Err(Error::PoolMissing(format!(
-            "pool {} with GUID {wanted} is not in {path}; it is never made anew: bring its file back",
-            request.name
+            "pool {name} with GUID {wanted} is not {place}; it is never made anew: bring it back"
         ))),
-        [pool] if pool.guid != wanted => Err(foreign(&request.name, wanted, pool.guid)),
-        [pool] if pool.name != request.name => Err(Error::PoolForeign(format!(
-            "{path} holds a pool called {}, not {}; nothing was touched",
-            pool.name, request.name
+        [pool] if pool.guid != wanted => Err(foreign(name, wanted, pool.guid)),
+        [pool] if pool.name != *name => Err(Error::PoolForeign(format!(
+            "{place} there is a pool called {}, not {name}; nothing was touched",
+            pool.name
         ))),
         [pool] if !pool.health.is_usable() => Err(Error::PoolMissing(format!(
-            "pool {} in {path} cannot be imported: it is {}",
-            pool.name, pool.health
+            "pool {name} {place} cannot be imported: it is {}",
+            pool.health
         ))),
         [_] => Ok(()),
-        _ => Err(Error::PoolForeign(format!("{path} holds parts of several pools"))),
+        _ => Err(Error::PoolForeign(format!(
+            "{place} there are several pools; nothing was touched: import the one that is meant"
+        ))),
     }
+}
+
+/// Whether there is room for more than the reserve.
+fn check_size(bytes: u64) -> Result<(), Error> {
+    if bytes < MIN_POOL_BYTES {
+        return Err(Error::Invalid(format!(
+            "a pool of {bytes} bytes is too small; the least is {MIN_POOL_BYTES}"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -467,12 +514,5 @@ mod tests {
             assert_eq!(result.is_ok(), fine, "{userland} {kernel}");
             assert!(fine || matches!(result, Err(Error::ZfsUnsupported(_))));
         }
-    }
-
-    #[test]
-    fn something_is_always_kept_back() {
-        assert_eq!(quota_of(1 << 30), (1 << 30) - (256 << 20));
-        assert_eq!(quota_of(100 << 30), (100 << 30) - (100 << 30) / 50);
-        assert_eq!(quota_of(1), 0);
     }
 }

@@ -6,6 +6,7 @@ mod commit;
 mod compare;
 mod crash;
 mod killed;
+mod places;
 mod pool;
 mod publish;
 
@@ -25,6 +26,8 @@ use crate::layout::DotIdentity;
 
 const SIZE: u64 = 1 << 30;
 const POOL_SIZE: u64 = 1 << 30;
+/// Bytes of a pool for each byte of its file, so that small files hold pools of some size.
+const SCALE: u64 = 100;
 
 /// A host: its ZFS, its mounts and its disk outlive the program.
 struct Host {
@@ -34,9 +37,10 @@ struct Host {
 }
 
 impl Host {
-    /// What is mounted is busy for ZFS, and what ZFS has not cannot be mounted.
+    /// What is mounted is busy for ZFS, and what ZFS has not cannot be mounted. Pools are as large as their files.
     fn new() -> Self {
         let (zfs, mount) = (FakeZfs::new(), FakeMount::new());
+        zfs.watch_devices(|file| Some(std::fs::metadata(file).ok()?.len() * SCALE));
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
         Self {
@@ -59,11 +63,16 @@ impl Host {
         Ops::new(self.zfs.clone(), self.mount.clone(), self.config())
     }
 
+    /// Where its pool's file lies.
+    fn file(&self) -> PathBuf {
+        self.disk.path().join("pool.img")
+    }
+
     fn pool_request(&self) -> PoolRequest {
         PoolRequest {
             name: "dotmesh".parse().unwrap(),
             known: None,
-            path: self.disk.path().join("pool.img"),
+            place: Place::File { path: self.file() },
             size: POOL_SIZE,
             newest: None,
         }
@@ -202,6 +211,11 @@ fn names(zfs: &FakeZfs) -> Vec<String> {
     let all = zfs.all_names().into_iter();
     let below = all.filter_map(|name| Some(name.strip_prefix("dotmesh/dotmesh/")?.to_owned()));
     below.collect()
+}
+
+/// What that object has of its own under a property.
+fn local_value(zfs: &FakeZfs, name: &str, property: &str) -> Option<String> {
+    zfs.inventory().get(name)?.local.get(property).cloned()
 }
 
 async fn guid_of(zfs: &FakeZfs, name: &str) -> Guid {

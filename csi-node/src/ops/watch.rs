@@ -32,6 +32,8 @@ pub struct PoolState {
     pub guid: Guid,
     /// Its health; unavailable when it is known but not imported.
     pub health: Health,
+    /// Bytes of its file that it is known to use; 0: not known.
+    pub file_bytes: u64,
     /// Bytes of the pool.
     pub size: u64,
     /// Bytes in use.
@@ -101,7 +103,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn look_at_pools(&self) -> Vec<PoolState> {
-        let Some((name, guid)) = self.our_pool().await else {
+        let Some((name, guid, file_bytes)) = self.our_pool().await else {
             return Vec::new();
         };
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -112,6 +114,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             name,
             guid,
             health: Health::Unavailable,
+            file_bytes,
             size: 0,
             allocated: 0,
             available: 0,
@@ -127,13 +130,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         vec![state]
     }
 
-    /// Name and GUID of this node's pool, imported or not.
-    async fn our_pool(&self) -> Option<(String, Guid)> {
+    /// Name, GUID and the file's bytes of this node's pool, imported or not.
+    async fn our_pool(&self) -> Option<(String, Guid, u64)> {
         if let Ok(pool) = self.known_pool() {
-            return Some((pool.layout.pool().to_string(), pool.guid));
+            return Some((pool.layout.pool().to_string(), pool.guid, pool.file_bytes));
         }
         let memory = self.remembered().await.unwrap_or_default()?;
-        memory.guid().map(|guid| (memory.name, guid))
+        memory.guid().map(|guid| (memory.name, guid, memory.file_bytes))
     }
 
     async fn fill_state(&self, state: &mut PoolState) -> Result<(), Error> {
@@ -157,6 +160,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         state.size = status.size;
         state.allocated = status.allocated;
         state.fragmentation = status.fragmentation.map_or(0, u32::from);
+        if status.health.is_usable()
+            && status.size != pool.size
+            && let Err(error) = self.fit_quota(&pool, status.size).await
+        {
+            tracing::warn!(%error, "the quota does not follow the pool's size yet");
+        }
         let request = ListRequest {
             roots: vec![ObjectName::from(pool.layout.root().clone())],
             depth: Some(0),

@@ -1,5 +1,7 @@
 //! Pools: made once, imported ever after, never confused with another.
 
+use std::os::unix::fs::MetadataExt;
+
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::{EnsurePoolRequest, NewestCommit, PoolFile, Reason, WatchRequest};
 use uuid::Uuid;
@@ -201,6 +203,70 @@ async fn a_disk_without_room_is_told_and_left_as_it_was() {
             .into_inner()
             .created
     );
+}
+
+/// As [`Machine::pool_request`], with a larger file.
+fn larger(machine: &Machine, size_bytes: u64) -> EnsurePoolRequest {
+    EnsurePoolRequest {
+        source: Some(Source::File(PoolFile {
+            path: machine.pool_file().to_string_lossy().into_owned(),
+            size_bytes,
+        })),
+        ..machine.pool_request()
+    }
+}
+
+fn pool_size(machine: &Machine) -> u64 {
+    let text = run(&["zpool", "get", "-Hp", "-o", "value", "size", &machine.pool]);
+    text.parse().unwrap()
+}
+
+fn quota(machine: &Machine) -> u64 {
+    let text = machine.property(&format!("{}/dotmesh", machine.pool), "quota");
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_pool_grows_with_its_file_also_when_killed_meanwhile() {
+    let mut machine = Machine::with_pool().await;
+    let mut node = machine.node().await;
+    let dot = Dot::new();
+    node.ensure_dot(dot.ensure()).await.unwrap();
+    node.ensure_branch(dot.branch(dot.main)).await.unwrap();
+    let (size, limit, names) = (pool_size(&machine), quota(&machine), machine.names());
+
+    let refused = node.ensure_pool(larger(&machine, 1 << 60)).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::OutOfSpace, "{refused:?}");
+    assert_eq!(std::fs::metadata(machine.pool_file()).unwrap().len(), POOL_SIZE);
+
+    let wanted = POOL_SIZE + (512 << 20);
+    for delay in [20, 120, 400] {
+        let mut node = machine.node().await;
+        let request = larger(&machine, wanted);
+        let asked = tokio::spawn(async move { node.ensure_pool(request).await.map(drop) });
+        tokio::time::sleep(std::time::Duration::from_millis(delay)).await;
+        machine.kill();
+        let _ = asked.await;
+        machine.start().await;
+    }
+    let mut node = machine.node().await;
+    let state = node.ensure_pool(larger(&machine, wanted)).await.unwrap().into_inner();
+    assert!(!state.created);
+    assert_eq!(state.pool.unwrap().file_bytes, wanted);
+    let file = std::fs::metadata(machine.pool_file()).unwrap();
+    assert_eq!(file.len(), wanted);
+    assert!(file.blocks() * 512 >= wanted, "all of it is allocated");
+    until("the pool is larger", async || pool_size(&machine) > size + (400 << 20)).await;
+    until("its quota follows", async || quota(&machine) > limit + (300 << 20)).await;
+    assert!(quota(&machine) < pool_size(&machine) - (256 << 20));
+    assert_eq!(machine.names(), names);
+    // The same over another import, also for who asks for less.
+    let before = quota(&machine);
+    run(&["zpool", "export", &machine.pool]);
+    let again = node.ensure_pool(machine.pool_request()).await.unwrap().into_inner();
+    assert_eq!(again.pool.unwrap().file_bytes, wanted);
+    assert_eq!(quota(&machine), before);
+    node.commit(dot.commit(Uuid::new_v4(), dot.main)).await.unwrap();
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ async fn kubectl_explain_teaches() {
         ("commit.spec.message", "What this state is"),
         ("commit.spec.committer", "Who asked the API server for it"),
         ("commit.status.volumes.guid", "It never changes"),
-        ("pool.spec.file.size", "How large the file is made"),
+        ("pool.spec.file.size", "How large the file is"),
     ] {
         let text = Program::kubectl(["explain", field]).unwrap().output().await.unwrap();
         let flowing = text.split_whitespace().collect::<Vec<_>>().join(" ");

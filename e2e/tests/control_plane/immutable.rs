@@ -96,7 +96,7 @@ async fn volumes_grow_and_never_shrink() {
 }
 
 #[tokio::test]
-async fn a_pools_place_is_for_ever() {
+async fn a_pools_place_is_for_ever_and_its_file_only_grows() {
     let cluster = cluster().await;
     let pool = json!({
         "apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "fixed"},
@@ -105,9 +105,18 @@ async fn a_pools_place_is_for_ever() {
     cluster.apply([pool]).await.unwrap();
     for patch in [
         json!({"spec": {"nodeName": "n2"}}),
-        json!({"spec": {"file": {"size": "3Gi"}}}),
+        json!({"spec": {"file": {"path": "/var/lib/dotmesh/other.img"}}}),
+        json!({"spec": {"file": null, "devices": ["/dev/vdb"]}}),
+        json!({"spec": {"file": null, "existing": "tank"}}),
     ] {
         assert_refused(&cluster, "pool/fixed", patch, "a Pool's spec cannot be changed").await;
+    }
+    let size = |size: &str| json!({"spec": {"file": {"size": size}}});
+    for smaller in ["1Gi", "2047Mi"] {
+        assert_refused(&cluster, "pool/fixed", size(smaller), "a pool's file cannot shrink").await;
+    }
+    for larger in ["2048Mi", "3Gi"] {
+        assert_eq!(refusal(&cluster, "pool/fixed", &size(larger)).await, None);
     }
     cluster
         .kubectl(&["delete", "pool", "fixed"])

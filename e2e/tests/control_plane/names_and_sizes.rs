@@ -164,3 +164,35 @@ async fn a_pool_lies_below_our_folder_and_is_large_enough() {
     }
     assert_accepted(&pool("/var/lib/dotmesh/fast/pool-1.img", "1Gi")).await;
 }
+
+#[tokio::test]
+async fn a_pool_lies_in_one_place() {
+    let pool = |place: Value| {
+        let mut spec = json!({"nodeName": "n1"});
+        spec.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
+        json!({"apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p"}, "spec": spec})
+    };
+    let file = json!({"path": "/var/lib/dotmesh/pool.img", "size": "2Gi"});
+    for places in [
+        json!({}),
+        json!({"file": file, "existing": "tank"}),
+        json!({"devices": ["/dev/vdb"], "existing": "tank"}),
+    ] {
+        assert_refused(&pool(places), "a Pool has exactly one of file, devices and existing").await;
+    }
+    for devices in [
+        json!(["vdb"]),
+        json!(["/etc/passwd"]),
+        json!(["/dev/../etc/passwd"]),
+        json!(["/dev/"]),
+    ] {
+        assert_refused(&pool(json!({"devices": devices})), "absolute paths below /dev").await;
+    }
+    let twice = json!({"devices": ["/dev/vdb", "/dev/vdb"]});
+    assert_refused(&pool(twice), "named once each").await;
+    assert_refused(&pool(json!({"devices": []})), "spec.devices").await;
+    assert_refused(&pool(json!({"existing": "-f"})), "a pool's name begins with a letter").await;
+    let fine = ["/dev/vdb", "/dev/disk/by-id/nvme-eui.0025-part1", "/dev/mapper/vg-lv"];
+    assert_accepted(&pool(json!({"devices": fine}))).await;
+    assert_accepted(&pool(json!({"existing": "tank_1"}))).await;
+}

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, ensure};
 use dotmesh_crds::{Branch, Commit};
-use dotmesh_e2e::cluster::PATIENCE;
 use dotmesh_e2e::chart;
+use dotmesh_e2e::cluster::PATIENCE;
 use dotmesh_e2e::objects::{branch, commit};
 use dotmesh_e2e::program::Program;
 use dotmesh_e2e::scenario::scenario;

@@ -1,7 +1,9 @@
 //! One effect per step.
 
+use dotmesh_crds::Dot;
+
 use super::newest;
-use super::observe::Observed;
+use super::observe::{Observed, lies_on, names_of};
 use super::plan::Step;
 use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
@@ -34,10 +36,16 @@ pub async fn apply<A: Api, N: Nodes>(
             context.memory.set_pool(&node, Some(state.clone()));
             context.memory.follow(&node);
             seen.state = Some(state);
+            seen.is_asked = true;
         }
         Step::Release => {
-            release(api, &seen.pool).await?;
-            return Ok(Then::Gone);
+            // The cache may not show yet what lies there.
+            let dots: Vec<Dot> = api.list(None, None).await?;
+            seen.dots = names_of(dots.iter().filter(|dot| lies_on(dot, &seen.pool.spec.node_name)));
+            if seen.dots.is_empty() {
+                release(api, &seen.pool).await?;
+                return Ok(Then::Gone);
+            }
         }
     }
     Ok(Then::Continue)

@@ -44,10 +44,12 @@ pub async fn reconcile<A: Api, N: Nodes>(pod: Arc<Pod>, context: Arc<Context<A, 
 fn build_pool(node: &str, config: &Config) -> Pool {
     let spec = PoolSpec {
         node_name: node.to_owned(),
-        file: PoolFile {
+        file: Some(PoolFile {
             path: config.pool_file_path.clone(),
             size: config.pool_file_size.clone(),
-        },
+        }),
+        devices: None,
+        existing: None,
     };
     Pool::new(node, spec)
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use dotmesh_csi_proto::node::WatchEvent;
 use futures::StreamExt;
 
-use super::POOL_NAME;
 use crate::api::Api;
 use crate::context::Context;
 use crate::nodes::{NodeError, Nodes};
@@ -39,6 +38,8 @@ pub async fn follow_all<A: Api, N: Nodes>(
             tokio::spawn(async move {
                 follow(&context, &node, &send).await;
                 lock(&running).remove(&node);
+                // What was heard since the stream's end nobody follows: it is asked for again.
+                context.memory.set_pool(&node, None);
                 send(look(&context, &node));
             });
         }
@@ -80,7 +81,8 @@ pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send:
 
 fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, send: &impl Fn(Wake)) {
     let WatchEvent { pools, users } = event;
-    let state = pools.into_iter().find(|pool| pool.name == POOL_NAME);
+    // A node has one pool.
+    let state = pools.into_iter().next();
     if context.memory.pool(node) != state {
         context.memory.set_pool(node, state);
         send(look(context, node));

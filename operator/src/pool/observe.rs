@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use dotmesh_crds::{Dot, Pool};
 use dotmesh_csi_proto::node::PoolState;
-use kube::ResourceExt;
 
-use super::pool_of;
-use crate::api::Api;
+use super::{pool_of, zpool_name};
+use crate::api::{Api, Key};
 use crate::context::Context;
 use crate::meta::uid;
 use crate::nodes::Nodes;
@@ -23,26 +22,42 @@ pub struct Observed {
     pub rival: Option<Arc<Pool>>,
     /// Dots that lie on the node.
     pub dots: Vec<String>,
-    /// What the node last said, or said in this pass.
+    /// What the node last said of the zpool of that name, or said in this pass.
     pub state: Option<PoolState>,
+    /// The node was asked for it in this pass.
+    pub is_asked: bool,
 }
 
 /// Reads it.
 pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, pool: Pool) -> Observed {
     let node = pool.spec.node_name.clone();
-    let lies_here = |dot: &Dot| dot.status.as_ref().and_then(|status| status.node.as_deref()) == Some(node.as_str());
-    let mut dots: Vec<String> = context
-        .api
-        .cached_where::<Dot>(lies_here)
-        .iter()
-        .map(|dot| format!("{}/{}", dot.namespace().unwrap_or_default(), dot.name_any()))
-        .collect();
-    dots.sort();
     Observed {
         rival: pool_of(&context.api, &node).filter(|oldest| uid(&**oldest) != uid(&pool)),
-        dots,
-        state: context.memory.pool(&node),
+        dots: names_of(
+            context
+                .api
+                .cached_where::<Dot>(|dot| lies_on(dot, &node))
+                .iter()
+                .map(|dot| &**dot),
+        ),
+        state: context
+            .memory
+            .pool(&node)
+            .filter(|state| state.name == zpool_name(&pool.spec)),
+        is_asked: false,
         is_fresh: false,
         pool,
     }
+}
+
+/// Whether a Dot lies on a node.
+pub fn lies_on(dot: &Dot, node: &str) -> bool {
+    dot.status.as_ref().and_then(|status| status.node.as_deref()) == Some(node)
+}
+
+/// Namespaces and names of Dots, in order.
+pub fn names_of<'a>(dots: impl Iterator<Item = &'a Dot>) -> Vec<String> {
+    let mut names: Vec<String> = dots.map(|dot| Key::of(dot).to_string()).collect();
+    names.sort();
+    names
 }

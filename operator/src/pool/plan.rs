@@ -1,12 +1,15 @@
 //! The next step for a Pool. Pure.
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_csi_proto::node::{EnsurePoolRequest, PoolFile, PoolState, ensure_pool_request::Source};
+use dotmesh_crds::{Pool, PoolSpec};
+use dotmesh_csi_proto::node::{
+    EnsurePoolRequest, PoolDevices, PoolExisting, PoolFile, PoolState, ensure_pool_request::Source,
+};
 use dotmesh_model::size::parse_quantity;
 use kube::ResourceExt;
 
-use super::POOL_NAME;
 use super::observe::Observed;
+use super::zpool_name;
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected};
 use crate::status::Verdict;
@@ -19,14 +22,14 @@ const NAMED_MAX: usize = 5;
 pub enum Step {
     /// Protect it: a Dot lies on it.
     Adopt,
-    /// Make or import the pool.
+    /// Make or import the pool, or make it larger.
     Ensure {
         /// Where.
         node: String,
         /// What; the newest commit is looked for when it is asked.
         request: EnsurePoolRequest,
     },
-    /// Let the object go.
+    /// Let the object go, unless something lies on it after all.
     Release,
 }
 
@@ -56,12 +59,26 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     }
 }
 
-/// The node has not been asked for its pool, or has imported it since.
+/// The node has not been asked for this Pool's zpool, or has imported it since, or its file is to grow.
 fn must_ask(seen: &Observed) -> bool {
-    seen.state.as_ref().is_none_or(|state| {
-        let is_usable = matches!(state.health.as_str(), "ONLINE" | "DEGRADED");
-        is_usable && !state.compared
-    })
+    let is_known = seen.is_asked || known(&seen.pool).is_some();
+    !is_known
+        || seen.state.as_ref().is_none_or(|state| {
+            let is_usable = matches!(state.health.as_str(), "ONLINE" | "DEGRADED");
+            is_usable && (!state.compared || must_grow(seen, state))
+        })
+}
+
+/// The GUID that was recorded.
+fn known(pool: &Pool) -> Option<&str> {
+    pool.status.as_ref()?.guid.as_deref()
+}
+
+/// More is asked for than the file is known to have.
+fn must_grow(seen: &Observed, state: &PoolState) -> bool {
+    let file = seen.pool.spec.file.as_ref();
+    let wanted = file.and_then(|file| parse_quantity(&file.size).ok());
+    state.file_bytes > 0 && wanted.is_some_and(|wanted| wanted > state.file_bytes)
 }
 
 fn in_use(dots: &[String]) -> Verdict {
@@ -79,32 +96,40 @@ fn in_use(dots: &[String]) -> Verdict {
 fn plan_ensure(seen: &Observed) -> Plan<Step> {
     let spec = &seen.pool.spec;
     let invalid = |why: String| Plan::Report(Verdict::new(Reason::Invalid, why));
-    let size_bytes = match parse_quantity(&spec.file.size) {
-        Ok(bytes) => bytes,
-        Err(why) => return invalid(format!("spec.file.size: {why}")),
+    let source = match source(spec) {
+        Ok(source) => source,
+        Err(why) => return invalid(why),
     };
-    let known = seen.pool.status.as_ref().and_then(|status| status.guid.as_deref());
-    let known_guid = match known.map(str::parse).transpose() {
+    let known_guid = match known(&seen.pool).map(str::parse).transpose() {
         Ok(guid) => guid.unwrap_or_default(),
         Err(_) => return invalid("status.guid is not a number".to_owned()),
     };
     Plan::Do(Step::Ensure {
         node: spec.node_name.clone(),
         request: EnsurePoolRequest {
-            name: POOL_NAME.to_owned(),
+            name: zpool_name(spec).to_owned(),
             known_guid,
-            source: Some(Source::File(PoolFile {
-                path: spec.file.path.clone(),
-                size_bytes,
-            })),
+            source: Some(source),
             newest: None,
         },
     })
 }
 
+/// Where the pool lies.
+fn source(spec: &PoolSpec) -> Result<Source, String> {
+    match (&spec.file, &spec.devices, &spec.existing) {
+        (Some(file), None, None) => Ok(Source::File(PoolFile {
+            path: file.path.clone(),
+            size_bytes: parse_quantity(&file.size).map_err(|why| format!("spec.file.size: {why}"))?,
+        })),
+        (None, Some(paths), None) => Ok(Source::Devices(PoolDevices { paths: paths.clone() })),
+        (None, None, Some(_)) => Ok(Source::Existing(PoolExisting {})),
+        _ => Err("a Pool has exactly one of file, devices and existing".to_owned()),
+    }
+}
+
 fn judge(seen: &Observed, state: &PoolState) -> Verdict {
-    let known = seen.pool.status.as_ref().and_then(|status| status.guid.clone());
-    if let Some(known) = known.filter(|known| *known != state.guid.to_string()) {
+    if let Some(known) = known(&seen.pool).filter(|known| *known != state.guid.to_string()) {
         let why = format!("the pool on the node has GUID {}, the known one is {known}", state.guid);
         return Verdict::new(Reason::PoolForeign, why);
     }

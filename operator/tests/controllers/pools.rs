@@ -1,8 +1,9 @@
 //! Pools: one per node, known by its GUID.
 
 use dotmesh_crds::{Dot, Pool};
-use dotmesh_operator::api::{Api, Guard, Key};
+use dotmesh_operator::api::{Api, ApiError, Guard, Key};
 use dotmesh_operator::nodes::NodeErrorKind;
+use serde_json::json;
 
 use crate::world::{World, key, message, reason};
 
@@ -10,11 +11,15 @@ use crate::world::{World, key, message, reason};
 async fn a_node_that_runs_csi_node_gets_a_pool() {
     let world = World::new().await;
     let pool = world.pool();
-    assert_eq!(pool.spec.file.size, "20Gi");
+    assert_eq!(pool.spec.file.clone().unwrap().size, "20Gi");
     let status = pool.status.clone().unwrap();
     assert_eq!(reason!(pool), "Ready");
     assert_eq!(status.size.as_deref(), Some("20Gi"));
     assert_eq!(status.zfs_version.as_deref(), Some("2.3.9"));
+    assert_eq!(
+        (status.allocated.as_deref(), status.fragmentation),
+        (Some("0"), Some(0))
+    );
     assert!(status.guid.is_some());
 }
 
@@ -81,4 +86,77 @@ spec: {nodeName: n1, file: {path: /var/lib/dotmesh/other.img, size: 10Gi}}",
     let another: Pool = world.api.must_get(&Key::cluster("another"));
     assert_eq!(reason!(another), "Conflict");
     assert_eq!(reason!(world.pool()), "Ready");
+}
+
+async fn ask_for(world: &World, size: &str) -> Result<Pool, ApiError> {
+    let patch = json!({ "spec": { "file": { "size": size } } });
+    world
+        .api
+        .patch::<Pool>(&Key::cluster("n1"), &Guard::default(), patch)
+        .await
+}
+
+#[tokio::test]
+async fn a_pool_grows_when_more_is_asked_for_and_never_shrinks() {
+    let world = World::with_shop().await;
+    ask_for(&world, "30Gi").await.unwrap();
+    assert!(world.round().await);
+    assert_eq!(world.nodes.take_calls(), ["EnsurePool"]);
+    world.settle().await;
+    let status = world.pool().status.unwrap();
+    assert_eq!(reason!(world.pool()), "Ready");
+    assert_eq!(
+        (status.file_size.as_deref(), status.size.as_deref()),
+        (Some("30Gi"), Some("30Gi"))
+    );
+    let refused = ask_for(&world, "25Gi").await.unwrap_err();
+    assert!(refused.message.contains("a pool's file cannot shrink"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_node_has_no_room_for_can_be_taken_back() {
+    let world = World::with_shop().await;
+    world.nodes.fail_call(0, NodeErrorKind::OutOfSpace, false);
+    ask_for(&world, "30Ti").await.unwrap();
+    world.round().await;
+    assert_eq!(reason!(world.pool()), "OutOfSpace");
+    assert_eq!(world.pool().status.unwrap().file_size.as_deref(), Some("20Gi"));
+    assert!(ask_for(&world, "19Gi").await.is_err());
+    ask_for(&world, "20480Mi").await.unwrap();
+    world.nodes.take_calls();
+    assert!(world.round().await);
+    assert_eq!(world.nodes.take_calls(), Vec::<String>::new());
+    assert_eq!(reason!(world.pool()), "Ready");
+}
+
+fn put_pool(world: &World, spec: &str) {
+    world.api.put(&format!(
+        "apiVersion: dotmesh.io/v1alpha1\nkind: Pool\nmetadata: {{name: mine}}\nspec: {{nodeName: n1, {spec}}}"
+    ));
+}
+
+#[tokio::test]
+async fn a_pool_of_devices_or_of_somebody_elses_making_takes_the_place_of_a_file() {
+    for spec in ["devices: [/dev/disk/by-id/a, /dev/vdb]", "existing: tank"] {
+        let world = World::empty();
+        put_pool(&world, spec);
+        world.start_csi_node();
+        world.settle().await;
+        let mine: Pool = world.api.must_get(&Key::cluster("mine"));
+        assert_eq!(reason!(mine.clone()), "Ready", "{spec}");
+        let status = mine.status.unwrap();
+        assert!(status.guid.is_some() && status.file_size.is_none(), "{spec}");
+        assert!(!world.api.exists::<Pool>(&Key::cluster("n1")), "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn another_pool_on_a_node_that_has_one_is_not_taken_for_that_one() {
+    let world = World::new().await;
+    world.delete_pool().await;
+    put_pool(&world, "existing: tank");
+    world.settle().await;
+    let mine: Pool = world.api.must_get(&Key::cluster("mine"));
+    assert_eq!(reason!(mine.clone()), "Conflict");
+    assert_eq!(mine.status.unwrap().guid, None);
 }

@@ -95,6 +95,16 @@ pub fn all() -> Vec<Workload> {
             ],
         ),
         workload(
+            "a Pool grows",
+            [
+                shop(),
+                vec![commit("one", "shop"), Step::GrowPool("n1", "30Gi")],
+                vec![Step::Until(Until::Sized("n1", "30Gi")), ready("Commit", "one")],
+                vec![Step::Reboot, Step::GrowPool("n1", "40Gi"), commit("two", "shop")],
+                vec![Step::Until(Until::Sized("n1", "40Gi")), ready("Commit", "two")],
+            ],
+        ),
+        workload(
             "others use the pool too",
             [
                 shop(),

@@ -1,7 +1,7 @@
 //! The command line that each request becomes. Pure; every flag that is ever passed stands here.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::parse;
 use crate::{
@@ -107,6 +107,11 @@ pub(super) fn build_pool_get(pool: &PoolName) -> Line {
         &["get", "-H", "-p", "-o", "property,value", parse::POOL_PROPERTIES],
     )
     .name(pool)
+}
+
+/// With `-e`, what is online already takes all the space there is.
+pub(super) fn build_pool_expand(pool: &PoolName, vdev: &Path) -> Line {
+    Line::zpool(Verb::PoolOnline, &["online", "-e"]).name(pool).arg(vdev)
 }
 
 pub(super) fn build_pool_export(pool: &PoolName) -> Line {

@@ -1,9 +1,16 @@
 //! Pools: made, exported, found, imported; and that a missing pool is never taken for a missing dataset.
 
-use super::{Findings, Setup, child, filesystem, listing};
+use std::time::Duration;
+
+use super::{Findings, Setup, Surroundings, child, filesystem, listing};
 use crate::{ErrorKind, Health, ImportRequest, Kind, PoolSelector, PoolSpec, PropName, PropValue, Properties, Zfs};
 
-pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, setup: &Setup) {
+/// What the file grows by: several units of space even of a small pool.
+const GROWTH: u64 = 64 << 20;
+/// How often is looked for it.
+const PATIENCE: usize = 100;
+
+pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surroundings, setup: &Setup) {
     let Setup { pool, vdev } = setup;
     let missing = &ErrorKind::PoolMissing;
     let versions = findings.works("version", zfs.version().await);
@@ -102,4 +109,45 @@ pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, setup: &Setup)
     };
     findings.equal("the same pool", after.guid, before.guid);
     findings.equal("another load", after.load_guid != before.load_guid, true);
+    grows(findings, zfs, around, setup, after.size).await;
+}
+
+/// The file grows, then the pool.
+async fn grows<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surroundings, setup: &Setup, before: u64) {
+    let Setup { pool, vdev } = setup;
+    let absent = "contract-absent".parse().expect("a legal name");
+    findings.fails(
+        "expand a pool that is not there",
+        zfs.pool_expand(&absent, vdev).await,
+        &ErrorKind::PoolMissing,
+    );
+    findings.fails(
+        "expand by a file that is none of its own",
+        zfs.pool_expand(pool, &vdev.with_extension("other")).await,
+        &ErrorKind::DeviceMissing,
+    );
+    findings.works("expand by a file that has not grown", zfs.pool_expand(pool, vdev).await);
+    around.grow(vdev, GROWTH);
+    let size = findings.works("pool status", zfs.pool_get(pool).await);
+    findings.equal(
+        "a larger file is no larger pool",
+        size.map(|status| status.size),
+        Some(before),
+    );
+    for _ in 0..2 {
+        findings.works("expand", zfs.pool_expand(pool, vdev).await);
+    }
+    let mut grown = None;
+    for _ in 0..PATIENCE {
+        grown = findings.works("pool status", zfs.pool_get(pool).await);
+        if grown.as_ref().is_none_or(|status| status.size > before) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    findings.equal(
+        "it is larger, and healthy",
+        grown.map(|status| (status.size > before, status.health)),
+        Some((true, Health::Online)),
+    );
 }

@@ -16,6 +16,8 @@ fn every_message_of_the_programs_has_its_kind() {
     let devices = "/dev/zfs and /proc/self/mounts are required.\nTry running 'udevadm trigger' and 'mount -t proc proc /proc' as root.\n";
     let in_use =
         "invalid vdev specification\nuse '-f' to override the following errors:\n/f is part of exported pool 'p'\n";
+    let filesystem = "invalid vdev specification\nuse '-f' to override the following errors:\n/dev/x contains a filesystem of type 'ext4'\n";
+    let mounted = "/dev/x is in use and contains a ext4 filesystem.\n";
     let other_host =
         "cannot import 'p': pool was previously in use from another system.\nLast accessed by h (hostid=1) at Sun\n";
     let table: &[(&str, ErrorKind)] = &[
@@ -111,11 +113,16 @@ fn every_message_of_the_programs_has_its_kind() {
         ),
         ("cannot create 'p/a': pool is read-only\n", ErrorKind::ReadOnly),
         (in_use, ErrorKind::DeviceInUse),
+        (filesystem, ErrorKind::DeviceInUse),
+        (mounted, ErrorKind::DeviceInUse),
+        ("/dev/x contains a corrupt primary EFI label.\n", ErrorKind::DeviceInUse),
         (
             "cannot open '/f': No such file or directory\n",
             ErrorKind::DeviceMissing,
         ),
         ("cannot resolve path '/dev/x'\n", ErrorKind::DeviceMissing),
+        ("couldn't find device \"/f\" in pool \"p\"\n", ErrorKind::DeviceMissing),
+        ("cannot online /f: no such device in pool\n", ErrorKind::DeviceMissing),
         (
             "cannot create 'p': one or more devices is less than the minimum size (64M)\n",
             ErrorKind::DeviceTooSmall,

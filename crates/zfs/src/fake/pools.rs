@@ -11,8 +11,8 @@ use crate::{
     PropName,
 };
 
-/// Bytes of a pool unless said otherwise.
-const SIZE: u64 = 100 << 30;
+/// Bytes of a file or device of a pool unless said otherwise.
+pub(super) const SIZE: u64 = 100 << 30;
 
 impl State {
     pub(super) fn set_imported(&mut self, name: &PoolName, imported: bool) {
@@ -22,7 +22,7 @@ impl State {
         }
     }
 
-    pub(super) fn pool_create(&mut self, spec: &PoolSpec) -> Result<(), ErrorKind> {
+    pub(super) fn pool_create(&mut self, spec: &PoolSpec, size: u64) -> Result<(), ErrorKind> {
         let used = |vdev: &PathBuf| self.pools.iter().any(|pool| pool.vdevs.contains(vdev));
         if spec.vdevs.iter().any(used) {
             return Err(ErrorKind::DeviceInUse);
@@ -43,7 +43,7 @@ impl State {
             imported: true,
             foreign: false,
             full: false,
-            size: SIZE,
+            size,
             vdevs: spec.vdevs.clone(),
             contents: Contents {
                 txg: 4,
@@ -122,6 +122,24 @@ impl State {
             fragmentation: Some(0),
             readonly: false,
         })
+    }
+
+    /// All vdevs are made use of, as if each had been named. Never makes a pool smaller.
+    pub(super) fn pool_expand(
+        &mut self,
+        name: &PoolName,
+        vdev: &Path,
+        length: impl FnOnce(&[PathBuf]) -> Result<u64, ErrorKind>,
+    ) -> Result<(), ErrorKind> {
+        let pool = self.readable(name)?;
+        if !pool.vdevs.iter().any(|own| own == vdev) {
+            return Err(ErrorKind::DeviceMissing);
+        }
+        let size = length(&pool.vdevs)?.max(pool.size);
+        if let Some(pool) = self.pool_mut(name) {
+            pool.size = size;
+        }
+        Ok(())
     }
 
     pub(super) fn pool_export(&mut self, name: &PoolName) -> Result<(), ErrorKind> {

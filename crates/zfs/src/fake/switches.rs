@@ -1,6 +1,7 @@
 //! The switches of [`FakeZfs`]: what befalls a host, set by a test or a simulator.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::{FailWhen, FakeZfs};
@@ -130,6 +131,12 @@ impl FakeZfs {
     /// each command, with nothing locked.
     pub fn watch_mounts(&self, mounted: impl Fn() -> BTreeSet<String> + Send + Sync + 'static) {
         *self.mounts.lock() = Some(Arc::new(mounted));
+    }
+
+    /// Looks up how many bytes the files and devices of pools have, when a pool is made or expanded; nothing: there is
+    /// no such file or device. Called with the state locked. Without it each has 100 GiB.
+    pub fn watch_devices(&self, length: impl Fn(&Path) -> Option<u64> + Send + Sync + 'static) {
+        *self.devices.lock() = Some(Arc::new(length));
     }
 
     /// The identity of what the kernel could mount by this name: a filesystem or a snapshot of one, in an imported pool

@@ -133,6 +133,12 @@ impl Surroundings for Mounts {
         });
     }
 
+    fn grow(&self, vdev: &Path, bytes: u64) {
+        let file = File::options().write(true).open(vdev).expect("the pool's file");
+        let length = file.metadata().expect("the pool's file").len();
+        file.set_len(length + bytes).expect("a larger file");
+    }
+
     fn is_mounted(&self, dataset: &DatasetName) -> bool {
         let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
         table.contains(&format!(" - zfs {dataset} "))

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use dotmesh_csi_proto::node as proto;
+use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_model::id::{DotId, VolumeId};
 use dotmesh_zfs::Guid;
 use tonic::Status;
@@ -12,7 +13,7 @@ use crate::edge::{invalid, parse};
 use crate::layout::DotIdentity;
 use crate::ops::{
     AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, NewestCommit, NodeState, OriginRequest,
-    PoolRequest, PoolState, User, VolumeRequest, VolumeState, VolumeUser,
+    Place, PoolRequest, PoolState, User, VolumeRequest, VolumeState, VolumeUser,
 };
 
 pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolRequest, Status> {
@@ -22,15 +23,20 @@ pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolReque
         source,
         newest,
     } = request;
-    let Some(proto::ensure_pool_request::Source::File(file)) = source else {
-        return Err(invalid("source: where the pool lies is missing"));
+    let (place, size) = match source {
+        Some(Source::File(proto::PoolFile { path, size_bytes })) => (Place::File { path: path.into() }, size_bytes),
+        Some(Source::Devices(proto::PoolDevices { paths })) => {
+            let devices = paths.into_iter().map(PathBuf::from).collect();
+            (Place::Devices { devices }, 0)
+        }
+        Some(Source::Existing(proto::PoolExisting {})) => (Place::Existing { existing: name.clone() }, 0),
+        None => return Err(invalid("source: where the pool lies is missing")),
     };
-    let proto::PoolFile { path, size_bytes } = file;
     Ok(PoolRequest {
         name: parse("name", &name)?,
         known: Some(Guid(known_guid)).filter(|guid| guid.0 != 0),
-        path: PathBuf::from(path),
-        size: size_bytes,
+        place,
+        size,
         newest: newest.map(newest_commit).transpose()?,
     })
 }
@@ -199,6 +205,7 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         name,
         guid,
         health,
+        file_bytes,
         size,
         allocated,
         available,
@@ -218,6 +225,7 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         zfs_userland,
         zfs_kernel,
         compared,
+        file_bytes,
     }
 }
 

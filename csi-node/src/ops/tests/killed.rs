@@ -1,6 +1,6 @@
 //! [`Killed`]: a ZFS under which the program stops at a command of choice.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -57,6 +57,7 @@ passed_on! {
     pool_import(request: &ImportRequest) -> ();
     pools_importable(search: &[PathBuf]) -> Vec<ImportablePool>;
     pool_get(pool: &PoolName) -> PoolStatus;
+    pool_expand(pool: &PoolName, vdev: &Path) -> ();
     pool_export(pool: &PoolName) -> ();
     create(request: &CreateRequest) -> ();
     clone_snapshot(request: &CloneRequest) -> ();

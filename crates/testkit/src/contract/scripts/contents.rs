@@ -61,6 +61,10 @@ pub(super) fn rules() -> Vec<Operation> {
         patch(TRY, json!({"spec": {"name": "other"}})),
         patch(TRY, json!({"spec": {"from": "HEAD"}})),
         patch(POOL, json!({"spec": {"file": {"size": "3Gi"}}})),
+        patch(POOL, json!({"spec": {"file": {"size": "2Gi"}}})),
+        patch(POOL, json!({"spec": {"file": {"path": "/var/lib/dotmesh/other.img"}}})),
+        patch(POOL, json!({"spec": {"file": null, "existing": "tank"}})),
+        patch(POOL, json!({"spec": {"existing": "tank"}})),
         patch(SAVED, json!({"spec": null})),
         with(
             OTHER,

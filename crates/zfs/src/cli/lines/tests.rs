@@ -59,6 +59,7 @@ fn all_lines() -> Vec<Line> {
         build_pool_search(&[]),
         build_pool_search(&["/dir".into()]),
         build_pool_get(&"p".parse().unwrap()),
+        build_pool_expand(&"p".parse().unwrap(), "/f 1".as_ref()),
         build_pool_export(&"p".parse().unwrap()),
         build_create(&create(CreateKind::Filesystem, true)),
         build_create(&create(
