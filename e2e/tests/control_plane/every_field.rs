@@ -55,11 +55,10 @@ struct Wrong {
 }
 
 fn with(object: &Value, pointer: &str, value: Value) -> Value {
-    let mut object = object.clone();
-    *object
-        .pointer_mut(pointer)
-        .unwrap_or_else(|| panic!("{pointer} is not set in {object}")) = value;
-    object
+    let mut changed = object.clone();
+    let place = changed.pointer_mut(pointer);
+    *place.unwrap_or_else(|| panic!("{pointer} is not set in {object}")) = value;
+    changed
 }
 
 fn without(object: &Value, pointer: &str, name: &str) -> Value {
