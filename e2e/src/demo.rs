@@ -108,7 +108,9 @@ pub async fn run(scenario: &Scenario, options: Options, story: &mut Story) -> Re
             cleanup::delete(cluster, &order),
         )
         .await?;
-    story.step("all of them gone", cleanup::wait_gone(cluster)).await?;
+    story
+        .step("all of them gone", cleanup::wait_gone(cluster, order.len()))
+        .await?;
     story
         .step(
             "the pool is as empty as at the start",

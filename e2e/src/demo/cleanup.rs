@@ -1,5 +1,7 @@
 //! Everything is deleted, in any order.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use dotmesh_crds::{Branch, Commit, Dot};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -90,9 +92,13 @@ pub(super) async fn delete(cluster: &Cluster, order: &[Victim]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until none is left.
-pub(super) async fn wait_gone(cluster: &Cluster) -> Result<()> {
-    until("everything gone", PATIENCE, async || {
+/// How long the deletion of one of many may take on an emulated node.
+const EACH: Duration = Duration::from_secs(3);
+
+/// Waits until none of so many is left.
+pub(super) async fn wait_gone(cluster: &Cluster, victims: usize) -> Result<()> {
+    let patience = EACH * u32::try_from(victims)?;
+    until("everything gone", PATIENCE.max(patience), async || {
         let left = shuffled(cluster, 0).await?;
         Ok(Look::when(left.is_empty(), shown(&left)))
     })
