@@ -118,6 +118,27 @@ pub fn all() -> Vec<Workload> {
             ],
         ),
         workload(
+            "a kept volume is removed after its claim came again",
+            [
+                vec![
+                    dot("shop", &["db"]),
+                    claim_of_class("keep", "db", Some(("Dot", "shop")), &[]),
+                ],
+                pod("app", &["db"]).to_vec(),
+                end("app").to_vec(),
+                vec![
+                    delete("PersistentVolumeClaim", "db"),
+                    gone("PersistentVolumeClaim", "db"),
+                    // Another claim of that name, which waits for the volume of the first.
+                    claim("db", Some(("Dot", "shop")), None),
+                    Step::Quiet,
+                    Step::RemoveVolumeOf("db"),
+                ],
+                pod("again", &["db"]).to_vec(),
+                vec![ready("Dot", "shop")],
+            ],
+        ),
+        workload(
             "a claim of a Commit",
             [
                 shop(),
