@@ -17,7 +17,7 @@ use kube::runtime::controller::Action;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
-use crate::meta::reread;
+use crate::meta::{is_deleting, named_dot, reread};
 use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
@@ -46,6 +46,9 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
             return Ok(Then::Gone);
         };
         self.own_claim = observe::observe_claim(&context.api, &found).await?;
+        if is_deleting(&found) {
+            self.dot = named_dot(&context.api, &found, &found.spec.dot).await?;
+        }
         self.branch = found;
         self.is_fresh = true;
         Ok(Then::Continue)

@@ -18,7 +18,7 @@ use kube::runtime::controller::Action;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
-use crate::meta::reread;
+use crate::meta::{is_deleting, named_dot, reread};
 use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
@@ -46,6 +46,9 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         let Some(found) = reread(&context.api, &self.commit).await? else {
             return Ok(Then::Gone);
         };
+        if is_deleting(&found) {
+            self.dot = named_dot(&context.api, &found, &found.spec.dot).await?;
+        }
         self.commit = found;
         self.is_fresh = true;
         Ok(Then::Continue)

@@ -1,5 +1,7 @@
 //! Metadata of our objects: finalizer, owner, labels, and which Dot an object belongs to.
 
+use std::sync::Arc;
+
 use dotmesh_crds::Dot;
 use dotmesh_crds::names::{FINALIZER, LABEL_DOT};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -35,6 +37,23 @@ pub fn owner_dot<K: Resource>(object: &K) -> Option<&str> {
 /// Whether an object that names this Dot belongs to it, and not to an earlier one of the same name.
 pub fn belongs_to<K: Resource>(object: &K, dot: &Dot) -> bool {
     object.namespace() == dot.namespace() && owner_dot(object).is_none_or(|owner| owner == uid(dot))
+}
+
+/// The Dot that an object names and belongs to. For one that is about to go it is read now: what the Dot says decides
+/// whether anything of the object is left on disk. Otherwise it is the cache's, whichever that is.
+///
+/// # Errors
+/// Those of the API.
+pub async fn named_dot<A: Api, K: Kind>(api: &A, object: &K, name: &str) -> Result<Option<Arc<Dot>>, ApiError> {
+    let key = Key {
+        namespace: object.meta().namespace.clone(),
+        name: name.to_owned(),
+    };
+    if !(is_deleting(object) && is_protected(object)) {
+        return Ok(api.cached::<Dot>(&key));
+    }
+    let dot: Option<Dot> = api.get(&key).await?;
+    Ok(dot.filter(|dot| belongs_to(object, dot)).map(Arc::new))
 }
 
 /// The reference by which a Dot owns an object. It neither blocks the Dot's deletion nor claims to be the only

@@ -16,7 +16,7 @@ use crate::api::{Api, Key};
 use crate::claim::entries::entry_of;
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
-use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, uid};
+use crate::meta::{belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
 
 /// What there is, and what was done in this pass.
@@ -118,18 +118,7 @@ async fn observe_users<A: Api, N: Nodes>(
 /// Reads it.
 pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) -> Result<Observed, ReconcileError> {
     let api = &context.api;
-    let key = Key {
-        namespace: branch.namespace(),
-        name: branch.spec.dot.clone(),
-    };
-    let is_ending = is_deleting(&branch) && is_protected(&branch);
-    let dot = if is_ending {
-        let dot: Option<Dot> = api.get(&key).await?;
-        dot.filter(|dot| owner_dot(&branch).is_none_or(|owner| owner == uid(dot)))
-            .map(Arc::new)
-    } else {
-        api.cached::<Dot>(&key)
-    };
+    let dot = named_dot(api, &branch, &branch.spec.dot).await?;
     let naming = match is_accepted(&branch) || is_deleting(&branch) {
         true => None,
         false => Some(context.memory.naming.clone().lock_owned().await),

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_csi_proto::node::CommitResponse;
-use kube::ResourceExt;
 
-use crate::api::{Api, Key};
+use crate::api::Api;
 use crate::context::{Context, ReconcileError};
-use crate::meta::{belongs_to, is_deleting, is_protected, owner_dot, uid};
+use crate::meta::{belongs_to, named_dot, uid};
 use crate::nodes::Nodes;
 
 /// What there is, and what was done in this pass.
@@ -33,17 +32,7 @@ pub struct Observed {
 /// Reads it.
 pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) -> Result<Observed, ReconcileError> {
     let api = &context.api;
-    let key = Key {
-        namespace: commit.namespace(),
-        name: commit.spec.dot.clone(),
-    };
-    let dot = if is_deleting(&commit) && is_protected(&commit) {
-        let dot: Option<Dot> = api.get(&key).await?;
-        dot.filter(|dot| owner_dot(&commit).is_none_or(|owner| owner == uid(dot)))
-            .map(Arc::new)
-    } else {
-        api.cached::<Dot>(&key)
-    };
+    let dot = named_dot(api, &commit, &commit.spec.dot).await?;
     let branches = dot.as_deref().map_or_else(Vec::new, |dot| {
         api.cached_where::<Branch>(|branch| branch.spec.dot == commit.spec.dot && belongs_to(branch, dot))
     });
