@@ -33,6 +33,11 @@ use crate::stage::Actor;
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Milliseconds that garbage lies about, at least.
+const COLLECTS_AFTER: u64 = 300;
+/// More of them, by chance.
+const COLLECTS_WITHIN: usize = 5_000;
+
 /// A pod, as far as it matters here.
 #[derive(Debug, Clone, Default)]
 struct Pod {
@@ -164,6 +169,24 @@ impl Kubernetes {
                 now = self.cluster.server.changes(changes) => changes = now,
                 () = self.poked.notified() => {}
                 () = tokio::time::sleep(RETRY), if is_unfinished => {}
+            }
+        }
+    }
+
+    /// The garbage collector, for ever: what has lost its owners goes, a while later.
+    pub async fn collect_garbage(self) {
+        let Cluster { stage, server, .. } = &self.cluster;
+        let mut changes = 0;
+        loop {
+            changes = server.changes(changes).await;
+            if !server.has_garbage() {
+                continue;
+            }
+            let more = u64::try_from(stage.choose(COLLECTS_WITHIN)).unwrap_or(0);
+            tokio::time::sleep(Duration::from_millis(COLLECTS_AFTER + more)).await;
+            if server.collect_garbage() {
+                stage.say(Actor::Kubernetes, "collects garbage");
+                stage.wrote();
             }
         }
     }

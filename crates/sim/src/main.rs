@@ -3,7 +3,7 @@
 //! ```text
 //! dotmesh-sim test                                     what `cargo xtask test` runs: all single faults, a part of the rest
 //! dotmesh-sim list                                     the workloads
-//! dotmesh-sim explore [SEEDS [WORKLOAD]]               each single fault, pairs, and SEEDS histories by chance
+//! dotmesh-sim explore [SEEDS [WORKLOAD]]               each single fault, SEEDS pairs, old caches, SEEDS by chance
 //! dotmesh-sim show WORKLOAD [SEED|-] [NUMBER=FAULT…]   one history: who did what, in order
 //! dotmesh-sim save NAME WORKLOAD [SEED|-] [NUMBER=FAULT…]  makes it small and keeps it as a regression
 //! dotmesh-sim campaign MINUTES FILE                    histories by chance; goes on where FILE says
@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use dotmesh_sim::campaign;
 use dotmesh_sim::complete::{self, Part};
-use dotmesh_sim::explore::{Failure, Totals, by_chance, compare_end, ends, explore, pairs, single_faults, threads};
+use dotmesh_sim::explore::{
+    Failure, Totals, by_chance, compare_end, ends, explore, pairs, single_faults, stale_views, threads,
+};
 use dotmesh_sim::fault::Fault;
 use dotmesh_sim::regression::{Regression, save};
 use dotmesh_sim::show::show;
@@ -177,7 +179,11 @@ fn explore_all(seeds: u64, only: Option<&str>) -> anyhow::Result<()> {
         let single = single_faults(workload);
         let count = single.len();
         let two = pairs(workload, usize::try_from(seeds)?, 1);
-        let all = single.into_iter().chain(two).chain(by_chance(0..seeds));
+        let all = single
+            .into_iter()
+            .chain(two)
+            .chain(stale_views(workload))
+            .chain(by_chance(0..seeds));
         let work: Vec<(&Workload, Schedule)> = all.map(|schedule| (workload, schedule)).collect();
         let part = explore(&work, &ends);
         println!(

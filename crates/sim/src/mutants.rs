@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use dotmesh_mutant::{Mutant, plant};
 
-use crate::explore::{Failure, by_chance, ends, first_failure, single_faults};
+use crate::explore::{Failure, all_of, by_chance, ends, first_failure, single_faults, stale_views};
 use crate::stage::Schedule;
 use crate::workload::{self, Workload};
 
@@ -85,12 +85,10 @@ fn hunt(
         killed = attempt(slice.collect());
     }
     if killed.is_none() {
-        let chance = workloads.iter().flat_map(|workload| {
-            by_chance(0..SEEDS)
-                .into_iter()
-                .map(move |schedule| (workload, schedule))
-        });
-        killed = attempt(chance.collect());
+        killed = attempt(all_of(workloads, stale_views));
+    }
+    if killed.is_none() {
+        killed = attempt(all_of(workloads, |_| by_chance(0..SEEDS)));
     }
     Verdict {
         mutant,

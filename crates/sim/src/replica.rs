@@ -1,12 +1,13 @@
 //! One incarnation of a replica of the operator: its caches, and its part in who leads.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dotmesh_operator::context::{Clock, Config, Context};
 use dotmesh_operator::lead::Election;
 use dotmesh_operator::metrics::Metrics;
-use dotmesh_testkit::FakeApi;
+use dotmesh_testkit::{Change, FakeApi};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::SimApi;
@@ -14,10 +15,13 @@ use crate::leader::Leader;
 use crate::machine::{Machine, POOL_FILE, spawn_until_over};
 use crate::nodes::SimNodes;
 use crate::stage::{Actor, Life, Stage};
-use crate::view::View;
+use crate::view::{View, WATCHED};
 
 /// The moment at which every history begins: 2026-01-01.
 const BEGINNING: i64 = 1_767_225_600;
+
+/// How many changes old caches miss.
+const BEHIND: usize = 6;
 
 /// How long caches stay behind that began so.
 const LAG: Duration = Duration::from_millis(500);
@@ -50,12 +54,17 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// It begins, with caches that miss the newest `behind` changes, and that stay so for a while.
+    /// It begins; `stale`: with caches that miss the newest changes, and that stay so for a while.
     #[must_use]
-    pub fn start(cluster: &Cluster, number: u8, behind: usize) -> Self {
+    pub fn start(cluster: &Cluster, number: u8, stale: bool) -> Self {
         let life = Life::new(Actor::Operator(number));
         let log = cluster.server.log_after(0);
-        let view = View::listed(&log[..log.len().saturating_sub(behind)]);
+        let missed = if stale {
+            missed(&cluster.stage, &log)
+        } else {
+            BTreeMap::new()
+        };
+        let view = View::listed(&log, &missed);
         let api = SimApi::new(cluster, life.clone(), view);
         let replica = Self {
             life: life.clone(),
@@ -64,7 +73,7 @@ impl Replica {
             leader: Arc::default(),
         };
         cluster.stage.say(life.actor(), "begins");
-        spawn_until_over(life.clone(), replica.clone().watch(behind > 0));
+        spawn_until_over(life.clone(), replica.clone().watch(stale));
         spawn_until_over(life, replica.clone().run(number));
         replica
     }
@@ -113,9 +122,9 @@ impl Replica {
     }
 
     /// Delivers changes to the caches, in each kind's order, and wakes whom they concern.
-    async fn watch(self, is_behind: bool) {
+    async fn watch(self, stale: bool) {
         let mut changes = 0;
-        if is_behind {
+        if stale {
             tokio::time::sleep(LAG).await;
         }
         loop {
@@ -143,6 +152,19 @@ impl Replica {
             }
         }
     }
+}
+
+/// How many of the newest changes of each kind old caches miss: of the newest [`BEHIND`] of all kinds each its part, as
+/// from one server that is behind; or, by chance, of each kind another number, as each kind has a cache of its own.
+fn missed(stage: &Stage, log: &[Arc<Change>]) -> BTreeMap<&'static str, usize> {
+    if stage.is_random() {
+        return WATCHED.map(|kind| (kind, stage.choose(BEHIND + 1))).into();
+    }
+    let mut missed = BTreeMap::new();
+    for change in log.iter().rev().take(BEHIND) {
+        *missed.entry(change.kind).or_default() += 1;
+    }
+    missed
 }
 
 fn clock(stage: &Stage) -> Clock {

@@ -67,17 +67,27 @@ impl Seen {
 }
 
 impl View {
-    /// As a list of that many changes shows it.
+    /// As lists show it that do not have the newest changes yet, of each kind so many; the watches bring them later.
     #[must_use]
-    pub fn listed(log: &[Arc<Change>]) -> Self {
+    pub fn listed(log: &[Arc<Change>], missed: &BTreeMap<&'static str, usize>) -> Self {
         let mut view = Self {
             read: log.len(),
             ..Self::default()
         };
+        let mut missed = missed.clone();
         let mut last: BTreeMap<(&'static str, &Key), &Change> = BTreeMap::new();
-        for change in log {
-            if let Some(kind) = watched(change.kind) {
-                last.insert((kind, &change.key), change);
+        for change in log.iter().rev() {
+            let Some(kind) = watched(change.kind) else {
+                continue;
+            };
+            match missed.get_mut(kind) {
+                Some(more) if *more > 0 => {
+                    *more -= 1;
+                    view.waiting.entry(kind).or_default().push_front(Arc::clone(change));
+                }
+                Some(_) | None => {
+                    last.entry((kind, &change.key)).or_insert(change);
+                }
             }
         }
         for change in last.into_values().filter(|change| !change.gone) {

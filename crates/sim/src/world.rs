@@ -33,8 +33,6 @@ const STEP_MAX: Duration = Duration::from_secs(900);
 const QUIET: Duration = Duration::from_secs(70);
 /// How long after the last step the world may take to settle.
 const SETTLE_MAX: Duration = Duration::from_secs(900);
-/// How many changes old caches miss.
-const BEHIND: usize = 6;
 /// Turns that a world may take in a virtual minute, on average over a history.
 const TURNS_PER_MINUTE: usize = 2_000;
 
@@ -144,6 +142,7 @@ fn csi_node(node: u8) -> Value {
 impl World {
     fn new(workload: &Workload, schedule: &Schedule, traced: bool) -> Self {
         let server = FakeApi::default();
+        server.collect_garbage_later();
         storage_classes().into_iter().for_each(|class| server.put_object(class));
         let numbers = 1..=workload.nodes;
         numbers.clone().for_each(|node| server.put_object(csi_node(node)));
@@ -166,9 +165,10 @@ impl World {
             machine.start(&world.cluster.stage);
         }
         for number in 1..=workload.replicas {
-            world.start_operator(number, 0);
+            world.start_operator(number, false);
         }
         tokio::spawn(world.kubernetes.clone().run());
+        tokio::spawn(world.kubernetes.clone().collect_garbage());
         tokio::spawn(world.supervisor(crashes));
         world
     }
@@ -177,8 +177,8 @@ impl World {
         self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start_operator(&self, number: u8, behind: usize) {
-        let replica = Replica::start(&self.cluster, number, behind);
+    fn start_operator(&self, number: u8, stale: bool) {
+        let replica = Replica::start(&self.cluster, number, stale);
         self.replicas().insert(number, replica);
     }
 
@@ -207,7 +207,7 @@ impl World {
                 match actor {
                     Actor::Operator(number) => {
                         tokio::time::sleep(Duration::from_secs(2)).await;
-                        world.start_operator(number, if fault == Fault::CrashStale { BEHIND } else { 0 });
+                        world.start_operator(number, fault == Fault::CrashStale);
                     }
                     Actor::Node(number) => world.restart_node(number, fault == Fault::Reboot).await,
                     Actor::Kubernetes | Actor::Kubelet(_) | Actor::Person => {}
@@ -317,7 +317,7 @@ impl World {
                 let (number, replica) = self.leader();
                 replica.life.end();
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                self.start_operator(number, if *is_stale { BEHIND } else { 0 });
+                self.start_operator(number, *is_stale);
                 Ok(())
             }
             Step::FreezeLeader => {
@@ -470,7 +470,7 @@ impl World {
         let numbers: Vec<u8> = self.replicas().keys().copied().collect();
         self.replicas().values().for_each(|replica| replica.life.end());
         for number in numbers {
-            self.start_operator(number, 0);
+            self.start_operator(number, false);
         }
         tokio::time::sleep(Duration::from_secs(70)).await;
         let more = self.cluster.stage.writes() - writes;

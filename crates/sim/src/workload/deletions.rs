@@ -91,6 +91,20 @@ pub fn all() -> Vec<Workload> {
             ],
         ),
         workload(
+            "a Dot comes again before what was made of it is gone",
+            [
+                history(),
+                claims_go(),
+                vec![delete("Dot", "shop"), gone("Dot", "shop")],
+                vec![
+                    gone("PersistentVolumeClaim", "db"),
+                    gone("PersistentVolumeClaim", "cache"),
+                ],
+                shop(),
+                vec![gone("Commit", "one"), gone("Branch", "try"), ready("Dot", "shop")],
+            ],
+        ),
+        workload(
             "a Dot goes that nobody used",
             [
                 vec![dot("idle", &["x"]), Step::Quiet],

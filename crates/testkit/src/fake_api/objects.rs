@@ -48,6 +48,8 @@ pub(crate) struct Objects {
     managers: BTreeMap<String, Managers>,
     version: u64,
     uids: u64,
+    /// What the garbage collector has yet to look at; absent: it does so at once.
+    suspects: Option<Vec<(&'static Resource, Key)>>,
 }
 
 /// Nothing, at a revision of its own: 0 would ask for any.
@@ -59,6 +61,7 @@ impl Default for Objects {
             managers: BTreeMap::new(),
             version: 1,
             uids: 0,
+            suspects: None,
         }
     }
 }
@@ -189,7 +192,7 @@ impl Objects {
             return Err(already_exists(resource, &key.name));
         }
         let created = self.put(object);
-        self.collect_orphan(resource, &key);
+        self.consider(resource, &key);
         Ok(created)
     }
 
@@ -238,7 +241,7 @@ impl Objects {
             return Ok(Object::new(after));
         }
         let stored = self.store(resource.kind, key.clone(), after);
-        self.collect_orphan(resource, key);
+        self.consider(resource, key);
         Ok(stored)
     }
 

@@ -1,4 +1,5 @@
-//! What goes wrong on the way to the API: answers out of turn, watches that end, a log that is compacted.
+//! What goes wrong on the way to the API: answers out of turn, watches that end, a log that is compacted; and garbage
+//! that lies about for a while, as it does where the collector has much to do.
 
 use std::collections::VecDeque;
 
@@ -50,5 +51,28 @@ impl FakeApi {
     /// The revision of the last change.
     pub fn revision(&self) -> u64 {
         self.lock().objects.version()
+    }
+
+    /// From now on what has lost its owners stays until [`FakeApi::collect_garbage`].
+    pub fn collect_garbage_later(&self) {
+        self.lock().objects.collect_later();
+    }
+
+    /// Whether something may have lost its owners.
+    pub fn has_garbage(&self) -> bool {
+        self.lock().objects.has_garbage()
+    }
+
+    /// What has lost its owners goes now. Whether anything did.
+    pub fn collect_garbage(&self) -> bool {
+        let mut state = self.lock();
+        let before = state.objects.version();
+        state.objects.collect_garbage();
+        let has_changed = state.objects.version() > before;
+        drop(state);
+        if has_changed {
+            self.notify();
+        }
+        has_changed
     }
 }

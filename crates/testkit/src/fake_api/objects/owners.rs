@@ -19,12 +19,42 @@ impl Objects {
             .map(|(kind, key, _)| (Resource::of_kind(kind), key.clone()))
             .collect();
         for (resource, key) in dependents {
+            self.consider(resource, &key);
+        }
+    }
+
+    /// An object may be one whose owners are gone: it is looked at, now or when the collector comes to it.
+    pub(super) fn consider(&mut self, resource: &'static Resource, key: &Key) {
+        if self.suspects.is_none() {
+            self.collect_orphan(resource, key);
+        } else if self
+            .get(resource.kind, key)
+            .is_some_and(|object| owners(object).next().is_some())
+        {
+            self.suspects.get_or_insert_default().push((resource, key.clone()));
+        }
+    }
+
+    /// From now on garbage lies about until somebody calls [`Self::collect_garbage`].
+    pub(crate) fn collect_later(&mut self) {
+        self.suspects.get_or_insert_default();
+    }
+
+    /// Whether there may be garbage.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.suspects.as_ref().is_some_and(|suspects| !suspects.is_empty())
+    }
+
+    /// Goes through what may be garbage now.
+    pub(crate) fn collect_garbage(&mut self) {
+        let suspects = self.suspects.as_mut().map(std::mem::take).unwrap_or_default();
+        for (resource, key) in suspects {
             self.collect_orphan(resource, &key);
         }
     }
 
     /// Asks for the deletion of an object if all its owners are gone; if some are, it is theirs no more.
-    pub(super) fn collect_orphan(&mut self, resource: &'static Resource, key: &Key) {
+    fn collect_orphan(&mut self, resource: &'static Resource, key: &Key) {
         let found = self.get(resource.kind, key);
         let Some(object) = found.filter(|object| owners(object).next().is_some()).cloned() else {
             return;
