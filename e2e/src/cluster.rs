@@ -17,6 +17,13 @@ use crate::wait::{Look, until};
 /// How long anything may take on an emulated node that other tests use as well.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long the deletion of so many Dots, Branches and Commits may take there, all asked for at once.
+#[must_use]
+pub fn patience_for_deletions(count: usize) -> Duration {
+    const EACH: Duration = Duration::from_secs(3);
+    PATIENCE.max(EACH * u32::try_from(count).unwrap_or(u32::MAX))
+}
+
 /// A namespace of a cluster.
 #[derive(Clone)]
 pub struct Cluster {

@@ -4,13 +4,14 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use dotmesh_crds::{Branch, Commit, Dot};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume, Pod};
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
 use tokio::sync::RwLock;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, patience_for_deletions};
 use crate::dump::dump;
 use crate::node::Nodes;
 use crate::pool;
@@ -120,9 +121,11 @@ impl Scenario {
     /// # Errors
     /// When something stays.
     pub async fn end(&self) -> Result<()> {
+        let (dots, branches) = (self.cluster.list::<Dot>().await?, self.cluster.list::<Branch>().await?);
+        let objects = dots.len() + branches.len() + self.cluster.list::<Commit>().await?.len();
         self.delete_namespace().await?;
         let namespaces: Api<Namespace> = Api::all(self.cluster.client.clone());
-        until("the namespace gone", PATIENCE, async || {
+        until("the namespace gone", patience_for_deletions(objects), async || {
             let left = namespaces.get_opt(&self.cluster.namespace).await?;
             let state = left
                 .and_then(|namespace| namespace.status)

@@ -1,14 +1,12 @@
 //! Everything is deleted, in any order.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use dotmesh_crds::{Branch, Commit, Dot};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams};
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, patience_for_deletions};
 use crate::node::Nodes;
 use crate::pool::{self, Entry};
 use crate::wait::{Look, until};
@@ -92,13 +90,9 @@ pub(super) async fn delete(cluster: &Cluster, order: &[Victim]) -> Result<()> {
     Ok(())
 }
 
-/// How long the deletion of one of many may take on an emulated node.
-const EACH: Duration = Duration::from_secs(3);
-
 /// Waits until none of so many is left.
 pub(super) async fn wait_gone(cluster: &Cluster, victims: usize) -> Result<()> {
-    let patience = EACH * u32::try_from(victims)?;
-    until("everything gone", PATIENCE.max(patience), async || {
+    until("everything gone", patience_for_deletions(victims), async || {
         let left = shuffled(cluster, 0).await?;
         Ok(Look::when(left.is_empty(), shown(&left)))
     })
