@@ -43,7 +43,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let ops = Ops::new(zfs, LinuxMount::new(), config);
     let (csi_rpcs, node_rpcs) = (Rpcs::default(), Rpcs::default());
     let readiness = Readiness::new();
-    let registry = Arc::new(metrics::registry(&csi_rpcs, &node_rpcs, ops.counts()));
+    let registry = Arc::new(metrics::registry(&csi_rpcs, &node_rpcs, ops.counts(), ops.watch()));
     let mut parts = Parts::new();
 
     if let Some(file) = args.log_filter_file.clone() {

@@ -14,13 +14,13 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::api::KubeApi;
+use crate::api::{Caches, KubeApi};
 use crate::args::Args;
 use crate::context::{Clock, Config, Context};
 use crate::enroll::{self, EnrollmentService, authority};
 use crate::facade::{self, watch::KubeDots};
 use crate::lead::Election;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Objects};
 use crate::nodes::grpc::{Directory, GrpcNodes};
 use crate::nodes::pods;
 use crate::pki::{Authority, OperatorIdentity};
@@ -44,8 +44,10 @@ pub async fn run(args: Args, logs: LogFilter) -> anyhow::Result<()> {
         });
     }
     let metrics = Metrics::default();
+    let (caches, writers) = watches::caches();
     let mut registry = Registry::default();
     metrics.register(&mut registry);
+    registry.register_collector(Box::new(Objects(caches.clone())));
     let readiness = Readiness::new();
     readiness.waiting("caches", "first list");
     readiness.waiting("authority", "not read yet");
@@ -54,7 +56,7 @@ pub async fn run(args: Args, logs: LogFilter) -> anyhow::Result<()> {
         .context("--http-listen")?;
     parts.spawn(serve_http(listener, registry, readiness.clone()));
     let stop = tokio_stop()?;
-    let started = start(&args, &mut parts, metrics, readiness);
+    let started = start(&args, &mut parts, (caches, writers), metrics, readiness);
     let election = tokio::select! {
         () = stop => return Ok(()),
         started = started => started?,
@@ -93,12 +95,12 @@ fn tokio_stop() -> anyhow::Result<impl Future<Output = ()>> {
 async fn start(
     args: &Args,
     parts: &mut JoinSet<anyhow::Result<()>>,
+    (caches, writers): (Caches, watches::Writers),
     metrics: Metrics,
     readiness: Readiness,
 ) -> anyhow::Result<Arc<Election<KubeApi>>> {
     let client = Client::try_default().await.context("connecting to Kubernetes")?;
     let listeners = watches::Listeners::default();
-    let (caches, writers) = watches::caches();
     let api = KubeApi::new(client.clone(), caches.clone(), metrics.clone());
     watches::spawn(parts, &client, &args.namespace, writers, api.clone(), &listeners);
     watches::wait_until_ready(&caches).await?;
@@ -155,6 +157,7 @@ impl Controlling {
     /// nothing that was under way can come later, and the next incarnation begins with what there is.
     async fn run(self) -> anyhow::Result<()> {
         let lead = self.election.win().await;
+        self.metrics.lead();
         let args = &self.args;
         let directory: Directory = {
             let store = self.api.caches().pods.clone();

@@ -4,6 +4,7 @@
 //! `/metrics` (OpenMetrics text), `/healthz` and `/readyz`. Knows nothing of what the program is for.
 
 mod chain;
+pub mod documented;
 mod http;
 mod logs;
 mod readiness;

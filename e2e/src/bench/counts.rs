@@ -17,7 +17,7 @@ pub(super) const PROCESSES: &str = "csi-node/dotmesh_zfs_commands_total";
 /// Writes of the operator to the API.
 pub(super) const API_WRITES: &str = "operator/dotmesh_api_writes_total";
 /// Calls of the operator to nodes.
-pub(super) const ROUND_TRIPS: &str = "operator/dotmesh_node_rpc_seconds_count";
+pub(super) const ROUND_TRIPS: &str = "operator/dotmesh_node_call_seconds_count";
 
 /// Counts of one operation on a Dot with two volumes after the other.
 pub(super) async fn run(scenario: &Scenario, metrics: &Metrics, report: &mut Report) -> Result<()> {

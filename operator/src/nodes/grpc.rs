@@ -144,7 +144,7 @@ impl GrpcNodes {
         }
         .await;
         let failure = result.as_ref().err().map(|error| error.kind);
-        self.metrics.node_rpc(rpc, failure, started.elapsed().as_secs_f64());
+        self.metrics.node_call(rpc, failure, started.elapsed().as_secs_f64());
         result
     }
 }
@@ -211,7 +211,8 @@ impl Nodes for GrpcNodes {
             }),
         };
         let failure = result.as_ref().err().map(|error| error.kind);
-        self.metrics.node_rpc("Watch", failure, started.elapsed().as_secs_f64());
+        self.metrics
+            .node_call("Watch", failure, started.elapsed().as_secs_f64());
         let node = node.to_owned();
         Ok(result?
             .map(move |event| event.map_err(|status| node_error(&node, &status)))

@@ -24,7 +24,7 @@ const CSI_NODE: &str = "app.kubernetes.io/component=csi-node";
 
 /// The writing ends of the caches.
 pub struct Writers {
-    dots: Writer<Dot>,
+    pub(crate) dots: Writer<Dot>,
     branches: Writer<Branch>,
     commits: Writer<Commit>,
     pools: Writer<Pool>,
