@@ -18,6 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tracing::Instrument;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::edge::tls::{TlsError, server_config};
@@ -79,7 +80,8 @@ pub async fn keep_enrolled(
         let asked = tokio::time::timeout(DEADLINE, enroll(&enrollment, &clock)).await;
         asked.unwrap_or(Err(EnrollError::Deadline))
     };
-    keep::keep(ask, &configs, &readiness, &pace).await;
+    let span = tracing::info_span!("enrollment", operator = enrollment.operator);
+    keep::keep(ask, &configs, &readiness, &pace).instrument(span).await;
 }
 
 async fn read(path: &PathBuf) -> Result<String, EnrollError> {

@@ -68,8 +68,12 @@ pub(super) async fn keep<F, R>(
             Err(error) => {
                 let pause = spread(retry, (pace.chance)());
                 tracing::warn!(?pause, error = %Chain(&error), "no new certificate yet");
-                if last.is_some_and(|until| until <= (pace.clock)()) {
-                    readiness.waiting(PART, "it has expired, and the operator has not given a new one");
+                match last {
+                    None => readiness.waiting(PART, format!("none yet: {}", Chain(&error))),
+                    Some(until) if until <= (pace.clock)() => {
+                        readiness.waiting(PART, format!("it has expired: {}", Chain(&error)));
+                    }
+                    Some(_) => {}
                 }
                 sleep(pause).await;
                 retry = (retry * 2).min(LAST_RETRY);

@@ -114,7 +114,7 @@ async fn a_certificate_that_expired_is_told_and_replaced_when_the_operator_is_ba
     story.run(|| 1.0, HOUR * 49).await;
     assert_eq!(
         story.readiness.missing(),
-        ["certificate: it has expired, and the operator has not given a new one"]
+        ["certificate: it has expired: nothing came of it within 45 s"]
     );
     assert!(
         story.configs.borrow().is_some(),
