@@ -127,6 +127,34 @@ fn publish(handle: Handle) -> NodePublishVolumeRequest {
     }
 }
 
+async fn a_pod_comes_and_goes(node: &CsiNode, kubelet: &mut NodeClient<Channel>, handle: Handle) {
+    let is_mounted = || node.mount.table().at(TARGET.as_ref()).is_some();
+    kubelet.node_publish_volume(publish(handle)).await.unwrap();
+    assert!(is_mounted());
+    let unpublish = NodeUnpublishVolumeRequest {
+        volume_id: handle.to_string(),
+        target_path: TARGET.to_owned(),
+    };
+    kubelet.node_unpublish_volume(unpublish).await.unwrap();
+    assert!(!is_mounted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_never_had_a_certificate_serves_pods() {
+    in_still_time(async {
+        let cluster = Cluster::new(Clock::default());
+        cluster.join("n1");
+        let node = cluster.start("n1").await;
+        node.is_missing("certificate: none yet: connecting to the operator")
+            .await;
+        let handle = with_volume(&node, &cluster).await;
+        let mut kubelet = kubelet(&node, &cluster).await;
+        a_pod_comes_and_goes(&node, &mut kubelet, handle).await;
+        assert!(node.configs.borrow().is_none());
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_node_whose_certificate_expired_serves_pods_and_enrols_when_the_operator_is_back() {
     in_still_time(async {
@@ -147,14 +175,7 @@ async fn a_node_whose_certificate_expired_serves_pods_and_enrols_when_the_operat
         assert_eq!(refused.kind, NodeErrorKind::Unreachable);
         assert!(refused.message.contains("certificate expired"), "{refused}");
 
-        kubelet.node_publish_volume(publish(handle)).await.unwrap();
-        assert!(node.mount.table().at(TARGET.as_ref()).is_some());
-        let unpublish = NodeUnpublishVolumeRequest {
-            volume_id: handle.to_string(),
-            target_path: TARGET.to_owned(),
-        };
-        kubelet.node_unpublish_volume(unpublish).await.unwrap();
-        assert!(node.mount.table().at(TARGET.as_ref()).is_none());
+        a_pod_comes_and_goes(&node, &mut kubelet, handle).await;
 
         let _operator = cluster.serve_enrollment().await;
         // The longest pause between two attempts.
