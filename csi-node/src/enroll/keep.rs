@@ -40,7 +40,7 @@ pub(super) struct Pace {
 }
 
 /// Asks for ever, and shows each new certificate to those who serve with it. The last one stays until there is a newer
-/// one, also when it has expired: no connection is better with none.
+/// one, also when it has expired: that it has is for the operator to judge.
 pub(super) async fn keep<F, R>(
     mut ask: F,
     configs: &watch::Sender<Option<Arc<ServerConfig>>>,

@@ -38,6 +38,31 @@ async fn a_deleted_node_gets_no_new_certificate() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_ends_when_the_nodes_pod_is_another_one() {
+    in_still_time(async {
+        let cluster = Cluster::new(Clock::default());
+        cluster.join("n1");
+        let _operator = cluster.serve_enrollment().await;
+        let mut node = cluster.start("n1").await;
+        node.next_certificate().await;
+        let nodes = cluster.nodes(node.address.port());
+        let mut open = nodes.watch("n1").await.unwrap();
+        open.next().await.unwrap().unwrap();
+        cluster.api.put(&format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: csi-n1, namespace: {NAMESPACE}}}, \
+             spec: {{nodeName: n1, containers: []}}, status: {{phase: Running, podIP: 127.0.0.9}}}}"
+        ));
+        let mut next = std::pin::pin!(open.next());
+        assert!(futures::poll!(&mut next).is_pending());
+        tokio::time::advance(std::time::Duration::from_secs(5)).await;
+        let ended = next.await.unwrap().unwrap_err();
+        assert_eq!(ended.message, "its csi-node pod is another one now");
+        assert!(open.next().await.is_none());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_node_whose_pod_is_deleted_is_not_talked_to_whatever_certificate_it_has() {
     in_still_time(async {
         let cluster = Cluster::new(Clock::default());

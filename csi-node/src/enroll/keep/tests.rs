@@ -81,10 +81,10 @@ async fn a_certificate_is_replaced_between_half_and_two_thirds_of_its_life() {
     let story = Story::new(HOUR * 1000..HOUR * 1000);
     let mut configs = story.configs.subscribe();
     story.run(|| 1.0, HOUR * 40).await;
-    assert_eq!(story.asked(), [HOUR * 0, HOUR * 16, HOUR * 32]);
+    assert_eq!(story.asked(), [Duration::ZERO, HOUR * 16, HOUR * 32]);
     assert!(configs.has_changed().unwrap() && configs.borrow_and_update().is_some());
     story.run(|| 0.0, HOUR * 40).await;
-    assert_eq!(story.asked(), [HOUR * 0, HOUR * 12, HOUR * 24, HOUR * 36]);
+    assert_eq!(story.asked(), [Duration::ZERO, HOUR * 12, HOUR * 24, HOUR * 36]);
     assert_eq!(
         renew_after(Duration::ZERO, 0.5),
         LEAST_LIFE,
@@ -94,7 +94,7 @@ async fn a_certificate_is_replaced_between_half_and_two_thirds_of_its_life() {
 
 #[tokio::test(start_paused = true)]
 async fn an_operator_that_is_away_is_asked_again_with_pauses_that_grow_to_a_minute() {
-    let story = Story::new(HOUR * 0..HOUR);
+    let story = Story::new(Duration::ZERO..HOUR);
     story.run(|| 1.0, HOUR * 2).await;
     let asked = story.asked();
     let seconds: Vec<u64> = asked.iter().take(9).map(Duration::as_secs).collect();
