@@ -3,28 +3,33 @@
 //! The key never leaves this process and is new each time. The operator decides for which node the certificate is; what
 //! the request names is ignored. Serving pods does not depend on any of this.
 
+mod keep;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dotmesh_csi_proto::node::enrollment_client::EnrollmentClient;
 use dotmesh_csi_proto::node::{EnrollRequest, EnrollResponse};
-use dotmesh_telemetry::{Chain, Readiness};
+use dotmesh_telemetry::Readiness;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
+use tracing::Instrument;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::edge::tls::{TlsError, server_config};
+use keep::{Issued, Pace};
 
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+pub use keep::Clock;
+
+/// Longest that connecting may take, and the answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// A certificate is never asked for more often than this.
-const LEAST_LIFE: Duration = Duration::from_secs(30);
+/// Longest that one attempt may take, whatever it hangs on.
+const DEADLINE: Duration = Duration::from_secs(45);
 
 /// Where and with what to ask.
 #[derive(Debug, Clone)]
@@ -56,6 +61,8 @@ enum EnrollError {
     Malformed(String),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error("nothing came of it within {} s", DEADLINE.as_secs())]
+    Deadline,
 }
 
 /// Keeps a valid certificate for ever: shows each new one to those who serve with it.
@@ -63,27 +70,18 @@ pub async fn keep_enrolled(
     enrollment: Enrollment,
     configs: watch::Sender<Option<Arc<ServerConfig>>>,
     readiness: Readiness,
+    clock: Clock,
 ) {
-    const PART: &str = "certificate";
-    readiness.waiting(PART, "asking the operator for a certificate");
-    let mut retry = FIRST_RETRY;
-    loop {
-        match enroll(&enrollment).await {
-            Ok((config, life)) => {
-                configs.send_replace(Some(Arc::new(config)));
-                readiness.ready(PART);
-                let next = (life * 2 / 3).max(LEAST_LIFE);
-                tracing::info!(?life, ?next, "the node has a certificate");
-                retry = FIRST_RETRY;
-                tokio::time::sleep(next).await;
-            }
-            Err(error) => {
-                tracing::warn!(operator = enrollment.operator, ?retry, error = %Chain(&error), "no certificate yet");
-                tokio::time::sleep(retry).await;
-                retry = (retry * 2).min(LAST_RETRY);
-            }
-        }
-    }
+    let pace = Pace {
+        clock: Arc::clone(&clock),
+        chance: fastrand::f64,
+    };
+    let ask = || async {
+        let asked = tokio::time::timeout(DEADLINE, enroll(&enrollment, &clock)).await;
+        asked.unwrap_or(Err(EnrollError::Deadline))
+    };
+    let span = tracing::info_span!("enrollment", operator = enrollment.operator);
+    keep::keep(ask, &configs, &readiness, &pace).instrument(span).await;
 }
 
 async fn read(path: &PathBuf) -> Result<String, EnrollError> {
@@ -95,8 +93,8 @@ async fn read(path: &PathBuf) -> Result<String, EnrollError> {
         })
 }
 
-/// One certificate, and how long it lives from now.
-async fn enroll(enrollment: &Enrollment) -> Result<(ServerConfig, Duration), EnrollError> {
+/// One certificate.
+async fn enroll(enrollment: &Enrollment, clock: &Clock) -> Result<Issued, EnrollError> {
     let authority = read(&enrollment.ca_file).await?;
     let token = read(&enrollment.token_file).await?.trim().to_owned();
     let key = KeyPair::generate()?;
@@ -119,10 +117,10 @@ async fn enroll(enrollment: &Enrollment) -> Result<(ServerConfig, Duration), Enr
         .await
         .map_err(EnrollError::Refused)?
         .into_inner();
-    parse_response(&response, &key)
+    parse_response(&response, &key, clock())
 }
 
-fn parse_response(response: &EnrollResponse, key: &KeyPair) -> Result<(ServerConfig, Duration), EnrollError> {
+fn parse_response(response: &EnrollResponse, key: &KeyPair, now: SystemTime) -> Result<Issued, EnrollError> {
     let malformed = |error: &dyn std::fmt::Display| EnrollError::Malformed(error.to_string());
     let pem = |text: &str| {
         let certificates: Result<Vec<CertificateDer<'static>>, _> =
@@ -134,13 +132,13 @@ fn parse_response(response: &EnrollResponse, key: &KeyPair) -> Result<(ServerCon
     let leaf = chain.first().ok_or_else(|| malformed(&"it is empty"))?;
     let (_, certificate) = X509Certificate::from_der(leaf).map_err(|error| malformed(&error))?;
     let until = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let life = Duration::from_secs(until).saturating_sub(now);
-    if life.is_zero() {
+    let until = UNIX_EPOCH + Duration::from_secs(until);
+    if until <= now {
         return Err(malformed(&"it has expired already; is the clock right?"));
     }
     let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| malformed(&error))?;
-    Ok((server_config(chain, key, authority)?, life))
+    let config = server_config(chain, key, authority)?;
+    Ok(Issued { config, until })
 }
 
 #[cfg(test)]

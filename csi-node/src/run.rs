@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use dotmesh_csi_proto::node::node_server::NodeServer;
@@ -154,7 +155,7 @@ async fn serve_node(
     };
     let readiness = readiness.clone();
     parts.spawn(async move {
-        keep_enrolled(enrollment, configs, readiness).await;
+        keep_enrolled(enrollment, configs, readiness, Arc::new(SystemTime::now)).await;
         Ok(())
     });
     Ok(())

@@ -4,6 +4,8 @@
 //! in for the other: a node's serves TLS under the node's name and can never be a client; the operator's is the only
 //! one that a node accepts as a client. Pure: knows neither Kubernetes nor sockets; `now` is an argument.
 
+pub mod certificates;
+
 use std::net::IpAddr;
 
 use dotmesh_crds::names::OPERATOR_IDENTITY;
@@ -14,10 +16,12 @@ use rcgen::{
 use rustls::pki_types::{CertificateSigningRequestDer, ServerName};
 use time::{Duration, OffsetDateTime};
 
-/// How long the authority is valid.
+/// How long the authority is valid. Nobody looks at its end: in rustls a trust anchor is a name and a key (RFC 5280 §6.1.1).
 const AUTHORITY_LIFETIME: Duration = Duration::days(3650);
 /// How long a node's certificate is valid; the node asks for a new one when two thirds of it are over.
 pub const NODE_LIFETIME: Duration = Duration::hours(24);
+/// How long a certificate of the operator is valid; [`certificates::Certificates`] makes a new one in time.
+pub const OPERATOR_LIFETIME: Duration = Duration::hours(24);
 /// Certificates begin to be valid this long ago: clocks of nodes differ.
 const BACKDATE: Duration = Duration::hours(1);
 /// Largest signing request that is looked at, in bytes; one with a P-256 key is about 300.
@@ -116,11 +120,10 @@ impl Authority {
         Ok(params.signed_by(&request.public_key, &self.issuer)?.pem())
     }
 
-    /// A new key and certificate for the operator in this namespace. As long-lived as an authority: it is made anew
-    /// at each start and kept in memory only.
+    /// A new key and certificate for the operator in this namespace.
     pub fn issue_operator(&self, namespace: &str, now: OffsetDateTime) -> Result<OperatorIdentity, PkiError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = params("dotmesh operator", now, AUTHORITY_LIFETIME);
+        let mut params = params("dotmesh operator", now, OPERATOR_LIFETIME);
         params.subject_alt_names = operator_names(namespace)
             .into_iter()
             .map(|name| Ok(SanType::DnsName(name.try_into()?)))

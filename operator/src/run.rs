@@ -23,7 +23,8 @@ use crate::lead::Election;
 use crate::metrics::{Metrics, Objects};
 use crate::nodes::grpc::{Directory, GrpcNodes};
 use crate::nodes::pods;
-use crate::pki::{Authority, OperatorIdentity};
+use crate::pki::Authority;
+use crate::pki::certificates::Certificates;
 
 /// What the controllers run with.
 pub type Shared = Context<KubeApi, GrpcNodes>;
@@ -106,8 +107,9 @@ async fn start(
     watches::wait_until_ready(&caches).await?;
     readiness.ready("caches");
 
-    let authority = Arc::new(ensure_authority(&api, &args.namespace).await);
-    let operator = authority.issue_operator(&args.namespace, time::OffsetDateTime::now_utc())?;
+    let authority = ensure_authority(&api, &args.namespace).await;
+    let now = Arc::new(time::OffsetDateTime::now_utc);
+    let certificates = Arc::new(Certificates::new(authority, &args.namespace, now));
     readiness.ready("authority");
 
     let clock: Clock = Arc::new(Timestamp::now);
@@ -120,8 +122,7 @@ async fn start(
     let controlling = Controlling {
         election: Arc::clone(&election),
         args: args.clone(),
-        operator: operator.clone(),
-        authority_pem: authority.certificate_pem().to_owned(),
+        certificates: Arc::clone(&certificates),
         api: api.clone(),
         clock,
         metrics,
@@ -134,8 +135,8 @@ async fn start(
     let facade_api = api.clone();
     parts.spawn(async move { Ok(facade::serve(socket, facade_api, dots, readiness, std::future::pending()).await?) });
     let listener = listen(args.enroll_listen).await?;
-    let service = EnrollmentService::new(api, authority, args.namespace.clone());
-    parts.spawn(async move { Ok(enroll::serve(listener, service, &operator, std::future::pending()).await?) });
+    let service = EnrollmentService::new(api, certificates, args.namespace.clone());
+    parts.spawn(async move { Ok(enroll::serve(listener, service, std::future::pending()).await?) });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     Ok(election)
 }
@@ -144,8 +145,7 @@ async fn start(
 struct Controlling {
     election: Arc<Election<KubeApi>>,
     args: Args,
-    operator: OperatorIdentity,
-    authority_pem: String,
+    certificates: Arc<Certificates>,
     api: KubeApi,
     clock: Clock,
     metrics: Metrics,
@@ -166,8 +166,7 @@ impl Controlling {
         let nodes = GrpcNodes::new(
             directory,
             args.node_port,
-            &self.operator,
-            &self.authority_pem,
+            self.certificates,
             lead.term(),
             self.metrics.clone(),
         );

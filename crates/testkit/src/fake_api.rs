@@ -11,7 +11,7 @@ mod objects;
 mod service;
 mod switches;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -56,7 +56,7 @@ struct State {
     failing_write: Option<(usize, bool)>,
     events: Vec<(ObjectReference, Event)>,
     writes: Vec<(&'static str, &'static str)>,
-    tokens: Vec<(String, Value)>,
+    tokens: BTreeMap<String, Value>,
     /// Of the skin over HTTP alone.
     switches: Switches,
 }
@@ -67,9 +67,10 @@ impl State {
         if resource.kind != "TokenReview" {
             return self.objects.create(resource, object);
         }
-        let token = &object["spec"]["token"];
-        let known = self.tokens.iter().find(|(known, _)| token == known.as_str());
-        object["status"] = known.map_or_else(|| json!({"authenticated": false}), |(_, status)| status.clone());
+        let known = object["spec"]["token"]
+            .as_str()
+            .and_then(|token| self.tokens.get(token));
+        object["status"] = known.cloned().unwrap_or_else(|| json!({"authenticated": false}));
         Ok(Object::new(object))
     }
 }
@@ -154,9 +155,9 @@ impl FakeApi {
         self.lock().stale = None;
     }
 
-    /// A token that TokenReview knows, with the status it answers.
+    /// A token that TokenReview knows, with the status it answers from now on.
     pub fn put_token(&self, token: &str, status: Value) {
-        self.lock().tokens.push((token.to_owned(), status));
+        self.lock().tokens.insert(token.to_owned(), status);
     }
 
     /// Events so far, as `Reason: message`.

@@ -118,15 +118,22 @@ async fn a_node_enrols_and_then_serves_the_operator_alone() {
         ca_file: ca_file.clone(),
         token_file: token_file.clone(),
     };
-    assert!(matches!(enroll(&enrollment).await, Err(EnrollError::File { .. })));
+    let clock: Clock = Arc::new(SystemTime::now);
+    assert!(matches!(
+        enroll(&enrollment, &clock).await,
+        Err(EnrollError::File { .. })
+    ));
     std::fs::write(&ca_file, Authority::new().pem).unwrap();
     std::fs::write(&token_file, "wrong").unwrap();
     assert!(
-        matches!(enroll(&enrollment).await, Err(EnrollError::Connect(_))),
+        matches!(enroll(&enrollment, &clock).await, Err(EnrollError::Connect(_))),
         "another authority"
     );
     std::fs::write(&ca_file, &pem).unwrap();
-    assert!(matches!(enroll(&enrollment).await, Err(EnrollError::Refused(_))));
+    assert!(matches!(
+        enroll(&enrollment, &clock).await,
+        Err(EnrollError::Refused(_))
+    ));
     std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
 
     let config = Config {
@@ -143,7 +150,7 @@ async fn a_node_enrols_and_then_serves_the_operator_alone() {
     tokio::spawn(server.serve_with_incoming(tls::incoming(listener, config)));
     let readiness = Readiness::new();
     let mut ready = configs.subscribe();
-    tokio::spawn(keep_enrolled(enrollment, configs, readiness.clone()));
+    tokio::spawn(keep_enrolled(enrollment, configs, readiness.clone(), clock));
     ready.wait_for(Option::is_some).await.unwrap();
 
     // There is no pool: getting that far means that the call was let in.

@@ -1,13 +1,13 @@
 //! [`Nodes`] over gRPC: one mutually authenticated channel per node, to the address of its csi-node pod.
 //!
-//! The node proves its name with its certificate, so an address that somebody else got meanwhile is no danger. Every
-//! call has a deadline, told to the node (`grpc-timeout`) and kept here.
+//! The node proves its name with its certificate, so an address that somebody else got meanwhile is no danger. A node
+//! without a csi-node pod is not called, and no longer listened to, whatever certificate it still has. Every call has a deadline, told to the node (`grpc-timeout`) and kept here.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dotmesh_csi_proto::node::node_client::NodeClient;
@@ -17,7 +17,7 @@ use dotmesh_csi_proto::node::{
     EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, Failure, WatchRequest,
 };
 use dotmesh_csi_proto::{CALL, TERM};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use prost::Message;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -26,6 +26,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{NodeError, NodeErrorKind, Nodes, PoolEvents};
 use crate::metrics::Metrics;
 use crate::pki::OperatorIdentity;
+use crate::pki::certificates::Certificates;
 
 /// Longest that one call may take. A commit waits for a transaction group behind the pods' writes.
 pub const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,38 +37,39 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// How often an idle connection is probed, so that a node that went silent ends its watch.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// How often it is looked whether the pod of a node that is watched is still there.
+const PRESENCE: Duration = Duration::from_secs(5);
+
 /// Finds the address of the csi-node pod on a node.
 pub type Directory = Arc<dyn Fn(&str) -> Option<IpAddr> + Send + Sync>;
+
+/// The way to a node, good for as long as address and certificate are those of the moment.
+struct Connection {
+    address: SocketAddr,
+    own: Arc<OperatorIdentity>,
+    channel: Channel,
+}
 
 /// The nodes of a cluster.
 #[derive(Clone)]
 pub struct GrpcNodes {
     directory: Directory,
     port: u16,
-    identity: Identity,
-    authority: Certificate,
+    certificates: Arc<Certificates>,
     term: AsciiMetadataValue,
     sent: Arc<AtomicU64>,
     metrics: Metrics,
-    channels: Arc<Mutex<HashMap<String, (SocketAddr, Channel)>>>,
+    channels: Arc<Mutex<HashMap<String, Connection>>>,
 }
 
 impl GrpcNodes {
-    /// `authority_pem` is what the nodes' certificates are signed by; `term` is told to them with each call.
+    /// `term` is told to nodes with each call.
     #[must_use]
-    pub fn new(
-        directory: Directory,
-        port: u16,
-        operator: &OperatorIdentity,
-        authority_pem: &str,
-        term: u64,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(directory: Directory, port: u16, certificates: Arc<Certificates>, term: u64, metrics: Metrics) -> Self {
         Self {
             directory,
             port,
-            identity: Identity::from_pem(&operator.certificate_pem, &operator.key_pem),
-            authority: Certificate::from_pem(authority_pem),
+            certificates,
             term: term.into(),
             sent: Arc::default(),
             metrics,
@@ -75,31 +77,45 @@ impl GrpcNodes {
         }
     }
 
-    fn client(&self, node: &str) -> Result<NodeClient<Channel>, NodeError> {
-        let unreachable = |message: String| NodeError {
-            node: node.to_owned(),
-            kind: NodeErrorKind::Unreachable,
-            message,
-        };
-        let address =
-            (self.directory)(node).ok_or_else(|| unreachable("no csi-node pod is running there".to_owned()))?;
-        let address = SocketAddr::new(address, self.port);
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, channel)) = channels.get(node).filter(|(known, _)| *known == address) {
-            return Ok(NodeClient::new(channel.clone()));
+    /// Where the node's csi-node pod is now. Without one nothing is kept of the node, however valid its certificate.
+    fn address(&self, node: &str) -> Result<SocketAddr, NodeError> {
+        if let Some(address) = (self.directory)(node) {
+            return Ok(SocketAddr::new(address, self.port));
         }
-        let channel = self
-            .endpoint(node, address)
-            .map_err(|error| unreachable(dotmesh_telemetry::Chain(&error).to_string()))?
-            .connect_lazy();
-        channels.insert(node.to_owned(), (address, channel.clone()));
-        Ok(NodeClient::new(channel))
+        self.channels().remove(node);
+        Err(unreachable(node, "no csi-node pod is running there"))
     }
 
-    fn endpoint(&self, node: &str, address: SocketAddr) -> Result<Endpoint, tonic::transport::Error> {
+    fn channels(&self) -> MutexGuard<'_, HashMap<String, Connection>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self, node: &str) -> Result<NodeClient<Channel>, NodeError> {
+        let address = self.address(node)?;
+        let failed =
+            |error: &(dyn std::error::Error + 'static)| unreachable(node, &dotmesh_telemetry::Chain(error).to_string());
+        let own = self.certificates.own().map_err(|error| failed(&error))?;
+        let mut channels = self.channels();
+        let is_current = |known: &&Connection| known.address == address && Arc::ptr_eq(&known.own, &own);
+        if let Some(known) = channels.get(node).filter(is_current) {
+            return Ok(NodeClient::new(known.channel.clone()));
+        }
+        let endpoint = self.endpoint(node, address, &own).map_err(|error| failed(&error))?;
+        let channel = endpoint.connect_lazy();
+        let client = NodeClient::new(channel.clone());
+        channels.insert(node.to_owned(), Connection { address, own, channel });
+        Ok(client)
+    }
+
+    fn endpoint(
+        &self,
+        node: &str,
+        address: SocketAddr,
+        own: &OperatorIdentity,
+    ) -> Result<Endpoint, tonic::transport::Error> {
         let tls = ClientTlsConfig::new()
-            .ca_certificate(self.authority.clone())
-            .identity(self.identity.clone())
+            .ca_certificate(Certificate::from_pem(self.certificates.authority_pem()))
+            .identity(Identity::from_pem(&own.certificate_pem, &own.key_pem))
             .domain_name(node);
         Ok(Endpoint::from_shared(format!("https://{address}"))?
             .tls_config(tls)?
@@ -116,6 +132,25 @@ impl GrpcNodes {
         request.metadata_mut().insert(TERM, self.term.clone());
         request.metadata_mut().insert(CALL, number.into());
         request
+    }
+
+    /// What comes, unless the node's csi-node pod goes or changes first.
+    async fn while_there<T>(
+        &self,
+        node: &str,
+        address: SocketAddr,
+        coming: impl Future<Output = T>,
+    ) -> Result<T, NodeError> {
+        let mut coming = std::pin::pin!(coming);
+        loop {
+            let come = tokio::time::timeout(PRESENCE, &mut coming).await;
+            if self.address(node)? != address {
+                return Err(unreachable(node, "its csi-node pod is another one now"));
+            }
+            if let Ok(come) = come {
+                return Ok(come);
+            }
+        }
     }
 
     /// One call with its deadline and its measurement.
@@ -146,6 +181,14 @@ impl GrpcNodes {
         let failure = result.as_ref().err().map(|error| error.kind);
         self.metrics.node_call(rpc, failure, started.elapsed().as_secs_f64());
         result
+    }
+}
+
+fn unreachable(node: &str, message: &str) -> NodeError {
+    NodeError {
+        node: node.to_owned(),
+        kind: NodeErrorKind::Unreachable,
+        message: message.to_owned(),
     }
 }
 
@@ -199,7 +242,7 @@ macro_rules! unary {
 impl Nodes for GrpcNodes {
     async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
         let started = Instant::now();
-        let mut client = self.client(node)?;
+        let (address, mut client) = (self.address(node)?, self.client(node)?);
         let opened = tokio::time::timeout(CONNECT_DEADLINE, client.watch(self.request(WatchRequest {}))).await;
         let result = match opened {
             Ok(Ok(response)) => Ok(response.into_inner()),
@@ -213,10 +256,18 @@ impl Nodes for GrpcNodes {
         let failure = result.as_ref().err().map(|error| error.kind);
         self.metrics
             .node_call("Watch", failure, started.elapsed().as_secs_f64());
-        let node = node.to_owned();
-        Ok(result?
-            .map(move |event| event.map_err(|status| node_error(&node, &status)))
-            .boxed())
+        let (nodes, node, events) = (self.clone(), node.to_owned(), Some(result?));
+        let watched = stream::unfold(events, move |events| {
+            let (nodes, node) = (nodes.clone(), node.clone());
+            async move {
+                let mut events = events?;
+                let event = nodes.while_there(&node, address, events.next()).await;
+                let event = event.and_then(|event| event.transpose().map_err(|status| node_error(&node, &status)));
+                let more = matches!(event, Ok(Some(_))).then_some(events);
+                Some((event.transpose()?, more))
+            }
+        });
+        Ok(watched.boxed())
     }
 
     crate::unary_calls!(unary);

@@ -9,17 +9,13 @@ pub fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()
 }
 
-/// Address of the running csi-node pod on the node; of several (an old one that is ending), the one that stays.
+/// Address of the running csi-node pod on the node. One whose deletion was asked for counts for nothing: its node may
+/// be why, and need not obey.
 pub fn address<'a>(pods: impl IntoIterator<Item = &'a Pod>, node: &str) -> Option<IpAddr> {
     pods.into_iter()
-        .filter(|pod| node_of(pod) == Some(node))
-        .filter_map(|pod| Some((pod, running_address(pod)?)))
-        .max_by_key(|(pod, _)| {
-            (
-                pod.metadata.deletion_timestamp.is_none(),
-                pod.metadata.creation_timestamp.clone(),
-            )
-        })
+        .filter(|pod| node_of(pod) == Some(node) && pod.metadata.deletion_timestamp.is_none())
+        .filter_map(|pod| Some((&pod.metadata.creation_timestamp, running_address(pod)?)))
+        .max_by_key(|(made, _)| *made)
         .map(|(_, address)| address)
 }
 
@@ -38,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_that_stays_is_asked() {
+    fn the_pod_that_stays_is_asked_and_one_that_is_being_deleted_never() {
         let pods = [
             pod(
                 "{metadata: {name: a, creationTimestamp: '2026-01-02T00:00:00Z', deletionTimestamp: '2026-01-03T00:00:00Z'}, \
@@ -55,6 +51,7 @@ mod tests {
             ),
         ];
         assert_eq!(address(&pods, "n1"), Some("10.0.0.2".parse().unwrap()));
+        assert_eq!(address(&pods[..1], "n1"), None);
         assert_eq!(address(&pods, "n2"), Some("fd00::2".parse().unwrap()));
         assert_eq!(address(&pods, "n3"), None);
         assert_eq!(address(&pods, "n4"), None);

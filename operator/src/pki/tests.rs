@@ -8,6 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 
+use super::certificates::{Certificates, Clock};
 use super::*;
 
 struct Party {
@@ -209,4 +210,34 @@ fn a_certificate_ends() {
     };
     let error = handshake(&authority, &operator, &expired, "n1").unwrap_err();
     assert!(error.contains("expired"), "{error}");
+}
+
+#[test]
+fn the_end_of_the_authority_itself_ends_nothing() {
+    let long_ago = now() - AUTHORITY_LIFETIME - Duration::days(1);
+    let made = Authority::generate(long_ago).unwrap();
+    let read = Authority::from_pem(made.certificate_pem(), &made.key_pem()).unwrap();
+    let operator = read.issue_operator("x", now()).unwrap().into();
+    handshake(&read, &operator, &node(&read, "n1"), "n1").unwrap();
+}
+
+#[test]
+fn the_operators_own_certificate_is_made_anew_when_half_of_its_life_is_over() {
+    let time = Arc::new(std::sync::Mutex::new(now()));
+    let clock: Clock = {
+        let time = Arc::clone(&time);
+        Arc::new(move || *time.lock().unwrap())
+    };
+    let certificates = Certificates::new(Authority::generate(now()).unwrap(), "x", clock);
+    let at = |hours: i64| {
+        *time.lock().unwrap() += Duration::hours(hours);
+        certificates.own().unwrap()
+    };
+    let first = at(0);
+    assert!(Arc::ptr_eq(&first, &at(11)));
+    let second = at(1);
+    assert_ne!(first.certificate_pem, second.certificate_pem);
+    assert_ne!(first.key_pem, second.key_pem);
+    assert!(Arc::ptr_eq(&second, &at(11)));
+    assert!(!Arc::ptr_eq(&second, &at(-12)), "it would not be valid yet");
 }

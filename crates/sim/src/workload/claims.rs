@@ -1,5 +1,7 @@
 //! Volumes by each kind of claim.
 
+use std::time::Duration;
+
 use super::{
     Step, Until, Workload, annotated, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop,
     volume, workload,
@@ -181,5 +183,34 @@ pub fn all() -> Vec<Workload> {
                 ],
             ],
         ),
+        workload(
+            "claims of a Commit are made together, and one is kept",
+            [
+                shop(),
+                vec![
+                    commit("first", "shop"),
+                    ready("Commit", "first"),
+                    claim_of_class(
+                        "keep",
+                        "kept",
+                        Some(("Commit", "first")),
+                        &[("dotmesh.io/volume", "db")],
+                    ),
+                    claim("other", Some(("Commit", "first")), Some("cache")),
+                ],
+                pod("viewer", &["kept", "other"]).to_vec(),
+                // Longer than a stopped replica stays so: what it still writes must not undo what another recorded.
+                vec![Step::Wait(Duration::from_secs(40))],
+                end("viewer").to_vec(),
+                vec![
+                    delete("PersistentVolumeClaim", "kept"),
+                    gone("PersistentVolumeClaim", "kept"),
+                    Step::Quiet,
+                    Step::RemoveVolumeOf("kept"),
+                    Step::Quiet,
+                ],
+            ],
+        )
+        .with_replicas(2),
     ]
 }
