@@ -94,21 +94,21 @@ const PASSING: [&str; 18] = [
     "selectedNode",
 ];
 
-/// An object without what differs from history to history.
+/// An object without what differs from history to history; lists in the order of what they name.
 #[must_use]
-pub fn without_passing(object: &Value) -> Value {
+pub fn without_passing(object: &Value, names: &Names) -> Value {
     match object {
         Value::Object(fields) => {
             let kept = fields.iter().filter(|(name, _)| !PASSING.contains(&name.as_str()));
             Value::Object(
-                kept.map(|(name, value)| (name.clone(), without_passing(value)))
+                kept.map(|(name, value)| (name.clone(), without_passing(value, names)))
                     .collect(),
             )
         }
         // Lists of ours are maps and sets to Kubernetes: their order is that of arrival.
         Value::Array(all) => {
-            let mut all: Vec<Value> = all.iter().map(without_passing).collect();
-            all.sort_by_cached_key(Value::to_string);
+            let mut all: Vec<Value> = all.iter().map(|value| without_passing(value, names)).collect();
+            all.sort_by_cached_key(|value| names.of(&value.to_string()));
             Value::Array(all)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => object.clone(),

@@ -11,7 +11,7 @@ use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_testkit::FakeApi;
-use dotmesh_zfs::{CreateKind, CreateRequest, PropName, Properties, Zfs};
+use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -495,6 +495,7 @@ impl World {
 
     /// Everything there is, without what differs from history to history.
     fn picture(&self) -> Vec<String> {
+        let names = self.cluster.stage.with_oracle(|oracle| oracle.names.clone());
         let mut lines = Vec::new();
         for kind in [
             "Pool",
@@ -505,31 +506,30 @@ impl World {
             "PersistentVolume",
         ] {
             for object in self.cluster.server.all(kind) {
-                lines.push(without_passing(&object).to_string());
+                lines.push(without_passing(&object, &names).to_string());
             }
         }
         for machine in self.cluster.machines.iter() {
             for object in machine.zfs.inventory().iter() {
-                let properties: Vec<&str> = object.local.keys().map(PropName::as_str).collect();
+                let properties = object
+                    .local
+                    .keys()
+                    .map(|property| format!("{} has {property}", object.name));
+                lines.extend(properties);
                 lines.push(format!(
-                    "{} origin {:?} holds {:?} {}",
-                    object.name,
-                    object.origin,
-                    object.holds,
-                    properties.join(" ")
+                    "{} origin {:?} holds {:?}",
+                    object.name, object.origin, object.holds
                 ));
             }
             let shown = |entry: &MountEntry| format!("{} at {}", entry.source, entry.target.display());
             lines.extend(machine.mount.table().iter().map(shown));
         }
         let is_one_of_many = self.cluster.machines.len() > 1;
-        let mut named: Vec<String> = self.cluster.stage.with_oracle(|oracle| {
-            lines
-                .iter()
-                .map(|line| without_numbers(&oracle.names.of(line)))
-                .map(|line| if is_one_of_many { without_node(&line) } else { line })
-                .collect()
-        });
+        let mut named: Vec<String> = lines
+            .iter()
+            .map(|line| without_numbers(&names.of(line)))
+            .map(|line| if is_one_of_many { without_node(&line) } else { line })
+            .collect();
         named.sort();
         named
     }
