@@ -48,7 +48,7 @@ pub fn template_with(values: &Value) -> Result<Program> {
     Ok(template(&["--values", "-"])?.input(values.to_string()))
 }
 
-/// The objects in what `helm template` printed.
+/// The objects in a text of YAML documents.
 ///
 /// # Errors
 /// When it is no YAML.
@@ -57,7 +57,7 @@ pub fn objects(text: &str) -> Result<Vec<Value>> {
     let objects: Result<Vec<Value>, _> = documents
         .filter(|document| !matches!(document, Ok(Value::Null)))
         .collect();
-    objects.context("what helm printed")
+    objects.context("YAML of objects")
 }
 
 /// The values file: every value at its default.

@@ -17,6 +17,7 @@ mod chart_switches;
 mod chart_values;
 mod committer;
 mod contract;
+mod documents;
 mod every_field;
 mod explain;
 mod immutable;
