@@ -151,6 +151,8 @@ pub(crate) enum Campaign {
         /// How nodes run; by default KVM when a probe works, else emulation.
         #[arg(long, env = "DOTMESH_ACCEL")]
         accel: Option<Accel>,
+        /// Only those with one of these words in their names.
+        names: Vec<String>,
     },
     /// Generated operations on OpenZFS and on its fake, side by side.
     Contract(Contract),
@@ -215,8 +217,8 @@ impl Args {
                 which: Campaign::Demo(story),
             } => story::tell(&story.longer()),
             Command::Campaign {
-                which: Campaign::E2e { accel },
-            } => test::all_of_e2e(accel),
+                which: Campaign::E2e { accel, names },
+            } => test::all_of_e2e(accel, &names),
             Command::Campaign {
                 which: Campaign::Contract(contract),
             } => test::contract(&contract),

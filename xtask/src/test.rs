@@ -291,9 +291,12 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
     Ok(u8::from(count.failed > 0 || count.passed == 0))
 }
 
-/// The scenarios of `test`, and those that it leaves out; the answer is the exit code.
-pub(crate) fn all_of_e2e(accel: Option<Accel>) -> Result<u8> {
-    let count = e2e(accel, &["--include-ignored"])?;
+/// The scenarios of `test`, and those that it leaves out, or those of them that have one of these words in their names;
+/// the answer is the exit code.
+pub(crate) fn all_of_e2e(accel: Option<Accel>, names: &[String]) -> Result<u8> {
+    let mut args = vec!["--include-ignored"];
+    args.extend(names.iter().map(String::as_str));
+    let count = e2e(accel, &args)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(u8::from(count.failed > 0 || count.passed == 0))
 }

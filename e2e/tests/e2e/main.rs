@@ -13,6 +13,7 @@ mod crashes;
 mod deletion;
 mod history;
 mod installation;
+mod reboot;
 mod story;
 
 /// A Dot that a pod has placed: its only volume is called like the Dot, its claim and its pod as well.

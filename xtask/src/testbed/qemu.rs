@@ -123,7 +123,7 @@ impl Machine<'_> {
     pub(crate) fn boot(&self) -> Result<Daemon> {
         let index = self.index;
         let mut append = format!(
-            "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off psi=0 quiet systemd.show_status=1 systemd.hostname=n{index} systemd.machine_id=5d0f6e3b0a5c4b5f9b1d6f2c7e8a9b{index:02x}"
+            "root=/dev/vda rw console=ttyS0 panic=0 mitigations=off init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off psi=0 quiet systemd.show_status=1 systemd.hostname=n{index} systemd.machine_id=5d0f6e3b0a5c4b5f9b1d6f2c7e8a9b{index:02x}"
         );
         let mut disks = vec![
             format!("file={},format=qcow2", self.folder.join("root.qcow2").display()),
@@ -145,14 +145,7 @@ impl Machine<'_> {
             "-m",
             &self.memory.to_string(),
         ]);
-        qemu = qemu.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-        ]);
+        qemu = qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial"]);
         qemu = qemu.arg(format!("file:{}", self.console().display()));
         qemu = qemu
             .arg("-kernel")
