@@ -40,12 +40,12 @@ async fn mounted(s: &Scenario, node: &str) -> Result<BTreeSet<String>> {
         .nodes
         .run(node, &["findmnt", "-rn", "-t", "zfs", "-o", "SOURCE"])
         .await?;
-    let ours: BTreeSet<String> = super::entries(s).await?.into_iter().map(|e| e.entry.name).collect();
-    Ok(table
-        .lines()
-        .filter(|source| ours.contains(*source))
-        .map(str::to_owned)
-        .collect())
+    let ours = super::entries(s).await?;
+    let is_ours = |source: &&str| {
+        ours.iter()
+            .any(|ours| source.ends_with(&format!("/{}", ours.entry.name)))
+    };
+    Ok(table.lines().filter(is_ours).map(str::to_owned).collect())
 }
 
 #[tokio::test]
