@@ -18,7 +18,7 @@ use time::{Duration, OffsetDateTime};
 
 /// How long the authority is valid. Nobody looks at its end: in rustls a trust anchor is a name and a key (RFC 5280 §6.1.1).
 const AUTHORITY_LIFETIME: Duration = Duration::days(3650);
-/// How long a node's certificate is valid; the node asks for a new one when two thirds of it are over.
+/// How long a node's certificate is valid; the node asks for a new one between half and two thirds of that.
 pub const NODE_LIFETIME: Duration = Duration::hours(24);
 /// How long a certificate of the operator is valid; [`certificates::Certificates`] makes a new one in time.
 pub const OPERATOR_LIFETIME: Duration = Duration::hours(24);

@@ -18,6 +18,37 @@ fn claim(metadata: &str, spec: &str) -> PersistentVolumeClaim {
     .unwrap()
 }
 
+/// What the server accepts may still be refused here.
+#[test]
+fn the_claims_of_the_documentation_are_served() {
+    let page = include_str!("../../../docs/claims.md");
+    let blocks = page
+        .split("```yaml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let documents = blocks.flat_map(|block| block.split("---\n"));
+    let mut served = 0;
+    for document in documents {
+        let mut object: serde_json::Value = serde_yaml::from_str(document).unwrap();
+        let mut claims = object["spec"]["volumeClaimTemplates"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        if object["kind"] == "PersistentVolumeClaim" {
+            claims.push(object.take());
+        }
+        for mut claim in claims {
+            claim["metadata"]["namespace"] = "dev".into();
+            claim["metadata"]["uid"] = "0c5a6f6e-1111-4222-8333-444455556666".into();
+            let claim: PersistentVolumeClaim = serde_json::from_value(claim).unwrap();
+            assert!(is_served(&claim, &class()), "{document}");
+            validate(&claim, &class()).unwrap_or_else(|error| panic!("{error}:\n{document}"));
+            served += 1;
+        }
+    }
+    assert_eq!(served, 4);
+}
+
 const DOT: &str = ", dataSourceRef: {apiGroup: dotmesh.io, kind: Dot, name: shop}";
 const SIZE: &str = ", resources: {requests: {storage: 1Gi}}";
 

@@ -145,6 +145,7 @@ impl Machine<'_> {
             "-m",
             &self.memory.to_string(),
         ]);
+        // It may reboot, as any machine; one that panics stands still, so that the wait for it ends and its console tells.
         qemu = qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial"]);
         qemu = qemu.arg(format!("file:{}", self.console().display()));
         qemu = qemu
