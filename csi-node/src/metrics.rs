@@ -93,7 +93,8 @@ struct Pools(Receiver<Option<NodeState>>);
 
 impl Collector for Pools {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let state = self.0.borrow().clone().unwrap_or_default();
+        let state = self.0.borrow();
+        let pools = state.as_ref().map_or(&[][..], |state| &state.pools);
         let kind = ConstGauge::new(0i64).metric_type();
         let sizes: [(&str, &str, Size); 3] = [
             ("pool_size", "Bytes of the pool", |pool| pool.size),
@@ -102,14 +103,14 @@ impl Collector for Pools {
         ];
         for (name, help, size) in sizes {
             let mut family = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), kind)?;
-            for pool in &state.pools {
+            for pool in pools {
                 let labels = [("pool", pool.name.as_str())];
                 ConstGauge::new(i64::try_from(size(pool)).unwrap_or(i64::MAX))
                     .encode(family.encode_family(&labels)?)?;
             }
         }
         let mut family = encoder.encode_descriptor("pool_health", "1 for the health that the pool has", None, kind)?;
-        for pool in &state.pools {
+        for pool in pools {
             let health = pool.health.to_string();
             let labels = [("pool", pool.name.as_str()), ("health", health.as_str())];
             ConstGauge::new(1i64).encode(family.encode_family(&labels)?)?;

@@ -137,8 +137,8 @@ impl Collector for Objects {
 /// The Ready condition's reason; of an object that nobody has looked at yet `Progressing`.
 fn reason(conditions: &[Condition]) -> &'static str {
     let reason = ready_condition(conditions).map_or(Reason::Progressing.as_str(), |ready| ready.reason.as_str());
-    let known = Reason::ALL.iter().map(|known| known.as_str());
-    known.into_iter().find(|known| *known == reason).unwrap_or("Other")
+    let mut known = Reason::ALL.iter().map(|known| known.as_str());
+    known.find(|known| *known == reason).unwrap_or("Other")
 }
 
 #[cfg(test)]

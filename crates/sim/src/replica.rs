@@ -64,7 +64,7 @@ impl Replica {
         } else {
             BTreeMap::new()
         };
-        let view = View::listed(&log, &missed);
+        let view = View::listed(&log, missed);
         let api = SimApi::new(cluster, life.clone(), view);
         let replica = Self {
             life: life.clone(),

@@ -69,12 +69,11 @@ impl Seen {
 impl View {
     /// As lists show it that do not have the newest changes yet, of each kind so many; the watches bring them later.
     #[must_use]
-    pub fn listed(log: &[Arc<Change>], missed: &BTreeMap<&'static str, usize>) -> Self {
+    pub fn listed(log: &[Arc<Change>], mut missed: BTreeMap<&'static str, usize>) -> Self {
         let mut view = Self {
             read: log.len(),
             ..Self::default()
         };
-        let mut missed = missed.clone();
         let mut last: BTreeMap<(&'static str, &Key), &Change> = BTreeMap::new();
         for change in log.iter().rev() {
             let Some(kind) = watched(change.kind) else {

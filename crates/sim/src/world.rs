@@ -494,8 +494,7 @@ impl World {
     }
 
     /// Everything there is, without what differs from history to history.
-    fn picture(&self) -> Vec<String> {
-        let names = self.cluster.stage.with_oracle(|oracle| oracle.names.clone());
+    fn picture(&self, names: &Names) -> Vec<String> {
         let mut lines = Vec::new();
         for kind in [
             "Pool",
@@ -506,7 +505,7 @@ impl World {
             "PersistentVolume",
         ] {
             for object in self.cluster.server.all(kind) {
-                lines.push(without_passing(&object, &names).to_string());
+                lines.push(without_passing(&object, names).to_string());
             }
         }
         for machine in self.cluster.machines.iter() {
@@ -535,11 +534,11 @@ impl World {
     }
 
     fn outcome(&self) -> Outcome {
-        let end = self.picture();
         let (names, violations, turns) = self
             .cluster
             .stage
             .with_oracle(|oracle| (oracle.names.clone(), oracle.violations().to_vec(), oracle.turns()));
+        let end = self.picture(&names);
         let (effects, lasted) = (self.cluster.stage.effects(), self.cluster.stage.now());
         let (trace, struck, hash) = self.cluster.stage.history();
         Outcome {

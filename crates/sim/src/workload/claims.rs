@@ -7,6 +7,22 @@ use super::{
     volume, workload,
 };
 
+/// Makes a claim for volume `db` of a Commit, of the class that retains volumes.
+fn kept_claim_of_commit(name: &str, commit: &str) -> Step {
+    claim_of_class("keep", name, Some(("Commit", commit)), &[("dotmesh.io/volume", "db")])
+}
+
+/// A claim goes whose volume is retained, until somebody removes that by hand.
+fn goes_and_later_its_volume(claim: &'static str) -> [Step; 5] {
+    [
+        delete("PersistentVolumeClaim", claim),
+        gone("PersistentVolumeClaim", claim),
+        Step::Quiet,
+        Step::RemoveVolumeOf(claim),
+        Step::Quiet,
+    ]
+}
+
 /// Its workloads.
 #[must_use]
 pub fn all() -> Vec<Workload> {
@@ -163,24 +179,10 @@ pub fn all() -> Vec<Workload> {
             "a claim of a Commit is kept",
             [
                 shop(),
-                vec![
-                    commit("first", "shop"),
-                    claim_of_class(
-                        "keep",
-                        "kept",
-                        Some(("Commit", "first")),
-                        &[("dotmesh.io/volume", "db")],
-                    ),
-                ],
+                vec![commit("first", "shop"), kept_claim_of_commit("kept", "first")],
                 pod("viewer", &["kept"]).to_vec(),
                 end("viewer").to_vec(),
-                vec![
-                    delete("PersistentVolumeClaim", "kept"),
-                    gone("PersistentVolumeClaim", "kept"),
-                    Step::Quiet,
-                    Step::RemoveVolumeOf("kept"),
-                    Step::Quiet,
-                ],
+                goes_and_later_its_volume("kept").to_vec(),
             ],
         ),
         workload(
@@ -190,25 +192,14 @@ pub fn all() -> Vec<Workload> {
                 vec![
                     commit("first", "shop"),
                     ready("Commit", "first"),
-                    claim_of_class(
-                        "keep",
-                        "kept",
-                        Some(("Commit", "first")),
-                        &[("dotmesh.io/volume", "db")],
-                    ),
+                    kept_claim_of_commit("kept", "first"),
                     claim("other", Some(("Commit", "first")), Some("cache")),
                 ],
                 pod("viewer", &["kept", "other"]).to_vec(),
                 // Longer than a stopped replica stays so: what it still writes must not undo what another recorded.
                 vec![Step::Wait(Duration::from_secs(40))],
                 end("viewer").to_vec(),
-                vec![
-                    delete("PersistentVolumeClaim", "kept"),
-                    gone("PersistentVolumeClaim", "kept"),
-                    Step::Quiet,
-                    Step::RemoveVolumeOf("kept"),
-                    Step::Quiet,
-                ],
+                goes_and_later_its_volume("kept").to_vec(),
             ],
         )
         .with_replicas(2),
