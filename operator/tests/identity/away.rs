@@ -8,7 +8,6 @@ use dotmesh_csi_node::ops::{AttachRequest, BranchRequest, Place, PoolRequest, Vo
 use dotmesh_csi_proto::csi::node_client::NodeClient;
 use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume, access_mode};
 use dotmesh_csi_proto::csi::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
-use dotmesh_csi_proto::node::DeleteDotRequest;
 use dotmesh_csi_proto::node::enrollment_server::{Enrollment, EnrollmentServer};
 use dotmesh_csi_proto::node::{EnrollRequest, EnrollResponse};
 use dotmesh_model::handle::Handle;
@@ -22,7 +21,7 @@ use tonic::transport::{Channel, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::world::{Clock, Cluster, CsiNode, in_still_time};
+use crate::world::{Clock, Cluster, CsiNode, delete_nothing, in_still_time};
 
 /// An operator of thirty hours ago: by the real time, by which TLS judges, what it gives has expired.
 struct Earlier(Authority);
@@ -168,10 +167,7 @@ async fn a_node_whose_certificate_expired_serves_pods_and_enrols_when_the_operat
         node.is_missing("certificate: it has expired: connecting to the operator")
             .await;
         let nodes = cluster.nodes(node.address.port());
-        let nothing = || DeleteDotRequest {
-            dot_id: Uuid::from_u128(9).to_string(),
-        };
-        let refused = nodes.delete_dot("n1", nothing()).await.unwrap_err();
+        let refused = nodes.delete_dot("n1", delete_nothing()).await.unwrap_err();
         assert_eq!(refused.kind, NodeErrorKind::Unreachable);
         assert!(refused.message.contains("certificate expired"), "{refused}");
 
@@ -182,7 +178,7 @@ async fn a_node_whose_certificate_expired_serves_pods_and_enrols_when_the_operat
         tokio::time::advance(std::time::Duration::from_secs(60)).await;
         node.next_certificate().await;
         assert!(node.readiness.is_ready());
-        nodes.delete_dot("n1", nothing()).await.unwrap();
+        nodes.delete_dot("n1", delete_nothing()).await.unwrap();
     })
     .await;
 }

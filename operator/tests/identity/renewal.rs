@@ -3,31 +3,18 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use dotmesh_csi_proto::node::DeleteDotRequest;
 use dotmesh_operator::nodes::{NodeErrorKind, Nodes};
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::world::{Clock, Cluster, OPERATOR, in_still_time, review, token};
-
-fn nothing() -> DeleteDotRequest {
-    DeleteDotRequest {
-        dot_id: "0c5a6f6e-1111-4222-8333-444455556666".into(),
-    }
-}
-
-/// There is no pool: getting that far means that the call was let in.
-const LET_IN: NodeErrorKind = NodeErrorKind::PoolMissing;
+use crate::world::{Clock, Cluster, LET_IN, OPERATOR, delete_nothing, in_still_time, review, token};
 
 #[tokio::test(start_paused = true)]
 async fn a_nodes_certificate_is_replaced_and_new_connections_use_the_new_one() {
     in_still_time(async {
         // TLS goes by the real time: both certificates must be valid in it.
         let cluster = Cluster::new(Clock::beginning(-17));
-        cluster.join("n1");
-        let _operator = cluster.serve_enrollment().await;
-        let mut node = cluster.start("n1").await;
-        node.next_certificate().await;
+        let (_operator, mut node) = cluster.with_node("n1").await;
         let first = cluster.presented(node.address, "n1").await;
         assert_eq!(cluster.presented(node.address, "n1").await, first);
         let nodes = cluster.nodes(node.address.port());
@@ -38,7 +25,7 @@ async fn a_nodes_certificate_is_replaced_and_new_connections_use_the_new_one() {
         node.next_certificate().await;
         assert_ne!(cluster.presented(node.address, "n1").await, first);
         assert!(node.readiness.is_ready());
-        assert_eq!(nodes.delete_dot("n1", nothing()).await.unwrap_err().kind, LET_IN);
+        assert_eq!(nodes.delete_dot("n1", delete_nothing()).await.unwrap_err().kind, LET_IN);
         let open = futures::poll!(open.next());
         assert!(
             matches!(open, Poll::Pending | Poll::Ready(Some(Ok(_)))),
@@ -84,10 +71,7 @@ async fn a_node_that_is_refused_or_hears_nothing_asks_until_it_has_its_certifica
 async fn the_operators_own_certificate_is_replaced_without_a_restart() {
     in_still_time(async {
         let cluster = Cluster::new(Clock::beginning(-17));
-        cluster.join("n1");
-        let _operator = cluster.serve_enrollment().await;
-        let mut node = cluster.start("n1").await;
-        node.next_certificate().await;
+        let (_operator, node) = cluster.with_node("n1").await;
         let served = cluster.presented(cluster.enrollment, OPERATOR).await;
         assert_eq!(cluster.presented(cluster.enrollment, OPERATOR).await, served);
         cluster.clock.pass(13).await;
@@ -96,11 +80,11 @@ async fn the_operators_own_certificate_is_replaced_without_a_restart() {
         // As a client: one whose certificate is of thirty hours ago, before and after it looks at the clock.
         let cluster = cluster.with_clock(Clock::beginning(-30));
         let nodes = cluster.nodes(node.address.port());
-        let error = nodes.delete_dot("n1", nothing()).await.unwrap_err();
+        let error = nodes.delete_dot("n1", delete_nothing()).await.unwrap_err();
         assert_eq!(error.kind, NodeErrorKind::Unreachable);
         assert!(error.message.contains("CertificateExpired"), "{error}");
         cluster.clock.pass(30).await;
-        assert_eq!(nodes.delete_dot("n1", nothing()).await.unwrap_err().kind, LET_IN);
+        assert_eq!(nodes.delete_dot("n1", delete_nothing()).await.unwrap_err().kind, LET_IN);
     })
     .await;
 }

@@ -1,6 +1,5 @@
 //! A node whose Node or csi-node pod is deleted gets no certificate, and is not talked to with the one it has.
 
-use dotmesh_csi_proto::node::DeleteDotRequest;
 use dotmesh_operator::api::Key;
 use dotmesh_operator::nodes::{NodeErrorKind, Nodes};
 use futures::StreamExt;
@@ -8,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::json;
 use tonic::Code;
 
-use crate::world::{Clock, Cluster, NAMESPACE, in_still_time, token};
+use crate::world::{Clock, Cluster, LET_IN, NAMESPACE, delete_nothing, in_still_time, token};
 
 #[tokio::test(start_paused = true)]
 async fn a_deleted_node_gets_no_new_certificate() {
@@ -41,10 +40,7 @@ async fn a_deleted_node_gets_no_new_certificate() {
 async fn a_watch_ends_when_the_nodes_pod_is_another_one() {
     in_still_time(async {
         let cluster = Cluster::new(Clock::default());
-        cluster.join("n1");
-        let _operator = cluster.serve_enrollment().await;
-        let mut node = cluster.start("n1").await;
-        node.next_certificate().await;
+        let (_operator, node) = cluster.with_node("n1").await;
         let nodes = cluster.nodes(node.address.port());
         let mut open = nodes.watch("n1").await.unwrap();
         open.next().await.unwrap().unwrap();
@@ -66,19 +62,13 @@ async fn a_watch_ends_when_the_nodes_pod_is_another_one() {
 async fn a_node_whose_pod_is_deleted_is_not_talked_to_whatever_certificate_it_has() {
     in_still_time(async {
         let cluster = Cluster::new(Clock::default());
-        cluster.join("n1");
-        let _operator = cluster.serve_enrollment().await;
-        let mut node = cluster.start("n1").await;
-        node.next_certificate().await;
+        let (_operator, node) = cluster.with_node("n1").await;
         let nodes = cluster.nodes(node.address.port());
-        let dot = || DeleteDotRequest {
-            dot_id: "0c5a6f6e-1111-4222-8333-444455556666".into(),
-        };
         let pod = Key::namespaced(NAMESPACE, "csi-n1");
         for ending in [false, true] {
             cluster.join("n1");
-            let served = nodes.delete_dot("n1", dot()).await.unwrap_err();
-            assert_eq!(served.kind, NodeErrorKind::PoolMissing, "{served}");
+            let served = nodes.delete_dot("n1", delete_nothing()).await.unwrap_err();
+            assert_eq!(served.kind, LET_IN, "{served}");
             let mut open = nodes.watch("n1").await.unwrap();
             open.next().await.unwrap().unwrap();
             if ending {
@@ -92,7 +82,7 @@ async fn a_node_whose_pod_is_deleted_is_not_talked_to_whatever_certificate_it_ha
             } else {
                 cluster.api.remove::<Pod>(&pod);
             }
-            let refused = nodes.delete_dot("n1", dot()).await.unwrap_err();
+            let refused = nodes.delete_dot("n1", delete_nothing()).await.unwrap_err();
             assert_eq!(refused.kind, NodeErrorKind::Unreachable);
             assert_eq!(refused.message, "no csi-node pod is running there");
             let mut next = std::pin::pin!(open.next());

@@ -13,13 +13,13 @@ use dotmesh_csi_node::enroll::{Enrollment, keep_enrolled};
 use dotmesh_csi_node::ops::{Config, HostFiles, Ops};
 use dotmesh_csi_proto::node::enrollment_client::EnrollmentClient;
 use dotmesh_csi_proto::node::node_server::NodeServer;
-use dotmesh_csi_proto::node::{EnrollRequest, EnrollResponse};
+use dotmesh_csi_proto::node::{DeleteDotRequest, EnrollRequest, EnrollResponse};
 use dotmesh_mount::FakeMount;
 use dotmesh_operator::api::Api;
 use dotmesh_operator::enroll::{self, EnrollmentService};
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::nodes::grpc::GrpcNodes;
-use dotmesh_operator::nodes::pods;
+use dotmesh_operator::nodes::{NodeErrorKind, pods};
 use dotmesh_operator::pki::Authority;
 use dotmesh_operator::pki::certificates::Certificates;
 use dotmesh_telemetry::Readiness;
@@ -140,6 +140,15 @@ impl Cluster {
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(enroll::serve(listener, service, async { drop(stopped.await) }));
         Operator { stop, serving }
+    }
+
+    /// Enrolment, and a node that has its certificate from there.
+    pub(crate) async fn with_node(&self, node: &str) -> (Operator, CsiNode) {
+        self.join(node);
+        let operator = self.serve_enrollment().await;
+        let mut node = self.start(node).await;
+        node.next_certificate().await;
+        (operator, node)
     }
 
     /// csi-node as it runs on the node.
@@ -278,6 +287,16 @@ fn free_port() -> SocketAddr {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap()
 }
+
+/// A call that changes nothing: there is no such Dot.
+pub(crate) fn delete_nothing() -> DeleteDotRequest {
+    DeleteDotRequest {
+        dot_id: "0c5a6f6e-1111-4222-8333-444455556666".into(),
+    }
+}
+
+/// What a node without a pool says to it: getting that far means that the call was let in.
+pub(crate) const LET_IN: NodeErrorKind = NodeErrorKind::PoolMissing;
 
 pub(crate) fn token(node: &str) -> String {
     format!("eyJhbGciOiJSUzI1NiJ9.secret-of-{node}")
