@@ -6,16 +6,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use dotmesh_tls::TlsStream;
 use rustls::RootCertStore;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Interceptor;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
@@ -25,11 +23,6 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// The name in the operator's certificate.
 pub const OPERATOR_IDENTITY: &str = "operator.dotmesh.io";
-
-/// How long a client may take for its handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How many connections may wait to be taken over by the server.
-const BACKLOG: usize = 16;
 
 /// A certificate that cannot be served with.
 #[derive(Debug, thiserror::Error)]
@@ -74,48 +67,10 @@ pub fn incoming(
     listener: TcpListener,
     mut configs: watch::Receiver<Option<Arc<ServerConfig>>>,
 ) -> ReceiverStream<io::Result<TlsStream<TcpStream>>> {
-    let (ready, stream) = mpsc::channel(BACKLOG);
-    tokio::spawn(async move {
-        if configs.wait_for(Option::is_some).await.is_err() {
-            return;
-        }
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = ready.closed() => return,
-            };
-            let connection = match accepted {
-                Ok((connection, _)) => connection,
-                Err(error) => {
-                    // Out of descriptors, mostly: give others time to close theirs.
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let config = configs.borrow().clone();
-            if let Some(config) = config {
-                tokio::spawn(shake_hands(connection, config, ready.clone()));
-            }
-        }
-    });
-    ReceiverStream::new(stream)
-}
-
-async fn shake_hands(
-    connection: TcpStream,
-    config: Arc<ServerConfig>,
-    ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
-) {
-    let acceptor = TlsAcceptor::from(config);
-    match tokio::time::timeout(HANDSHAKE, acceptor.accept(connection)).await {
-        Ok(Ok(stream)) => {
-            // The server has ended when nobody takes it.
-            let _ = ready.send(Ok(stream)).await;
-        }
-        Ok(Err(error)) => tracing::info!(%error, "a connection was refused"),
-        Err(_) => tracing::info!("a connection was refused: no handshake in time"),
-    }
+    dotmesh_tls::incoming(listener, async move {
+        configs.wait_for(Option::is_some).await.ok()?;
+        Some(move || configs.borrow().clone())
+    })
 }
 
 /// Lets in only calls of the operator: the verified certificate of the connection must carry its name.

@@ -18,7 +18,7 @@ struct Rule {
 }
 
 /// The table of ARCHITECTURE.md.
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     Rule {
         name: "model",
         ours: &[],
@@ -36,12 +36,12 @@ const RULES: [Rule; 13] = [
     },
     Rule {
         name: "operator",
-        ours: &["model", "crds", "csi-proto", "mutant", "telemetry"],
+        ours: &["model", "crds", "csi-proto", "mutant", "telemetry", "tls"],
         never: &["nix"],
     },
     Rule {
         name: "csi-node",
-        ours: &["model", "zfs", "mount", "csi-proto", "mutant", "telemetry"],
+        ours: &["model", "zfs", "mount", "csi-proto", "mutant", "telemetry", "tls"],
         never: &["kube", "k8s-openapi"],
     },
     Rule {
@@ -78,6 +78,11 @@ const RULES: [Rule; 13] = [
         name: "telemetry",
         ours: &[],
         never: &["kube", "k8s-openapi"],
+    },
+    Rule {
+        name: "tls",
+        ours: &[],
+        never: &["kube", "k8s-openapi", "tonic"],
     },
     Rule {
         name: "testkit",
