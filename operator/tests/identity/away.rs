@@ -87,6 +87,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
             id: volume,
             name: "data".parse().unwrap(),
             size,
+            known: None,
         }],
         origin: None,
         checkout: true,
