@@ -14,6 +14,14 @@ impl Oracle {
         self.stands_in = if self.stands_in.is_none() { Some(index) } else { None };
     }
 
+    /// Somebody destroys with other tools what is behind the objects of these uids: that is not ours.
+    pub fn is_destroyed(&mut self, index: usize, uids: Vec<String>, destroy: impl FnOnce()) {
+        self.look(true);
+        destroy();
+        self.pools[index] = self.inventory(index);
+        self.lost.extend(uids);
+    }
+
     fn inventory(&self, index: usize) -> Inventory {
         self.machines[index].zfs.inventory_after(&self.pools[index])
     }
