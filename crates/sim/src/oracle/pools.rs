@@ -6,11 +6,12 @@ use super::{Oracle, ROOT};
 
 impl Oracle {
     /// The devices of a machine's pool are exchanged for their copy, or back: what comes and goes by that is nobody's
-    /// doing.
+    /// doing. Copies are made before anything is destroyed with other tools.
     pub fn pool_is_exchanged(&mut self, index: usize, exchange: impl FnOnce()) {
         self.look(true);
         exchange();
         self.pools[index] = self.inventory(index);
+        self.lost.clear();
         self.stands_in = if self.stands_in.is_none() { Some(index) } else { None };
     }
 

@@ -23,6 +23,21 @@ pub fn all() -> Vec<Workload> {
             ],
         ),
         workload(
+            "destroyed snapshots are brought back",
+            [
+                shop(),
+                vec![commit("one", "shop"), ready("Commit", "one")],
+                vec![
+                    commit("two", "shop"),
+                    ready("Commit", "two"),
+                    Step::Quiet,
+                    Step::CopyPool,
+                ],
+                vec![Step::Destroy("Commit", "one"), lost("Commit", "one"), Step::Quiet],
+                vec![Step::ExchangePool, ready("Commit", "one")],
+            ],
+        ),
+        workload(
             "a branch's volumes are destroyed",
             [
                 shop(),
