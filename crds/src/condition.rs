@@ -77,6 +77,8 @@ reasons! {
     Deleting,
     /// Data that should be there is not in the known pool.
     DataMissing,
+    /// What was there is not in the known pool any more, or is something else: other tools destroyed it.
+    DataLost,
     /// Something failed that is tried again.
     Error,
 }

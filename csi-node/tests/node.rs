@@ -10,6 +10,8 @@
 mod csi;
 #[path = "node/kill.rs"]
 mod kill;
+#[path = "node/losses.rs"]
+mod losses;
 #[path = "node/machine.rs"]
 mod machine;
 #[path = "node/places.rs"]

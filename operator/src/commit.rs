@@ -1,8 +1,8 @@
 //! Controller of Commits: all volumes of a branch, at one instant, once.
 //!
 //! Two writes per Commit: protection with the head that will be snapshotted (so that whatever the snapshot's fate, its
-//! head is known), and the status when the snapshots are durable. A Commit that was Ready is never touched again until
-//! its deletion is requested (I1).
+//! head is known), and the status when the snapshots are durable. What a Commit that was Ready recorded is never touched
+//! again until its deletion is requested (I1); its condition tells when something else has destroyed its snapshots.
 
 pub mod apply;
 pub mod observe;
@@ -18,7 +18,7 @@ use kube::runtime::controller::Action;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
-use crate::meta::{is_deleting, named_dot, reread};
+use crate::meta::{dot_now, is_deleting, named_dot, reread};
 use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
@@ -48,6 +48,8 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         };
         if is_deleting(&found) {
             self.dot = named_dot(&context.api, &found, &found.spec.dot).await?;
+        } else if self.data.is_missing() {
+            self.dot = dot_now(&context.api, &found, &found.spec.dot).await?;
         }
         self.commit = found;
         self.is_fresh = true;

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{Api, ApiError, ApiErrorKind};
 use crate::lead::Lead;
+use crate::loss::Data;
 use crate::metrics::Metrics;
 use crate::nodes::{NodeError, NodeErrorKind, Nodes};
 
@@ -83,6 +84,7 @@ pub struct Memory {
     failures: Mutex<BTreeMap<String, u32>>,
     pools: Mutex<BTreeMap<String, PoolState>>,
     users: Mutex<BTreeMap<String, Vec<VolumeUser>>>,
+    data: Mutex<BTreeMap<String, BTreeMap<String, Data>>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
     follow_wanted: tokio::sync::Notify,
@@ -162,6 +164,24 @@ impl Memory {
     /// Nobody knows any more who uses volumes on a node: its stream ended.
     pub fn forget_users(&self, node: &str) {
         lock(&self.users).remove(node);
+    }
+
+    /// What the last look at a node's pool told of an object's data, by the id of the Dot, head or commit.
+    pub fn data(&self, node: Option<&String>, id: Option<&String>) -> Data {
+        let data = lock(&self.data);
+        let of_node = node.and_then(|node| data.get(node));
+        let found = of_node.zip(id).and_then(|(of_node, id)| of_node.get(id));
+        found.cloned().unwrap_or_default()
+    }
+
+    /// Remembers what a look at a node's pool told.
+    pub fn set_data(&self, node: &str, now: BTreeMap<String, Data>) {
+        lock(&self.data).insert(node.to_owned(), now);
+    }
+
+    /// Nobody knows any more what is in a node's pool.
+    pub fn forget_data(&self, node: &str) {
+        lock(&self.data).remove(node);
     }
 
     /// This node's pool is to be followed.

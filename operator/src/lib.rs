@@ -15,6 +15,7 @@ pub mod driver;
 pub mod enroll;
 pub mod facade;
 pub mod lead;
+pub mod loss;
 pub mod meta;
 pub mod metrics;
 pub mod nodes;

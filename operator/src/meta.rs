@@ -52,6 +52,18 @@ pub async fn named_dot<A: Api, K: Kind>(api: &A, object: &K, name: &str) -> Resu
     if !(is_deleting(object) && is_protected(object)) {
         return Ok(api.cached::<Dot>(&key));
     }
+    dot_now(api, object, name).await
+}
+
+/// The Dot that an object names and belongs to, as it is now.
+///
+/// # Errors
+/// Those of the API.
+pub async fn dot_now<A: Api, K: Kind>(api: &A, object: &K, name: &str) -> Result<Option<Arc<Dot>>, ApiError> {
+    let key = Key {
+        namespace: object.meta().namespace.clone(),
+        name: name.to_owned(),
+    };
     let dot: Option<Dot> = api.get(&key).await?;
     Ok(dot.filter(|dot| belongs_to(object, dot)).map(Arc::new))
 }

@@ -10,7 +10,8 @@ use std::future::Future;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, Reason, WatchEvent,
+    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest,
+    FindMissingResponse, Reason, WatchEvent,
 };
 use futures::stream::BoxStream;
 
@@ -72,6 +73,12 @@ pub trait Nodes: Send + Sync + 'static {
         node: &str,
         request: DeleteDotRequest,
     ) -> impl Future<Output = Result<DeleteResponse, NodeError>> + Send;
+    /// What was recorded and is not in the pool.
+    fn find_missing(
+        &self,
+        node: &str,
+        request: FindMissingRequest,
+    ) -> impl Future<Output = Result<FindMissingResponse, NodeError>> + Send;
 }
 
 /// Calls a macro with all calls that have one answer: method, RPC, deadline, request and response.
@@ -88,6 +95,7 @@ macro_rules! unary_calls {
             delete_commit, "DeleteCommit", $crate::nodes::grpc::DEADLINE, DeleteCommitRequest => DeleteResponse;
             delete_branch, "DeleteBranch", $crate::nodes::grpc::DEADLINE, DeleteBranchRequest => DeleteResponse;
             delete_dot, "DeleteDot", $crate::nodes::grpc::DEADLINE, DeleteDotRequest => DeleteResponse;
+            find_missing, "FindMissing", $crate::nodes::grpc::DEADLINE, FindMissingRequest => FindMissingResponse;
         }
     };
 }

@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod discover;
 pub mod follow;
+pub mod losses;
 pub mod newest;
 pub mod observe;
 pub mod plan;

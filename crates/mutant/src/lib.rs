@@ -61,6 +61,8 @@ mutants! {
     WhatWasHandedOutIsNotRecorded = "what was handed out is not recorded",
     UsersAreToldOnce = "users are told once",
     ASharedVolumeNeedsOneWordOnly = "a shared volume needs one word only",
+    ALossIsNotTold = "a loss is not told",
+    WhatCannotBeReadIsLost = "what cannot be read is lost",
 }
 
 #[cfg(feature = "planted")]

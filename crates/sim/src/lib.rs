@@ -25,6 +25,7 @@ pub mod replica;
 pub mod show;
 pub mod shrink;
 pub mod stage;
+pub mod tamper;
 pub mod view;
 pub mod workload;
 pub mod world;

@@ -9,7 +9,8 @@ use dotmesh_csi_proto::node::node_server::Node;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, WatchRequest,
+    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest,
+    FindMissingResponse, WatchRequest,
 };
 use dotmesh_operator::nodes::grpc::node_error;
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
@@ -153,6 +154,7 @@ about! {
     DeleteCommitRequest: |of| format!("{} of head {}", of.commit_id, of.head_id);
     DeleteBranchRequest: |of| format!("{} heads {:?}", of.branch_id, of.head_ids);
     DeleteDotRequest: |of| of.dot_id.clone();
+    FindMissingRequest: |of| format!("of {}", of.recorded.len());
 }
 
 macro_rules! unary {

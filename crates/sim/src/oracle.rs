@@ -49,6 +49,8 @@ pub struct Oracle {
     /// A copy stands in for the pool of this machine.
     stands_in: Option<usize>,
     made: BTreeMap<(usize, String), u32>,
+    /// Uids of the objects whose data somebody destroyed with other tools.
+    lost: BTreeSet<String>,
     turns: usize,
 }
 
@@ -69,6 +71,7 @@ impl Oracle {
             dots: BTreeMap::new(),
             stands_in: None,
             made: BTreeMap::new(),
+            lost: BTreeSet::new(),
             turns: 0,
         }
     }
@@ -132,6 +135,11 @@ impl Oracle {
         self.requested.contains(uid)
     }
 
+    /// Whether somebody destroyed with other tools what is behind the object of a uid.
+    fn is_lost(&self, uid: &str) -> bool {
+        self.lost.contains(uid)
+    }
+
     /// Everything in any pool, by name below the root.
     fn find(&self, name: &str) -> Option<&FakeObject> {
         let full = format!("{ROOT}{name}");
@@ -145,6 +153,13 @@ fn uid(change: &Change) -> String {
 
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether an object says that it is not Ready because its data is lost.
+fn tells_loss(object: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    let tells = |one: &Value| one["type"] == "Ready" && one["status"] == "False" && one["reason"] == "DataLost";
+    conditions.is_some_and(|all| all.iter().any(tells))
 }
 
 fn is_ready(object: &Value) -> bool {

@@ -5,6 +5,7 @@ pub mod claims;
 pub mod commits;
 pub mod deletions;
 pub mod disruptions;
+pub mod losses;
 
 use std::time::Duration;
 
@@ -93,6 +94,8 @@ pub enum Step {
     CopyPool,
     /// The node goes down, and comes up with the copy in the pool's place; once more: with the pool again.
     ExchangePool,
+    /// Somebody destroys what is behind an object with other tools: kind (Dot, Branch or Commit) and name.
+    Destroy(&'static str, &'static str),
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
 }
@@ -125,6 +128,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(branches::all());
     all.extend(deletions::all());
     all.extend(disruptions::all());
+    all.extend(losses::all());
     all
 }
 
@@ -231,6 +235,12 @@ pub fn ready(kind: &'static str, name: &str) -> Step {
 #[must_use]
 pub fn gone(kind: &'static str, name: &str) -> Step {
     Step::Until(Until::Gone(kind, name.to_owned()))
+}
+
+/// Waits until an object says that its data is lost.
+#[must_use]
+pub fn lost(kind: &'static str, name: &str) -> Step {
+    Step::Until(Until::NotReady(kind, name.to_owned(), Reason::DataLost))
 }
 
 /// Deletes an object.

@@ -25,6 +25,7 @@ use crate::names::{Names, without_passing};
 use crate::oracle::{Oracle, Violation};
 use crate::replica::{Cluster, Replica};
 use crate::stage::{Actor, Crash, Line, Schedule, Stage};
+use crate::tamper;
 use crate::workload::{Step, Until, Workload, commit_object};
 
 /// How long a step may take, with whatever failed before it: several back-offs of a minute each.
@@ -342,6 +343,13 @@ impl World {
             }
             Step::ExchangePool => {
                 self.exchange_pool().await;
+                Ok(())
+            }
+            Step::Destroy(kind, name) => {
+                let Cluster { server, machines, .. } = &self.cluster;
+                let stage = &self.cluster.stage;
+                tamper::pool_is_there(&machines[0]).await;
+                stage.with_oracle(|oracle| tamper::destroy(server, &machines[0], oracle, kind, name));
                 Ok(())
             }
             Step::ForeignDataset => {

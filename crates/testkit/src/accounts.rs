@@ -4,19 +4,20 @@ use std::collections::BTreeMap;
 
 use dotmesh_crds::{Branch, Commit, Condition, Dot};
 use dotmesh_model::bijection::Expected;
+use dotmesh_operator::loss::told;
 use dotmesh_operator::status::is_ready;
 
 fn ready(conditions: Option<&Vec<Condition>>) -> bool {
     conditions.is_some_and(|conditions| is_ready(conditions))
 }
 
-/// What these objects account for; those that are not Ready account for nothing.
+/// What these objects account for; those that are not Ready, and Dots that are lost, account for nothing.
 pub fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit]) -> Expected {
     let mut expected = Expected::default();
     let mut ids: BTreeMap<(Option<&str>, &str), &str> = BTreeMap::new();
     for dot in dots {
         let Some(status) = &dot.status else { continue };
-        let placed = status.node.is_some() && !status.volumes.is_empty();
+        let placed = status.node.is_some() && !status.volumes.is_empty() && told(&status.conditions).is_none();
         if let (Some(name), Some(id)) = (dot.metadata.name.as_deref(), status.id.as_deref().filter(|_| placed)) {
             ids.insert((dot.metadata.namespace.as_deref(), name), id);
             expected.add_dot(id);

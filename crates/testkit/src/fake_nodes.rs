@@ -11,8 +11,8 @@ use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, PoolState, SnapshotState, VolumeState,
-    WatchEvent,
+    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest,
+    FindMissingResponse, Missing, PoolState, Recorded, RecordedVolume, SnapshotState, Volume, VolumeState, WatchEvent,
 };
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
 use futures::StreamExt;
@@ -25,9 +25,11 @@ struct State {
     made: BTreeMap<String, u32>,
     failing: Option<(usize, NodeErrorKind, bool)>,
     counter: u64,
+    /// The pools as they were before something was destroyed.
+    whole: Option<BTreeMap<String, Pool>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Pool {
     name: String,
     guid: u64,
@@ -35,7 +37,7 @@ struct Pool {
     dots: BTreeMap<String, Dot>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Dot {
     /// Branch to head.
     branches: BTreeMap<String, String>,
@@ -107,6 +109,45 @@ impl FakeNodes {
             ..Pool::default()
         };
         self.lock().pools.insert(node.to_owned(), pool);
+    }
+
+    /// Somebody destroys the Dot, head, or commit of this id with other tools; of a head or commit one volume, if one is
+    /// named.
+    pub fn destroy(&self, id: &str, volume: Option<&str>) {
+        let mut state = self.lock();
+        if state.whole.is_none() {
+            state.whole = Some(state.pools.clone());
+        }
+        for pool in state.pools.values_mut() {
+            if volume.is_none() {
+                pool.dots.remove(id);
+            }
+            for dot in pool.dots.values_mut() {
+                match volume {
+                    None => {
+                        dot.heads.remove(id);
+                        dot.commits.remove(id);
+                        dot.commits.retain(|_, (head, _)| head != id);
+                    }
+                    Some(volume) => {
+                        dot.heads
+                            .entry(id.to_owned())
+                            .and_modify(|head| drop(head.remove(volume)));
+                        dot.commits.entry(id.to_owned()).and_modify(|(_, commit)| {
+                            commit.snapshots.retain(|snapshot| snapshot.volume_id != volume);
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// The pools are as they were before something was destroyed.
+    pub fn bring_back(&self) {
+        let mut state = self.lock();
+        if let Some(whole) = state.whole.take() {
+            state.pools = whole;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -186,6 +227,37 @@ fn describe(pool: &Pool) -> PoolState {
     }
 }
 
+/// What is missing of it; absent: nothing.
+fn missing(pool: &Pool, recorded: &Recorded) -> Option<Vec<String>> {
+    let Some(dot) = pool.dots.get(&recorded.dot_id) else {
+        return Some(recorded.volumes.iter().map(|volume| volume.id.clone()).collect());
+    };
+    let there: Option<BTreeMap<&str, u64>> = if !recorded.commit_id.is_empty() {
+        dot.commits.get(&recorded.commit_id).map(|(_, commit)| {
+            let snapshots = commit.snapshots.iter();
+            snapshots
+                .map(|snapshot| (snapshot.volume_id.as_str(), snapshot.guid))
+                .collect()
+        })
+    } else if !recorded.head_id.is_empty() {
+        dot.heads.get(&recorded.head_id).map(|head| {
+            let volumes = head.values();
+            volumes.map(|volume| (volume.id.as_str(), volume.guid)).collect()
+        })
+    } else {
+        Some(BTreeMap::new())
+    };
+    let found = there.clone().unwrap_or_default();
+    let is_other = |volume: &&RecordedVolume| found.get(volume.id.as_str()) != Some(&volume.guid);
+    let others: Vec<String> = recorded
+        .volumes
+        .iter()
+        .filter(is_other)
+        .map(|volume| volume.id.clone())
+        .collect();
+    (there.is_none() || !others.is_empty()).then_some(others)
+}
+
 fn not_found(what: &str, id: &str) -> (NodeErrorKind, String) {
     (NodeErrorKind::NotFound, format!("no {what} {id}"))
 }
@@ -252,6 +324,11 @@ impl Nodes for FakeNodes {
         self.call("EnsureBranch", node, |state| {
             let mut next = state.next() * 1000;
             let dot = state.dot(node, &request.dot_id)?;
+            let found = |id: &str| Some(dot.heads.get(&request.head_id)?.get(id)?.guid);
+            let is_lost = |volume: &&Volume| volume.known_guid != 0 && found(&volume.id) != Some(volume.known_guid);
+            if let Some(lost) = request.volumes.iter().find(is_lost) {
+                return Err(not_found("volume", &lost.id));
+            }
             let mut cloned = BTreeSet::new();
             if let Some(origin) = &request.origin {
                 let (_, commit) = dot
@@ -373,6 +450,23 @@ impl Nodes for FakeNodes {
                 pool.dots.remove(&request.dot_id);
             }
             Ok(DeleteResponse { collected: true })
+        })
+    }
+
+    async fn find_missing(&self, node: &str, request: FindMissingRequest) -> Result<FindMissingResponse, NodeError> {
+        self.call("FindMissing", node, |state| {
+            let pool = state
+                .pools
+                .get(node)
+                .ok_or((NodeErrorKind::PoolMissing, "no pool".to_owned()))?;
+            let all = (0..).zip(&request.recorded);
+            let missing = all.filter_map(|(index, recorded)| {
+                let volume_ids = missing(pool, recorded)?;
+                Some(Missing { index, volume_ids })
+            });
+            Ok(FindMissingResponse {
+                missing: missing.collect(),
+            })
         })
     }
 }

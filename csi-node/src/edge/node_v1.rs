@@ -191,4 +191,17 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let collected = self.obey("DeleteDot", sent, dot.uuid(), operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
+
+    async fn find_missing(
+        &self,
+        request: Request<proto::FindMissingRequest>,
+    ) -> Result<Response<proto::FindMissingResponse>, Status> {
+        let recorded = parse::recorded(&request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { ops.find_missing(&recorded).await };
+        let missing = self.calls.run("FindMissing", operation).await?;
+        Ok(Response::new(proto::FindMissingResponse {
+            missing: missing.into_iter().map(parse::missing).collect(),
+        }))
+    }
 }

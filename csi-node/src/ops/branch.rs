@@ -55,6 +55,8 @@ pub struct VolumeRequest {
     pub name: VolumeName,
     /// Bytes that its content may take.
     pub size: u64,
+    /// Its dataset, if it was made already: then it is never made anew.
+    pub known: Option<Guid>,
 }
 
 /// A commit to clone.
@@ -112,6 +114,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         check_branch(&state, request)?;
         let mut current = self.read_head(&pool, request.dot, request.head).await?;
         check_head(request, &current)?;
+        check_known(request, &current)?;
         if is_planted(Mutant::TheFlipBeforeTheClones) {
             self.point(&pool, &state, request).await?;
             return verify_head(&pool, request, &current);
@@ -412,7 +415,12 @@ fn record_of(request: &BranchRequest) -> HeadRecord {
 fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error> {
     let mut seen = BTreeMap::new();
     for volume in &request.volumes {
-        let VolumeRequest { id, name, size } = volume;
+        let VolumeRequest {
+            id,
+            name,
+            size,
+            known: _,
+        } = volume;
         if seen.insert(id, name).is_some() {
             return Err(Error::Invalid(format!("volume {name} ({id}) is asked for twice")));
         }
@@ -479,6 +487,19 @@ fn check_head(request: &BranchRequest, current: &Current) -> Result<(), Error> {
             }
         ))),
         _ => Ok(()),
+    }
+}
+
+/// What was made once and is not there was destroyed by somebody; an empty volume in its place would hide that.
+fn check_known(request: &BranchRequest, current: &Current) -> Result<(), Error> {
+    let found = |volume: &VolumeRequest| current.volumes.get(&volume.id)?.guid;
+    let lost = |volume: &&VolumeRequest| volume.known.is_some_and(|known| found(volume) != Some(known));
+    match request.volumes.iter().find(lost) {
+        None => Ok(()),
+        Some(volume) => Err(Error::NotFound(format!(
+            "volume {} of head {} was made, and is not in the pool any more",
+            volume.name, request.head
+        ))),
     }
 }
 

@@ -6,6 +6,7 @@ mod commit;
 mod compare;
 mod crash;
 mod killed;
+mod missing;
 mod places;
 mod pool;
 mod publish;
@@ -143,6 +144,7 @@ fn volume(name: &str) -> VolumeRequest {
         id: volume_id(name),
         name: name.parse().unwrap(),
         size: SIZE,
+        known: None,
     }
 }
 

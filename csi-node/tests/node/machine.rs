@@ -267,6 +267,7 @@ impl Dot {
             id: self.volume(name).to_string(),
             name: name.into(),
             size_bytes: SIZE,
+            known_guid: 0,
         });
         EnsureBranchRequest {
             dot_id: self.id.to_string(),

@@ -16,6 +16,7 @@ use crate::api::{Api, Key};
 use crate::claim::entries::entry_of;
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
+use crate::loss::Data;
 use crate::meta::{belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
 
@@ -38,6 +39,8 @@ pub struct Observed {
     pub commits: Vec<Commit>,
     /// Held while the branch is not accepted: names are given out one at a time.
     pub naming: Option<OwnedMutexGuard<()>>,
+    /// What its node said of the head.
+    pub data: Data,
     /// What the node made in this pass.
     pub ensured: Option<EnsureBranchResponse>,
     /// The node recorded the tombstone in this pass.
@@ -140,7 +143,10 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         false => observe_claim(api, &branch).await?,
     };
     let users = observe_users(context, &branch, dot.as_deref()).await?;
+    let place = dot.as_deref().and_then(|dot| dot.status.as_ref()?.node.as_ref());
+    let head = branch.status.as_ref().and_then(|status| status.head.as_ref());
     Ok(Observed {
+        data: context.memory.data(place, head),
         users,
         own_claim,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),

@@ -1,6 +1,6 @@
 //! The next step for a Branch. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_crds::branch::BranchOrigin;
 use dotmesh_crds::condition::Reason;
@@ -16,6 +16,7 @@ use super::observe::{Observed, is_accepted};
 use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
+use crate::loss::{lost, named, what_helps};
 use crate::meta::{is_deleting, is_protected, uid};
 use crate::status::{Verdict, in_use};
 
@@ -95,6 +96,9 @@ fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
         let why = format!("Dot {name:?} has no volumes yet: list them in its spec, or make a claim on it");
         return Plan::Report(Verdict::new(Reason::NoVolumes, why));
     }
+    if let Some(verdict) = plan_loss(seen, node) {
+        return Plan::Report(verdict);
+    }
     if seen.ensured.is_some() || has_all(seen, &dot.volumes) {
         return Plan::Report(Verdict::ready());
     }
@@ -105,6 +109,21 @@ fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
         }),
         Err(why) => Plan::Report(Verdict::new(Reason::Error, why)),
     }
+}
+
+/// Volumes that were lost are not made anew, and nothing is added beside them.
+fn plan_loss(seen: &Observed, node: &str) -> Option<Verdict> {
+    let status = seen.branch.status.as_ref()?;
+    lost(&seen.data, &status.conditions, |volumes| {
+        let all = status.volumes.iter();
+        let all = all.map(|volume| (volume.id.as_str(), volume.name.as_str()));
+        let what = match volumes {
+            [] => "what holds its volumes together was".to_owned(),
+            some => format!("its volumes {} were", named(some, all)),
+        };
+        let helps = what_helps("Branch", Some(node));
+        format!("{what} destroyed by something else than Dotmesh: {helps}")
+    })
 }
 
 /// Whether the head has these volumes in these sizes already.
@@ -123,12 +142,16 @@ fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
 
 fn build_request(seen: &Observed, valid: &Valid, dot: &DotStatus) -> Result<EnsureBranchRequest, String> {
     let status = seen.branch.status.clone().unwrap_or_default();
+    let known = status.volumes.iter();
+    let known = known.filter_map(|volume| Some((volume.id.as_str(), volume.guid.parse::<u64>().ok()?)));
+    let known: BTreeMap<&str, u64> = known.collect();
     let mut volumes = Vec::new();
     for volume in &dot.volumes {
         volumes.push(Volume {
             id: volume.id.clone(),
             name: volume.name.clone(),
             size_bytes: parse_quantity(&volume.size).map_err(|why| format!("volume {:?}: size {why}", volume.name))?,
+            known_guid: known.get(volume.id.as_str()).copied().unwrap_or_default(),
         });
     }
     let origin = match &valid.origin {

@@ -12,8 +12,10 @@ use dotmesh_model::reference::{Base, Reference};
 use kube::ResourceExt;
 
 use super::observe::{Observed, is_accepted};
+use crate::commit::validate::is_taken;
+use crate::loss::told;
 use crate::meta::{belongs_to, is_deleting, uid};
-use crate::status::{Verdict, is_ready, ready_condition};
+use crate::status::{Verdict, ready_condition};
 
 /// A branch that can be accepted, or was.
 #[derive(Debug, Clone)]
@@ -104,6 +106,13 @@ fn resolve_origin(seen: &Observed, dot: &Dot) -> Result<Option<BranchOrigin>, Ve
         .iter()
         .find(|commit| commit_id(commit) == Some(node.id.to_string()));
     let status = commit.and_then(|commit| commit.status.as_ref());
+    if let Some(told) = status.and_then(|status| told(&status.conditions)) {
+        let why = format!(
+            "Commit {:?}, where it would begin, is lost: {}",
+            node.name, told.message
+        );
+        return Err(Verdict::new(Reason::DataLost, why));
+    }
     Ok(status.map(|status| BranchOrigin {
         commit: node.id.to_string(),
         commit_name: node.name.clone(),
@@ -120,11 +129,11 @@ fn commit_id(commit: &Commit) -> Option<String> {
     commit.status.as_ref().and_then(|status| status.id.clone())
 }
 
-/// Ready commits that stay, and branches that have a head.
+/// Commits that were taken and stay, also those that have lost their snapshots, and branches that have a head.
 fn build_history(commits: &[Commit], branches: &[Branch]) -> Result<History, InvalidId> {
     let mut nodes = Vec::new();
     for commit in commits.iter().filter(|commit| !is_deleting(*commit)) {
-        let Some(status) = commit.status.as_ref().filter(|status| is_ready(&status.conditions)) else {
+        let Some(status) = commit.status.as_ref().filter(|status| is_taken(status)) else {
             continue;
         };
         nodes.push(Node {

@@ -127,6 +127,7 @@ fn plan_branch(request: &Request, world: &World, commit: &Commit) -> Result<Plan
             Reason::OutOfSpace,
             Reason::Conflict,
             Reason::DataMissing,
+            Reason::DataLost,
         ],
     )?;
     match status.id.filter(|_| is_ready(&status.conditions)) {
@@ -219,6 +220,7 @@ fn check_branch(branch: &Branch) -> Result<(), ClaimError> {
             Reason::DotNotFound,
             Reason::Conflict,
             Reason::DataMissing,
+            Reason::DataLost,
         ],
     )
 }
@@ -313,6 +315,7 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
             Reason::ZfsUnsupported,
             Reason::NodeUnreachable,
             Reason::DataMissing,
+            Reason::DataLost,
             Reason::Conflict,
         ],
     )?;

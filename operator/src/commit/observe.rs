@@ -7,6 +7,7 @@ use dotmesh_csi_proto::node::CommitResponse;
 
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
+use crate::loss::Data;
 use crate::meta::{belongs_to, named_dot, uid};
 use crate::nodes::Nodes;
 
@@ -23,6 +24,8 @@ pub struct Observed {
     pub is_retiring: bool,
     /// Branches of that Dot.
     pub branches: Vec<Arc<Branch>>,
+    /// What its node said of its snapshots.
+    pub data: Data,
     /// What the node made in this pass.
     pub taken: Option<CommitResponse>,
     /// The node recorded the tombstone in this pass.
@@ -36,7 +39,12 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) 
     let branches = dot.as_deref().map_or_else(Vec::new, |dot| {
         api.cached_where::<Branch>(|branch| branch.spec.dot == commit.spec.dot && belongs_to(branch, dot))
     });
+    let status = commit.status.as_ref();
     Ok(Observed {
+        data: context.memory.data(
+            status.and_then(|status| status.node.as_ref()),
+            status.and_then(|status| status.id.as_ref()),
+        ),
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         is_fresh: false,
         commit,

@@ -1,5 +1,6 @@
 //! The next step for a Commit. Pure.
 
+use dotmesh_crds::CommitStatus;
 use dotmesh_crds::names::ANNOTATION_HEAD;
 use dotmesh_csi_proto::node::{CommitRecord, CommitRequest, DeleteCommitRequest};
 use dotmesh_model::id::HeadId;
@@ -7,10 +8,11 @@ use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use super::validate::{Valid, validate};
+use super::validate::{Valid, is_taken, validate};
 use crate::driver::Plan;
+use crate::loss::{lost, named, told, what_helps};
 use crate::meta::{is_deleting, is_protected, uid};
-use crate::status::{Verdict, is_ready};
+use crate::status::Verdict;
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,12 +46,8 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     if is_deleting(commit) {
         return plan_deletion(seen);
     }
-    if commit
-        .status
-        .as_ref()
-        .is_some_and(|status| is_ready(&status.conditions))
-    {
-        return Plan::Rest;
+    if let Some(status) = commit.status.as_ref().filter(|status| is_taken(status)) {
+        return plan_taken(seen, status);
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,
@@ -65,6 +63,30 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         node: valid.node.clone(),
         request: Box::new(build_request(seen, valid)),
     })
+}
+
+/// Nothing more is done to a Commit that was taken; only the loss of its snapshots is told. The tombstone of its Dot
+/// covers it.
+fn plan_taken(seen: &Observed, status: &CommitStatus) -> Plan<Step> {
+    if seen.dot.as_deref().is_none_or(is_deleting) {
+        return Plan::Rest;
+    }
+    match lost(&seen.data, &status.conditions, |volumes| tell_loss(status, volumes)) {
+        Some(verdict) => Plan::Report(verdict),
+        None if told(&status.conditions).is_some() => Plan::Report(Verdict::ready()),
+        None => Plan::Rest,
+    }
+}
+
+fn tell_loss(status: &CommitStatus, volumes: &[String]) -> String {
+    let all = status.volumes.iter();
+    let all = all.map(|volume| (volume.id.as_str(), volume.name.as_str()));
+    let what = match volumes {
+        [] => "what holds its snapshots together was".to_owned(),
+        some => format!("its snapshots of {} were", named(some, all)),
+    };
+    let helps = what_helps("Commit", status.node.as_deref());
+    format!("{what} destroyed by something else than Dotmesh: {helps}")
 }
 
 fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
@@ -118,6 +140,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loss::Data;
 
     #[test]
     fn the_node_is_told_all_that_the_object_says() {
@@ -130,6 +153,7 @@ mod tests {
             dot: None,
             is_retiring: false,
             branches: Vec::new(),
+            data: Data::Unknown,
             taken: None,
             is_tombstoned: false,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::ANNOTATION_HEAD;
-use dotmesh_crds::{Branch, Dot};
+use dotmesh_crds::{Branch, CommitStatus, Dot};
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::BranchName;
 use kube::ResourceExt;
@@ -30,6 +30,11 @@ pub struct Valid {
     pub commit: CommitId,
     /// Names of the head's volumes.
     pub volumes: BTreeMap<VolumeId, String>,
+}
+
+/// Whether its snapshots were made and recorded; whether they still are there is another matter.
+pub fn is_taken(status: &CommitStatus) -> bool {
+    status.id.is_some()
 }
 
 /// Checks a Commit against what there is.

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use crate::api::{Api, Key};
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
+use crate::loss::Data;
 use crate::meta::{belongs_to, is_deleting};
 use crate::nodes::Nodes;
 use crate::pool::pool_of;
@@ -33,6 +34,8 @@ pub struct Observed {
     pub own_claim: OwnClaim,
     /// Who has volumes of it mounted, as far as its node has said, while it is being deleted.
     pub users: Vec<BranchUser>,
+    /// What its node said of its dataset.
+    pub data: Data,
     /// The Pool of its node.
     pub pool: Option<Arc<Pool>>,
     /// Objects that people made of it, when it was asked whether the Dot can go.
@@ -72,7 +75,12 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         true => observe_users(context, &dot, &branches),
         false => Vec::new(),
     };
+    let status = dot.status.as_ref();
     Ok(Observed {
+        data: context.memory.data(
+            status.and_then(|status| status.node.as_ref()),
+            status.and_then(|status| status.id.as_ref()),
+        ),
         users,
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),

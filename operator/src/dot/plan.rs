@@ -14,6 +14,7 @@ use super::observe::Observed;
 use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
+use crate::loss::{lost, what_helps};
 use crate::meta::{is_deleting, is_protected, owner_dot, uid};
 use crate::status::{Verdict, in_use, is_ready, ready_condition};
 
@@ -107,7 +108,19 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
     if recorded != (&Some(valid.id.to_string()), &valid.node, &valid.volumes, true) {
         return Plan::Do(Step::Record);
     }
-    plan_detach(seen, &node).map_or_else(|| plan_data(seen, &valid, node), Plan::Do)
+    if let Some(step) = plan_detach(seen, &node) {
+        return Plan::Do(step);
+    }
+    // What is lost is not made anew.
+    match lost(&seen.data, &status.conditions, |_| tell_loss(&node)) {
+        Some(verdict) => Plan::Report(verdict),
+        None => plan_data(seen, &valid, node),
+    }
+}
+
+fn tell_loss(node: &str) -> String {
+    let helps = what_helps("Dot", Some(node));
+    format!("its datasets were destroyed by something else than Dotmesh: {helps}")
 }
 
 /// Dataset, default branch, initial commit, then claims.

@@ -14,7 +14,8 @@ use dotmesh_csi_proto::node::node_client::NodeClient;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
     DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, Failure, WatchRequest,
+    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, Failure, FindMissingRequest,
+    FindMissingResponse, WatchRequest,
 };
 use dotmesh_csi_proto::{CALL, TERM};
 use futures::{StreamExt, stream};

@@ -9,9 +9,10 @@ use std::time::Duration;
 use dotmesh_csi_proto::node::WatchEvent;
 use futures::StreamExt;
 
+use super::losses;
 use crate::api::Api;
 use crate::context::Context;
-use crate::nodes::{NodeError, Nodes};
+use crate::nodes::{NodeError, Nodes, PoolEvents};
 use crate::wake::{self, Wake};
 
 /// Between two looks at a node that keeps talking: its Pool's status is written at most once in this time.
@@ -54,29 +55,37 @@ pub fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Wake {
     }
 }
 
-/// Until the node's stream ends, and a moment longer; then nothing is known of its pool and users any more, and a
+/// Until the node's stream ends, and a moment longer; then nothing is known of its pool, its data and users any more, and a
 /// [`look`] is due.
 pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send: &impl Fn(Wake)) {
     match context.nodes.watch(node).await {
-        Ok(events) => {
-            let mut events = events.ready_chunks(WAITING_MAX);
-            while let Some(waiting) = events.next().await {
-                let newest: Result<Vec<WatchEvent>, NodeError> = waiting.into_iter().collect();
-                match newest.map(|mut events| events.pop()) {
-                    Ok(event) => note(context, node, event.unwrap_or_default(), send),
-                    Err(error) => {
-                        tracing::info!(%error, "node no longer followed");
-                        break;
-                    }
-                }
-                tokio::time::sleep(INTERVAL).await;
-            }
-        }
+        Ok(events) => tokio::select! {
+            biased;
+            () = read(context, node, events, send) => {}
+            () = losses::keep_looking(context, node, send) => {}
+        },
         Err(error) => tracing::info!(%error, "node cannot be followed"),
     }
     context.memory.set_pool(node, None);
     context.memory.forget_users(node);
+    context.memory.forget_data(node);
     tokio::time::sleep(INTERVAL).await;
+}
+
+/// Until the stream ends.
+async fn read<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, events: PoolEvents, send: &impl Fn(Wake)) {
+    let mut events = events.ready_chunks(WAITING_MAX);
+    while let Some(waiting) = events.next().await {
+        let newest: Result<Vec<WatchEvent>, NodeError> = waiting.into_iter().collect();
+        match newest.map(|mut events| events.pop()) {
+            Ok(event) => note(context, node, event.unwrap_or_default(), send),
+            Err(error) => {
+                tracing::info!(%error, "node no longer followed");
+                return;
+            }
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, send: &impl Fn(Wake)) {

@@ -8,6 +8,7 @@ mod deletion;
 mod dots;
 mod faults;
 mod lead;
+mod losses;
 mod own_dots;
 mod pools;
 mod wakes;

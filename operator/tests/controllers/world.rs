@@ -9,7 +9,9 @@ use dotmesh_operator::api::{Api, Guard, Key, Kind};
 use dotmesh_operator::context::{Config, Context};
 use dotmesh_operator::lead::Lead;
 use dotmesh_operator::metrics::Metrics;
+use dotmesh_operator::nodes::NodeError;
 use dotmesh_operator::status::ready_condition;
+use dotmesh_operator::wake::Wake;
 use dotmesh_operator::{branch, commit, dot, pool};
 use dotmesh_testkit::{FakeApi, FakeNodes};
 use k8s_openapi::api::core::v1::Pod;
@@ -217,6 +219,11 @@ impl World {
     /// One look at a Commit as an old cache would show it.
     pub(crate) async fn reconcile_commit(&self, old: Commit) {
         let _ = commit::reconcile(Arc::new(old), self.context()).await;
+    }
+
+    /// The node is asked what is missing. Whom that concerns.
+    pub(crate) async fn look_for_losses(&self) -> Result<Wake, NodeError> {
+        pool::losses::look(&self.context(), "n1").await
     }
 
     /// Until a round writes nothing; then what the rounds wrote. A settled world without failures makes no calls

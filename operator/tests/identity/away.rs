@@ -86,6 +86,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
             id: volume,
             name: "data".parse().unwrap(),
             size,
+            known: None,
         }],
         origin: None,
         checkout: true,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dotmesh_testkit::Change;
 use dotmesh_zfs::Inventory;
 
-use super::{Oracle, ROOT, is_ready, text, uid};
+use super::{Oracle, ROOT, is_ready, tells_loss, text, uid};
 
 /// A Commit that was Ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Oracle {
         }
         let status = &object["status"];
         if !is_ready(object) {
-            if self.commits.contains_key(&uid) {
+            if self.commits.contains_key(&uid) && !(self.is_lost(&uid) && tells_loss(object)) {
                 self.violated("I1 ready stays", format!("Commit {} was Ready and is not", change.key));
             }
             return;
@@ -116,9 +116,10 @@ impl Oracle {
         }
     }
 
-    /// I1, after something went from a pool.
+    /// I1, after something went from a pool. What somebody else destroyed is told instead.
     pub(super) fn check_all_commits(&mut self) {
-        let all: Vec<String> = self.commits.keys().cloned().collect();
+        let all = self.commits.keys().filter(|uid| !self.is_lost(uid));
+        let all: Vec<String> = all.cloned().collect();
         for uid in all {
             if self.is_requested(&uid)
                 || self

@@ -2,7 +2,7 @@
 
 use dotmesh_testkit::Change;
 
-use super::{Oracle, is_ready, text, uid};
+use super::{Oracle, is_ready, tells_loss, text, uid};
 
 impl Oracle {
     /// I2: a Branch that was made for a claim stays for as long as anybody can mount its volume, be it that the claim is
@@ -37,9 +37,15 @@ impl Oracle {
         if head.is_empty() {
             return;
         }
-        self.heads.insert(uid, head.clone());
+        self.heads.insert(uid.clone(), head.clone());
         let dot = self.dot_of(change);
-        if !is_ready(object) || self.is_requested(&dot) || self.stands_in.is_some() {
+        if tells_loss(object) && !self.is_lost(&uid) && !status["volumes"].is_null() {
+            self.violated(
+                "only losses are told",
+                format!("Branch {} has lost nothing", change.key),
+            );
+        }
+        if !is_ready(object) || self.is_lost(&uid) || self.is_requested(&dot) || self.stands_in.is_some() {
             return;
         }
         for volume in status["volumes"].as_array().into_iter().flatten() {

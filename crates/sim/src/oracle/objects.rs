@@ -6,7 +6,7 @@ use dotmesh_testkit::Change;
 use dotmesh_zfs::{FakeObject, Inventory};
 use serde_json::Value;
 
-use super::{Oracle, ROOT, is_ready, text, uid};
+use super::{Oracle, ROOT, is_ready, tells_loss, text, uid};
 
 /// A Dot as it was last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,12 +43,18 @@ impl Oracle {
             }
         }
         self.dots.insert(uid.clone(), now);
+        self.look_at_holders(change);
+        if self.is_lost(&uid) {
+            return;
+        }
+        if tells_loss(object) {
+            self.violated("only losses are told", format!("Dot {} has lost nothing", change.key));
+        }
         let is_placed = !status["pool"].is_null();
         if is_ready(object) && is_placed && self.find(&uid).is_none() {
             let what = format!("Dot {} is Ready without its dataset", change.key);
             self.violated("ready before done", what);
         }
-        self.look_at_holders(change);
         // An entry that went is detached first and taken off the list afterwards.
         let entries = status["claims"].as_array();
         let has_entry = |claim: &&Value| entries.into_iter().flatten().any(|entry| entry["uid"] == **claim);

@@ -6,12 +6,21 @@ use super::{Oracle, ROOT};
 
 impl Oracle {
     /// The devices of a machine's pool are exchanged for their copy, or back: what comes and goes by that is nobody's
-    /// doing.
+    /// doing. Copies are made before anything is destroyed with other tools.
     pub fn pool_is_exchanged(&mut self, index: usize, exchange: impl FnOnce()) {
         self.look(true);
         exchange();
         self.pools[index] = self.inventory(index);
+        self.lost.clear();
         self.stands_in = if self.stands_in.is_none() { Some(index) } else { None };
+    }
+
+    /// Somebody destroys with other tools what is behind the objects of these uids: that is not ours.
+    pub fn is_destroyed(&mut self, index: usize, uids: Vec<String>, destroy: impl FnOnce()) {
+        self.look(true);
+        destroy();
+        self.pools[index] = self.inventory(index);
+        self.lost.extend(uids);
     }
 
     fn inventory(&self, index: usize) -> Inventory {

@@ -10,13 +10,14 @@ use dotmesh_testkit::accounts::expected;
 use dotmesh_zfs::Inventory;
 
 use super::objects::observes;
-use super::{Oracle, ROOT, is_ready, text};
+use super::{Oracle, ROOT, is_ready, tells_loss, text};
 
 impl Oracle {
     /// Judges a settled world.
     pub fn judge_settled(&mut self) {
         self.look(true);
         self.judge_objects();
+        self.check_all_commits();
         self.judge_bijection();
         self.judge_users();
         self.judge_holds();
@@ -37,6 +38,10 @@ impl Oracle {
                         "deletion ends",
                         format!("{name} is still being deleted: {}", object["status"]),
                     );
+                } else if self.is_lost(&text(&object["metadata"]["uid"])) {
+                    if !tells_loss(&object) {
+                        self.violated("losses are told", format!("{name}: {}", object["status"]["conditions"]));
+                    }
                 } else if !is_ready(&object) {
                     self.violated("all is ready", format!("{name}: {}", object["status"]["conditions"]));
                 } else if !observes(&object) {

@@ -168,6 +168,7 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
             id: volume,
             name: volume_name()?,
             size,
+            known: None,
         }],
         origin: None,
         checkout: true,

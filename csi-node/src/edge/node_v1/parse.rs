@@ -13,7 +13,7 @@ use crate::edge::{invalid, parse};
 use crate::layout::DotIdentity;
 use crate::ops::{
     AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, NewestCommit, NodeState, OriginRequest,
-    Place, PoolRequest, PoolState, User, VolumeRequest, VolumeState, VolumeUser,
+    Place, PoolRequest, PoolState, Recorded, User, VolumeRequest, VolumeState, VolumeUser,
 };
 
 pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolRequest, Status> {
@@ -93,11 +93,17 @@ pub(super) fn ensure_branch(request: proto::EnsureBranchRequest) -> Result<Branc
 }
 
 fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
-    let proto::Volume { id, name, size_bytes } = volume;
+    let proto::Volume {
+        id,
+        name,
+        size_bytes,
+        known_guid,
+    } = volume;
     Ok(VolumeRequest {
         id: parse("volumes.id", id)?,
         name: parse("volumes.name", name)?,
         size: *size_bytes,
+        known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
     })
 }
 
@@ -226,6 +232,46 @@ pub(super) fn pool_state(state: PoolState) -> proto::PoolState {
         zfs_kernel,
         compared,
         file_bytes,
+    }
+}
+
+pub(super) fn recorded(request: &proto::FindMissingRequest) -> Result<Vec<Recorded>, Status> {
+    request.recorded.iter().map(one_recorded).collect()
+}
+
+fn one_recorded(recorded: &proto::Recorded) -> Result<Recorded, Status> {
+    let proto::Recorded {
+        dot_id,
+        head_id,
+        commit_id,
+        volumes,
+    } = recorded;
+    let dot = parse("recorded.dot_id", dot_id)?;
+    if head_id.is_empty() && commit_id.is_empty() && volumes.is_empty() {
+        return Ok(Recorded::Dot(dot));
+    }
+    let head = parse("recorded.head_id", head_id)?;
+    let volumes = volumes
+        .iter()
+        .map(|volume| Ok((parse("recorded.volumes.id", &volume.id)?, Guid(volume.guid))));
+    let volumes = volumes.collect::<Result<BTreeMap<VolumeId, Guid>, Status>>()?;
+    if commit_id.is_empty() {
+        return Ok(Recorded::Head { dot, head, volumes });
+    }
+    let commit = parse("recorded.commit_id", commit_id)?;
+    Ok(Recorded::Commit {
+        dot,
+        head,
+        commit,
+        volumes,
+    })
+}
+
+pub(super) fn missing((index, volumes): (usize, BTreeSet<VolumeId>)) -> proto::Missing {
+    proto::Missing {
+        // A message of that many would be too long.
+        index: u32::try_from(index).unwrap_or(u32::MAX),
+        volume_ids: volumes.iter().map(ToString::to_string).collect(),
     }
 }
 
