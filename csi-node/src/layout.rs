@@ -20,9 +20,9 @@ use dotmesh_zfs::{DatasetName, HoldTag, PoolName, PropName, PropValue, SnapName,
 
 pub use commit::{MAX_RECORD_LEN, StoredCommit, decode_commits, encode_commits, is_commit_property};
 pub use dot::{
-    Attachment, BranchRecord, DotIdentity, DotState, Follows, HeadOrigin, HeadRecord, branch_property, claim_property,
-    dead_property, decode_head, decode_volume, encode_attachment, encode_branch, encode_checkout, encode_dead_commit,
-    encode_deleted, encode_head, encode_identity, encode_volume,
+    Attachment, BranchRecord, DeadCommits, DotIdentity, DotState, Follows, HeadOrigin, HeadRecord, MAX_DEAD,
+    branch_property, claim_property, dead_property, decode_head, decode_volume, encode_attachment, encode_branch,
+    encode_checkout, encode_dead_commits, encode_deleted, encode_head, encode_identity, encode_volume,
 };
 pub use encoding::DecodeError;
 
@@ -133,8 +133,13 @@ pub fn encode_sized(bytes: u64) -> PropValue {
 /// The commit's snapshot of this dataset of ours.
 #[must_use]
 pub fn snapshot(dataset: DatasetName, commit: CommitId) -> SnapshotName {
-    let snap: SnapName = commit.to_string().parse().expect(LENGTHS);
-    SnapshotName::new(dataset, snap).expect(LENGTHS)
+    SnapshotName::new(dataset, snap_name(commit)).expect(LENGTHS)
+}
+
+/// The name of a commit's snapshots.
+#[must_use]
+pub fn snap_name(commit: CommitId) -> SnapName {
+    commit.to_string().parse().expect(LENGTHS)
 }
 
 /// What a dataset's name says when it is a volume of ours: Dot, head and volume. The pool may have any name.

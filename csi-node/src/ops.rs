@@ -17,6 +17,7 @@ mod delete;
 mod dot;
 mod error;
 mod files;
+mod gather;
 mod holds;
 mod known;
 mod locks;
@@ -111,6 +112,7 @@ pub struct Ops<Z, M> {
     heads: KeyedLocks<HeadId>,
     cache: Cache,
     batches: batch::Batches,
+    deletions: gather::Gather<DotId, delete::Deletion, Result<bool, Error>>,
     holds: Semaphore,
     /// A commit may lack its hold.
     unheld: AtomicBool,
@@ -137,6 +139,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             heads: KeyedLocks::default(),
             cache: Cache::default(),
             batches: batch::Batches::default(),
+            deletions: gather::Gather::default(),
             holds: Semaphore::new(HOLDS),
             unheld: AtomicBool::new(false),
             tombstoned: Mutex::default(),

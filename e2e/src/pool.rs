@@ -31,25 +31,24 @@ pub struct Entry {
 /// # Errors
 /// When a node does not answer.
 pub async fn entries(nodes: &Nodes) -> Result<Vec<Entry>> {
-    let columns = format!("name,guid,origin,{DOT_PROPERTY}");
     let mut all = Vec::new();
     for node in nodes.names() {
-        let command = [
-            "zfs",
-            "list",
-            "-Hp",
-            "-r",
-            "-t",
-            "filesystem,volume,snapshot",
-            "-o",
-            &columns,
-            ROOT,
-        ];
-        let text = nodes.run(node, &command).await?;
-        all.extend(text.lines().filter_map(parse_entry));
+        all.append(&mut entries_on(nodes, node).await?);
     }
     all.sort();
     Ok(all)
+}
+
+/// Everything below the root on one node.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn entries_on(nodes: &Nodes, node: &str) -> Result<Vec<Entry>> {
+    let columns = format!("name,guid,origin,{DOT_PROPERTY}");
+    let kinds = "filesystem,volume,snapshot";
+    let command = ["zfs", "list", "-Hp", "-r", "-t", kinds, "-o", &columns, ROOT];
+    let text = nodes.run(node, &command).await?;
+    Ok(text.lines().filter_map(parse_entry).collect())
 }
 
 /// Everything of one namespace's Dots.

@@ -154,6 +154,12 @@ pub(crate) enum Campaign {
         /// Only those with one of these words in their names.
         names: Vec<String>,
     },
+    /// Scenarios that need two nodes.
+    TwoNodes {
+        /// How nodes run; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
     /// Generated operations on OpenZFS and on its fake, side by side.
     Contract(Contract),
     /// Histories of the simulator by chance; goes on where the last one stopped.
@@ -219,6 +225,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::E2e { accel, names },
             } => test::all_of_e2e(accel, &names),
+            Command::Campaign {
+                which: Campaign::TwoNodes { accel },
+            } => test::two_nodes(accel),
             Command::Campaign {
                 which: Campaign::Contract(contract),
             } => test::contract(&contract),

@@ -78,8 +78,8 @@ impl Part {
     }
 }
 
-/// Names of test targets that are no ordinary tests: each belongs to a part.
-pub(crate) const TARGETS: [&str; 3] = ["control_plane", "node", "e2e"];
+/// Names of test targets that are no ordinary tests: each belongs to a part or a campaign.
+pub(crate) const TARGETS: [&str; 4] = ["control_plane", "node", "e2e", "two_nodes"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -301,12 +301,24 @@ pub(crate) fn all_of_e2e(accel: Option<Accel>, names: &[String]) -> Result<u8> {
     Ok(u8::from(count.failed > 0 || count.passed == 0))
 }
 
+/// What needs two nodes; the answer is the exit code.
+pub(crate) fn two_nodes(accel: Option<Accel>) -> Result<u8> {
+    let count = scenarios("two_nodes", 2, accel, &[])?;
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(u8::from(count.failed > 0 || count.passed == 0))
+}
+
 fn e2e(accel: Option<Accel>, args: &[&str]) -> Result<Count> {
+    scenarios("e2e", 1, accel, args)
+}
+
+/// Runs the tests from outside of that name on a cluster with so many nodes and the chart installed.
+fn scenarios(target: &str, nodes: u8, accel: Option<Accel>, args: &[&str]) -> Result<Count> {
     host::ensure()?;
-    let tests = compile_outside("e2e")?;
+    let tests = compile_outside(target)?;
     // Built before the machine starts; importing finds them done.
     images::build()?;
-    let bed = Ephemeral::up("e2e", 1, true, accel)?;
+    let bed = Ephemeral::up("e2e", nodes, true, accel)?;
     finish(bed, |instance| {
         images::import(instance)?;
         images::install_chart(instance)?;

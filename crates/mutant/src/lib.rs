@@ -51,6 +51,7 @@ mutants! {
     CleanUpOnlyOnTheEvent = "clean-up only on the event",
     DestroyTakesSnapshotsAlong = "destroy takes snapshots along",
     ATombstoneStaysForEver = "a tombstone stays for ever",
+    ATombstoneGoesWithTheFirst = "a tombstone goes with the first of its commits",
     ACommitIsDeletedWithoutATombstone = "a commit is deleted without a tombstone",
     ABranchIsDeletedWithoutATombstone = "a branch is deleted without a tombstone",
     LateCallsAreObeyed = "late calls are obeyed",

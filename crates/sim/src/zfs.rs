@@ -73,10 +73,10 @@ on_stage! {
     ZfsWrite Clone clone_snapshot(request: &CloneRequest) -> () = format!("clone {} as {}", request.snapshot, request.dataset);
     ZfsWrite Snapshot snapshot(snapshots: &[SnapshotName], properties: &Properties) -> () = { let _ = properties; format!("snapshot {}", names(snapshots)) };
     ZfsWrite Hold hold_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> () = { let _ = tag; format!("hold -r {snapshot}") };
-    ZfsWrite Release release_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> () = { let _ = tag; format!("release -r {snapshot}") };
+    ZfsWrite Release release_recursive(tag: &HoldTag, dataset: &DatasetName, snaps: &[SnapName]) -> () = { let _ = tag; format!("release -r {dataset}@{}", names(snaps)) };
     ZfsWrite Destroy destroy_dataset(dataset: &DatasetName) -> () = format!("destroy {dataset}");
     ZfsWrite Destroy destroy_snapshots_deferred(dataset: &DatasetName, snaps: &[SnapName]) -> () = format!("destroy -d {dataset}@{}", names(snaps));
-    ZfsWrite Destroy destroy_snapshot_deferred_recursive(snapshot: &SnapshotName) -> () = format!("destroy -d -r {snapshot}");
+    ZfsWrite Destroy destroy_snapshots_deferred_recursive(dataset: &DatasetName, snaps: &[SnapName]) -> () = format!("destroy -d -r {dataset}@{}", names(snaps));
     ZfsWrite Rollback rollback_to_newest(snapshot: &SnapshotName) -> () = format!("rollback {snapshot}");
     ZfsWrite Set set(dataset: &DatasetName, properties: &Properties) -> () = format!("set {dataset} {}", settings(properties));
     ZfsWrite Inherit inherit(dataset: &DatasetName, property: &PropName) -> () = format!("inherit {property} {dataset}");

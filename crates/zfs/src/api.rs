@@ -68,12 +68,14 @@ pub trait Zfs: Send + Sync + 'static {
         snapshot: &SnapshotName,
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
-    /// Releases what [`Zfs::hold_recursive`] holds, in one transaction. [`crate::ErrorKind::HoldNotFound`] when the tag
-    /// is on none of them, whether or not they are there.
+    /// Releases what [`Zfs::hold_recursive`] holds under each of these names, in a transaction for each.
+    /// [`crate::ErrorKind::HoldNotFound`] when under one of them the tag is on nothing, whether or not it is there; the
+    /// others are released all the same.
     fn release_recursive(
         &self,
         tag: &HoldTag,
-        snapshot: &SnapshotName,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Destroys exactly this filesystem or volume, which must have no children, snapshots or clones.
@@ -90,11 +92,12 @@ pub trait Zfs: Send + Sync + 'static {
         snaps: &[SnapName],
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
-    /// The same for the snapshots of this name on the dataset and everything below it, in one transaction. Touches no
+    /// The same for the snapshots of these names on the dataset and everything below it, in one transaction. Touches no
     /// clone and no dataset.
-    fn destroy_snapshot_deferred_recursive(
+    fn destroy_snapshots_deferred_recursive(
         &self,
-        snapshot: &SnapshotName,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
     ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// Puts a dataset back to its newest snapshot; [`crate::ErrorKind::NewerSnapshots`] when this is not the newest.

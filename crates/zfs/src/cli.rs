@@ -150,9 +150,17 @@ impl Zfs for ZfsCli {
             .map(drop)
     }
 
-    async fn release_recursive(&self, tag: &HoldTag, snapshot: &SnapshotName) -> Result<(), ZfsError> {
+    async fn release_recursive(
+        &self,
+        tag: &HoldTag,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
+    ) -> Result<(), ZfsError> {
+        if snaps.is_empty() {
+            return Ok(());
+        }
         let result = self
-            .run_in(&snapshot.dataset().pool(), || lines::build_release(tag, snapshot))
+            .run_in(&dataset.pool(), || lines::build_release(tag, dataset, snaps))
             .await;
         // The program complains of the last dataset it looked at only: "does not exist" may be said of a child while
         // the snapshot of the dataset itself is there, without that hold.
@@ -179,8 +187,15 @@ impl Zfs for ZfsCli {
             .map(drop)
     }
 
-    async fn destroy_snapshot_deferred_recursive(&self, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        self.run_in(&snapshot.dataset().pool(), || lines::build_destroy_recursive(snapshot))
+    async fn destroy_snapshots_deferred_recursive(
+        &self,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
+    ) -> Result<(), ZfsError> {
+        if snaps.is_empty() {
+            return Ok(());
+        }
+        self.run_in(&dataset.pool(), || lines::build_destroy_recursive(dataset, snaps))
             .await
             .map(drop)
     }

@@ -208,8 +208,16 @@ impl Zfs for FakeZfs {
         self.perform(Verb::Hold, |state| state.hold(tag, snapshot))
     }
 
-    async fn release_recursive(&self, tag: &HoldTag, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        self.perform(Verb::Release, |state| state.release(tag, snapshot))
+    async fn release_recursive(
+        &self,
+        tag: &HoldTag,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
+    ) -> Result<(), ZfsError> {
+        if snaps.is_empty() {
+            return Ok(());
+        }
+        self.perform(Verb::Release, |state| state.release(tag, dataset, snaps))
     }
 
     async fn destroy_dataset(&self, dataset: &DatasetName) -> Result<(), ZfsError> {
@@ -223,8 +231,15 @@ impl Zfs for FakeZfs {
         self.perform(Verb::Destroy, |state| state.destroy_snapshots(dataset, snaps))
     }
 
-    async fn destroy_snapshot_deferred_recursive(&self, snapshot: &SnapshotName) -> Result<(), ZfsError> {
-        self.perform(Verb::Destroy, |state| state.destroy_recursive(snapshot))
+    async fn destroy_snapshots_deferred_recursive(
+        &self,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
+    ) -> Result<(), ZfsError> {
+        if snaps.is_empty() {
+            return Ok(());
+        }
+        self.perform(Verb::Destroy, |state| state.destroy_recursive(dataset, snaps))
     }
 
     async fn rollback_to_newest(&self, snapshot: &SnapshotName) -> Result<(), ZfsError> {

@@ -124,8 +124,12 @@ impl Seen {
         if matches!(operation, Operation::Others(Others::Rewind)) {
             return Ok(());
         }
-        // Missing ancestors are made one by one.
-        let in_parts = matches!(operation, Operation::Create { parents: true, .. });
+        // Missing ancestors are made, and several names released, one by one.
+        let in_parts = match operation {
+            Operation::Create { parents, .. } => *parents,
+            Operation::Release(_, _, snaps) => snaps.len() > 1,
+            _ => false,
+        };
         if !answer.is_empty() && !in_parts {
             prop_assert_eq!(self, before, "it failed or only looked, and yet something changed");
         }
@@ -135,7 +139,7 @@ impl Seen {
                 continue;
             }
             let mut holds = snapshot.holds.clone();
-            if let Operation::Release(tag, _) | Operation::Others(Others::Release(tag, _)) = operation {
+            if let Operation::Release(tag, ..) | Operation::Others(Others::Release(tag, _)) = operation {
                 holds.remove(*tag);
             }
             prop_assert!(holds.is_empty(), "{name} was held and is gone");
@@ -146,7 +150,7 @@ impl Seen {
             prop_assert_eq!(clones.count(), 0, "{} had clones and is gone", name);
             let asked = matches!(
                 operation,
-                Operation::DestroyRecursive(_)
+                Operation::DestroyRecursive(..)
                     | Operation::DestroySnapshots(..)
                     | Operation::Others(Others::Destroy(_))
             );

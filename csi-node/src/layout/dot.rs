@@ -3,7 +3,7 @@
 //! A head is live when a branch property names it as live; that property is written last, so a half-built head cannot
 //! be reached. Tombstones are positive: what no property calls dead is never destroyed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, HeadId, VolumeId};
 use dotmesh_zfs::{PropName, PropValue};
@@ -52,6 +52,18 @@ pub enum BranchRecord {
     },
 }
 
+/// Commits of one head that were deleted together: one tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadCommits {
+    /// The head that they were taken of.
+    pub head: HeadId,
+    /// Those that may still be there.
+    pub commits: BTreeSet<CommitId>,
+}
+
+/// Most commits in one tombstone, so that its value stays below 4 KiB.
+pub const MAX_DEAD: usize = 100;
+
 /// What a claim follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
@@ -81,8 +93,8 @@ pub struct DotState {
     pub checkout: Option<BranchId>,
     /// Its attachments.
     pub claims: BTreeMap<ClaimUid, Attachment>,
-    /// Tombstones of commits, with the head each was taken of.
-    pub dead_commits: BTreeMap<CommitId, HeadId>,
+    /// Tombstones of commits, by the commit each is named after.
+    pub dead_commits: BTreeMap<CommitId, DeadCommits>,
     /// The Dot's own tombstone.
     pub deleted: bool,
 }
@@ -117,8 +129,7 @@ impl DotState {
             self.claims.insert(id, decode_attachment(name, text)?);
         } else if let Some(id) = name.as_str().strip_prefix(DEAD_PREFIX) {
             let id = id.parse().map_err(|_| malformed())?;
-            let head = single(name, text)?.parse().map_err(|_| malformed())?;
-            self.dead_commits.insert(id, head);
+            self.dead_commits.insert(id, decode_dead_commits(name, text)?);
         }
         Ok(())
     }
@@ -139,6 +150,33 @@ impl DotState {
             .keys()
             .copied()
             .find(|branch| self.live_head(*branch) == Some(wanted))
+    }
+
+    /// Whether a commit has a tombstone.
+    #[must_use]
+    pub fn is_dead(&self, commit: CommitId) -> bool {
+        self.dead_commits.values().any(|dead| dead.commits.contains(&commit))
+    }
+
+    /// The tombstones that these commits still need. What a tombstone is named after was deleted with it, and is gone
+    /// when the tombstone does not name it any more.
+    #[must_use]
+    pub fn bury(&self, commits: impl IntoIterator<Item = (HeadId, CommitId)>) -> BTreeMap<CommitId, DeadCommits> {
+        let mut by_head: BTreeMap<HeadId, BTreeSet<CommitId>> = BTreeMap::new();
+        for (head, commit) in commits {
+            if !self.is_dead(commit) && !self.dead_commits.contains_key(&commit) {
+                by_head.entry(head).or_default().insert(commit);
+            }
+        }
+        let mut tombstones = BTreeMap::new();
+        for (head, commits) in by_head {
+            let commits: Vec<CommitId> = commits.into_iter().collect();
+            for part in commits.chunks(MAX_DEAD) {
+                let commits = part.iter().copied().collect();
+                tombstones.insert(part[0], DeadCommits { head, commits });
+            }
+        }
+        tombstones
     }
 
     /// Whether the collector has anything to do.
@@ -171,6 +209,20 @@ fn decode_branch(name: &PropName, text: &str) -> Result<BranchRecord, DecodeErro
                 .map(|head| head.parse().map_err(malformed))
                 .collect::<Result<_, _>>()?,
             name: decode_text(name, branch)?,
+        }),
+        _ => Err(DecodeError::malformed(name)),
+    }
+}
+
+fn decode_dead_commits(name: &PropName, text: &str) -> Result<DeadCommits, DecodeError> {
+    let malformed = |_| DecodeError::malformed(name);
+    match fields(name, text)?.as_slice() {
+        [head, commits] => Ok(DeadCommits {
+            head: head.parse().map_err(malformed)?,
+            commits: commits
+                .split(',')
+                .map(|commit| commit.parse().map_err(malformed))
+                .collect::<Result<_, _>>()?,
         }),
         _ => Err(DecodeError::malformed(name)),
     }
@@ -243,13 +295,17 @@ pub fn branch_property(branch: BranchId) -> PropName {
     property(BRANCH_PREFIX, branch)
 }
 
-/// The property that is a commit's tombstone.
+/// The property that is a tombstone of commits, named after one of them.
 #[must_use]
-pub fn encode_dead_commit(commit: CommitId, head: HeadId) -> (PropName, PropValue) {
-    (dead_property(commit), value(&[&head.to_string()]))
+pub fn encode_dead_commits(named: CommitId, dead: &DeadCommits) -> (PropName, PropValue) {
+    let commits: Vec<String> = dead.commits.iter().map(ToString::to_string).collect();
+    (
+        dead_property(named),
+        value(&[&dead.head.to_string(), &commits.join(",")]),
+    )
 }
 
-/// The name of a commit's tombstone.
+/// The name of the tombstone that is named after a commit.
 #[must_use]
 pub fn dead_property(commit: CommitId) -> PropName {
     property(DEAD_PREFIX, commit)
@@ -348,6 +404,13 @@ mod tests {
         DotState::decode(texts.iter().map(|(name, text)| (name, text.as_str())))
     }
 
+    fn dead(head: &str, commits: &[&str]) -> DeadCommits {
+        DeadCommits {
+            head: head.parse().unwrap(),
+            commits: commits.iter().map(|commit| commit.parse().unwrap()).collect(),
+        }
+    }
+
     fn full() -> DotState {
         DotState {
             identity: Some(DotIdentity {
@@ -389,7 +452,7 @@ mod tests {
                 ),
             ]
             .into(),
-            dead_commits: [(A.parse().unwrap(), B.parse().unwrap())].into(),
+            dead_commits: [(A.parse().unwrap(), dead(B, &[A, B]))].into(),
             deleted: true,
         }
     }
@@ -409,7 +472,7 @@ mod tests {
             state
                 .dead_commits
                 .iter()
-                .map(|(id, head)| encode_dead_commit(*id, *head)),
+                .map(|(id, dead)| encode_dead_commits(*id, dead)),
         );
         properties.extend(state.deleted.then(encode_deleted));
         properties.into_iter().collect()
@@ -463,11 +526,36 @@ mod tests {
         assert_eq!(name.as_str(), format!("io.dotmesh:branch.{A}"));
         assert_eq!(text.to_string(), format!("1:live:{B}:bWFpbg"));
         assert_eq!(encode_deleted().1.to_string(), "1:");
-        let (name, text) = encode_dead_commit(A.parse().unwrap(), B.parse().unwrap());
+        let (name, text) = encode_dead_commits(A.parse().unwrap(), &dead(B, &[A, B]));
         assert_eq!(
             (name.as_str(), text.to_string()),
-            (&*format!("io.dotmesh:dead.{A}"), format!("1:{B}"))
+            (&*format!("io.dotmesh:dead.{A}"), format!("1:{B}:{A},{B}"))
         );
+    }
+
+    #[test]
+    fn commits_are_buried_once_by_head_and_in_values_of_a_bearable_length() {
+        let state = DotState {
+            dead_commits: [(A.parse().unwrap(), dead(B, &[B]))].into(),
+            ..DotState::default()
+        };
+        let (one, other): (HeadId, HeadId) = (A.parse().unwrap(), B.parse().unwrap());
+        // The second is buried already, the first was buried with it and is gone.
+        let known = [A, B].map(|commit| (one, commit.parse().unwrap()));
+        assert_eq!(state.bury(known), BTreeMap::new());
+        let new = |n: u128| uuid::Uuid::from_u128(n).to_string().parse::<CommitId>().unwrap();
+        let commits = (1..=MAX_DEAD as u128 + 1).map(|n| (one, new(n)));
+        let buried = state.bury(commits.chain([(other, new(1000)), (other, new(1000))]));
+        let lens: Vec<_> = buried
+            .iter()
+            .map(|(named, dead)| (*named, dead.head, dead.commits.len()))
+            .collect();
+        let last = new(MAX_DEAD as u128 + 1);
+        assert_eq!(lens, [(new(1), one, MAX_DEAD), (last, one, 1), (new(1000), other, 1)]);
+        for (named, dead) in &buried {
+            let (_, text) = encode_dead_commits(*named, dead);
+            assert!(text.to_string().len() < 4096, "{named}");
+        }
     }
 
     #[test]

@@ -4,13 +4,11 @@
 //! a group, so callers let in one commit per head at a time.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use dotmesh_model::id::CommitId;
 use dotmesh_zfs::{ErrorKind, Kind, ListRequest, ObjectName, PropName, Row, SnapshotName, Verb, Zfs, ZfsError};
-use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 
+use super::gather::{self, Gather};
 use crate::layout::{StoredCommit, encode_commits};
 
 /// Most snapshots in one command: their names are its arguments.
@@ -35,85 +33,60 @@ pub(super) struct Item {
     pub record: StoredCommit,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    item: Item,
-    answer: oneshot::Sender<Result<Rows, ZfsError>>,
+/// What is in one command already.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    commits: usize,
+    snapshots: usize,
+    records: usize,
+}
+
+impl gather::Item for Item {
+    type Load = Load;
+
+    fn add(&self, load: &mut Load) -> bool {
+        load.commits += 1;
+        load.snapshots += self.snapshots.len();
+        load.records += self.record.encoded_len();
+        load.commits == 1 || (load.snapshots <= MAX_SNAPSHOTS && load.records <= MAX_RECORDS)
+    }
 }
 
 /// Commits that wait for their command.
 #[derive(Debug, Default)]
-pub(super) struct Batches {
-    waiting: Mutex<Vec<Waiting>>,
-    running: tokio::sync::Mutex<()>,
-}
+pub(super) struct Batches(Gather<(), Item, Result<Rows, ZfsError>>);
 
 impl Batches {
     /// Takes all snapshots of the commit, in one transaction, together with those of whoever waits too. Durable when
     /// this returns.
     pub(super) async fn take_snapshots<Z: Zfs>(&self, zfs: &Z, item: Item) -> Result<Rows, ZfsError> {
-        let (answer, mut answered) = oneshot::channel();
-        self.lock().push(Waiting { item, answer });
-        let _running = self.running.lock().await;
-        loop {
-            match answered.try_recv() {
-                Ok(result) => return result,
-                // Who ran the command was given up at its deadline: the effect is unknown.
-                Err(TryRecvError::Closed) => return Err(ZfsError::new(Verb::Snapshot, ErrorKind::Timeout)),
-                Err(TryRecvError::Empty) => run(zfs, self.next()).await,
-            }
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// As many as go into one command, the longest waiting first; those whose caller is gone are left out.
-    fn next(&self) -> Vec<Waiting> {
-        let mut waiting = self.lock();
-        waiting.retain(|one| !one.answer.is_closed());
-        let (mut snapshots, mut records, mut count) = (0, 0, 0);
-        for one in waiting.iter() {
-            snapshots += one.item.snapshots.len();
-            records += one.item.record.encoded_len();
-            if count > 0 && (snapshots > MAX_SNAPSHOTS || records > MAX_RECORDS) {
-                break;
-            }
-            count += 1;
-        }
-        waiting.drain(..count).collect()
+        let taken = self.0.join((), item, |items| run(zfs, items)).await;
+        taken.unwrap_or_else(|| Err(ZfsError::new(Verb::Snapshot, ErrorKind::Timeout)))
     }
 }
 
 /// One command for all; when it fails, one for each, so that nobody fails for another's sake.
-async fn run<Z: Zfs>(zfs: &Z, batch: Vec<Waiting>) {
-    let items: Vec<&Item> = batch.iter().map(|one| &one.item).collect();
+async fn run<Z: Zfs>(zfs: &Z, items: Vec<Item>) -> Vec<Result<Rows, ZfsError>> {
     let results: Vec<Result<(), ZfsError>> = match take(zfs, &items).await {
-        Ok(()) => vec![Ok(()); batch.len()],
-        Err(error) if batch.len() == 1 || concerns_all(&error) => vec![Err(error); batch.len()],
+        Ok(()) => vec![Ok(()); items.len()],
+        Err(error) if items.len() == 1 || concerns_all(&error) => vec![Err(error); items.len()],
         Err(_) => {
-            let mut results = Vec::with_capacity(batch.len());
-            for item in items {
-                results.push(take(zfs, &[item]).await);
+            let mut results = Vec::with_capacity(items.len());
+            for item in &items {
+                results.push(take(zfs, std::slice::from_ref(item)).await);
             }
             results
         }
     };
-    let taken = batch.iter().zip(&results).filter(|(_, result)| result.is_ok());
-    let names: Vec<SnapshotName> = taken.flat_map(|(one, _)| one.item.snapshots.iter().cloned()).collect();
+    let taken = items.iter().zip(&results).filter(|(_, result)| result.is_ok());
+    let names: Vec<SnapshotName> = taken.flat_map(|(item, _)| item.snapshots.iter().cloned()).collect();
     let rows = list(zfs, names).await;
-    for (one, result) in batch.into_iter().zip(results) {
-        let rows = result.and_then(|()| {
-            let rows = rows.clone()?;
-            Ok(rows
-                .into_iter()
-                .filter(|(name, _)| one.item.snapshots.contains(name))
-                .collect())
-        });
-        // A caller that gave up meanwhile finds the snapshots when it repeats.
-        let _ = one.answer.send(rows);
-    }
+    let one = |(item, result): (&Item, Result<(), ZfsError>)| {
+        result?;
+        let rows = rows.clone()?.into_iter();
+        Ok(rows.filter(|(name, _)| item.snapshots.contains(name)).collect())
+    };
+    items.iter().zip(results).map(one).collect()
 }
 
 /// Whether each alone would fail just the same.
@@ -129,7 +102,7 @@ fn concerns_all(error: &ZfsError) -> bool {
     )
 }
 
-async fn take<Z: Zfs>(zfs: &Z, items: &[&Item]) -> Result<(), ZfsError> {
+async fn take<Z: Zfs>(zfs: &Z, items: &[Item]) -> Result<(), ZfsError> {
     let records: BTreeMap<CommitId, StoredCommit> =
         items.iter().map(|item| (item.commit, item.record.clone())).collect();
     let names: Vec<SnapshotName> = items.iter().flat_map(|item| item.snapshots.iter().cloned()).collect();

@@ -465,7 +465,7 @@ fn check_branch(state: &DotState, request: &BranchRequest) -> Result<(), Error> 
         return Err(Error::Conflict(format!("head {head} is the head of branch {other}")));
     }
     if let Some(origin) = &request.origin
-        && state.dead_commits.contains_key(&origin.commit)
+        && state.is_dead(origin.commit)
     {
         let live = state.live_head(*branch) == Some(*head);
         if !live {

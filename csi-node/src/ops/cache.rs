@@ -87,9 +87,16 @@ impl Cache {
         pinned.get(&dot).is_some_and(|commits| commits.contains(&commit))
     }
 
-    pub(crate) fn pin(&self, dot: DotId, commit: CommitId) {
+    pub(crate) fn pin(&self, dot: DotId, commits: &BTreeSet<CommitId>) {
         let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        pinned.entry(dot).or_default().insert(commit);
+        pinned.entry(dot).or_default().extend(commits);
+    }
+
+    pub(crate) fn unpin(&self, dot: DotId, commits: &BTreeSet<CommitId>) {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pinned) = pinned.get_mut(&dot) {
+            pinned.retain(|commit| !commits.contains(commit));
+        }
     }
 
     pub(crate) fn unpin_all(&self, dot: DotId) {

@@ -18,10 +18,14 @@ use dotmesh_zfs::{
     DatasetName, ErrorKind, GetRequest, Kind, ListRequest, ObjectName, PropName, SnapName, SnapshotName, Source,
     SourceKind, Zfs, ZfsError,
 };
+use tokio::sync::OwnedRwLockWriteGuard;
 
 use super::publish::is_private;
 use super::{Error, KnownPool, Ops};
-use crate::layout::{BranchRecord, COMMIT, DotState, HOLD, branch_property, dead_property, snapshot};
+use crate::layout::{
+    BranchRecord, COMMIT, DeadCommits, DotState, HOLD, MAX_DEAD, branch_property, dead_property, encode_dead_commits,
+    snap_name,
+};
 
 /// How often it is tried again what could not be collected.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -34,6 +38,23 @@ enum Destroyed {
     Gone,
     /// Something needs it: clones, holds of others, children, a mount.
     Needed,
+}
+
+/// Dead commits that are left.
+#[derive(Debug, Default)]
+struct Left {
+    /// Marked to go with the last clone or hold.
+    needed: BTreeSet<CommitId>,
+    /// Mounted, or being sent.
+    busy: BTreeSet<CommitId>,
+}
+
+/// What is in a head.
+struct HeadContent {
+    /// The datasets directly below it, with the bytes written to each since its newest snapshot.
+    volumes: BTreeMap<DatasetName, u64>,
+    /// The newest snapshot of each dataset that has any, whoever made it.
+    newest: BTreeMap<DatasetName, SnapName>,
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
@@ -140,71 +161,154 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Dead commits and branches of a Dot that lives on. Returns whether a head went: then commits that were needed for
     /// its sake may go too.
     async fn collect_parts(&self, pool: &KnownPool, dot: DotId, state: &DotState) -> Result<bool, Error> {
-        for (commit, head) in &state.dead_commits {
-            if !self.cache.is_pinned(dot, *commit) {
-                self.collect_commit(pool, dot, *commit, *head).await?;
-            }
+        for (named, dead) in &state.dead_commits {
+            self.collect_commits(pool, dot, *named, dead).await?;
         }
         let mut progress = false;
         for (branch, record) in &state.branches {
             match record {
                 BranchRecord::Live { .. } => {}
-                BranchRecord::Dead { .. } => progress |= self.collect_branch(pool, dot, *branch).await?,
+                BranchRecord::Dead { .. } => {
+                    let guard = self.dots.exclusive(dot).await;
+                    let Some(state) = self.read_dot(pool, dot).await? else {
+                        return Ok(progress);
+                    };
+                    progress |= self.collect_branch(pool, dot, *branch, &state, guard).await?;
+                }
             }
         }
         Ok(progress)
     }
 
-    /// Releases and destroys a dead commit's snapshots; its tombstone goes with the last. Returns whether it did.
-    pub(super) async fn collect_commit(
+    /// Releases and destroys the snapshots of a tombstone's commits; with the last of them it goes itself. Returns the
+    /// commits that are left; those that something was cloned from are left alone until a head of the Dot goes.
+    pub(super) async fn collect_commits(
         &self,
         pool: &KnownPool,
         dot: DotId,
-        commit: CommitId,
-        head: HeadId,
-    ) -> Result<bool, Error> {
+        named: CommitId,
+        dead: &DeadCommits,
+    ) -> Result<BTreeSet<CommitId>, Error> {
+        let DeadCommits { head, commits } = dead;
         let _guard = self.dots.exclusive(dot).await;
-        let on_head = pool.layout.head_snapshot(dot, head, commit);
-        match self.destroy_commit(pool, &on_head).await? {
-            Destroyed::Needed => {
-                self.cache.pin(dot, commit);
-                Ok(false)
-            }
-            Destroyed::Gone => {
-                self.note_usage();
-                if is_planted(Mutant::ATombstoneStaysForEver) {
-                    return Ok(true);
-                }
-                match self.unset_dot(pool, dot, &dead_property(commit)).await {
-                    Ok(()) | Err(Error::NotFound(_)) => Ok(true),
-                    Err(error) => Err(error),
-                }
-            }
+        let (mut left, asked): (BTreeSet<CommitId>, BTreeSet<CommitId>) =
+            commits.iter().partition(|commit| self.cache.is_pinned(dot, **commit));
+        if asked.is_empty() {
+            return Ok(left);
+        }
+        let head_dataset = pool.layout.head(dot, *head);
+        let Left { needed, busy } = self.destroy_commits(pool, &head_dataset, &asked).await?;
+        self.cache.pin(dot, &needed);
+        if needed.len() + busy.len() < asked.len() {
+            self.note_usage();
+        }
+        left.extend(needed);
+        left.extend(busy);
+        if is_planted(Mutant::ATombstoneStaysForEver) || left.len() == commits.len() {
+            return Ok(left);
+        }
+        let written = if left.is_empty() || is_planted(Mutant::ATombstoneGoesWithTheFirst) {
+            self.unset_dot(pool, dot, &dead_property(named)).await
+        } else {
+            let (head, commits) = (*head, left.clone());
+            let property = encode_dead_commits(named, &DeadCommits { head, commits });
+            self.set_dot(pool, dot, [property]).await
+        };
+        match written {
+            Ok(()) | Err(Error::NotFound(_)) => Ok(left),
+            Err(error) => Err(error),
         }
     }
 
-    /// Marks a commit's snapshots to go with the last of what needs them.
-    async fn destroy_commit(&self, pool: &KnownPool, on_head: &SnapshotName) -> Result<Destroyed, Error> {
-        let doing = format!("destroying {on_head}");
-        let held = is_planted(Mutant::AHoldIsNeverReleased);
-        match if held {
-            Ok(())
-        } else {
-            self.zfs.release_recursive(&HOLD, on_head).await
-        } {
-            Ok(()) => {}
-            Err(error) if error.kind == ErrorKind::HoldNotFound || error.is_not_found() => {}
-            Err(error) if error.kind == ErrorKind::Busy => return Ok(Destroyed::Needed),
-            Err(error) => return Err(Error::zfs(&doing, &error)),
-        }
-        // The second time tells whether anything of it is left: what is marked can be marked again.
-        for _ in 0..2 {
-            match self.zfs.destroy_snapshot_deferred_recursive(on_head).await {
-                Ok(()) => {}
-                Err(error) => return self.outcome(pool, &doing, &error).await,
+    /// Marks commits' snapshots to go with the last of what needs them. Returns those that are left.
+    async fn destroy_commits(
+        &self,
+        pool: &KnownPool,
+        head: &DatasetName,
+        commits: &BTreeSet<CommitId>,
+    ) -> Result<Left, Error> {
+        let mut left = Left::default();
+        let all: Vec<CommitId> = commits.iter().copied().collect();
+        for some in all.chunks(MAX_DEAD) {
+            match self.destroy_together(pool, head, some).await? {
+                Some(needed) => left.needed.extend(needed),
+                // One that is busy fails all.
+                None => {
+                    for one in some {
+                        match self.destroy_together(pool, head, std::slice::from_ref(one)).await? {
+                            Some(needed) => left.needed.extend(needed),
+                            None => drop(left.busy.insert(*one)),
+                        }
+                    }
+                }
             }
         }
-        Ok(Destroyed::Needed)
+        Ok(left)
+    }
+
+    /// The same in as few commands as possible; nothing: one of them is busy.
+    async fn destroy_together(
+        &self,
+        pool: &KnownPool,
+        head: &DatasetName,
+        commits: &[CommitId],
+    ) -> Result<Option<BTreeSet<CommitId>>, Error> {
+        let doing = format!("destroying {} commits of {head}", commits.len());
+        let snaps: Vec<SnapName> = commits.iter().map(|commit| snap_name(*commit)).collect();
+        let released = if is_planted(Mutant::AHoldIsNeverReleased) {
+            Ok(())
+        } else {
+            self.zfs.release_recursive(&HOLD, head, &snaps).await
+        };
+        match released {
+            Ok(()) => {}
+            Err(error) if error.kind == ErrorKind::HoldNotFound || error.is_not_found() => {}
+            Err(error) if error.kind == ErrorKind::Busy => return Ok(None),
+            Err(error) => return Err(Error::zfs(&doing, &error)),
+        }
+        // The second time tells whether anything of them is left: what is marked can be marked again.
+        for _ in 0..2 {
+            if let Err(error) = self.zfs.destroy_snapshots_deferred_recursive(head, &snaps).await {
+                return match self.outcome(pool, &doing, &error).await? {
+                    Destroyed::Gone => Ok(Some(BTreeSet::new())),
+                    Destroyed::Needed => Ok(None),
+                };
+            }
+        }
+        match commits {
+            [one] => Ok(Some(BTreeSet::from([*one]))),
+            all => self.still_there(pool, head, all).await.map(Some),
+        }
+    }
+
+    /// Those of the commits of which there still are snapshots, on the head or on one of its volumes.
+    async fn still_there(
+        &self,
+        pool: &KnownPool,
+        head: &DatasetName,
+        commits: &[CommitId],
+    ) -> Result<BTreeSet<CommitId>, Error> {
+        let list = ListRequest {
+            roots: vec![ObjectName::from(head.clone())],
+            depth: Some(2),
+            kinds: vec![Kind::Snapshot],
+            columns: Vec::new(),
+        };
+        let rows = match self.zfs.list(&list).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return self
+                    .failed(pool, &format!("listing snapshots of {head}"), "", &error)
+                    .await
+                    .absent_as(BTreeSet::new());
+            }
+        };
+        let there: BTreeSet<&SnapName> = rows
+            .iter()
+            .filter_map(|row| Some(row.name.snapshot()?.snap()))
+            .collect();
+        let is_there = |commit: &&CommitId| there.contains(&snap_name(**commit));
+        Ok(commits.iter().filter(is_there).copied().collect())
     }
 
     /// What a failed destroy means: gone before, needed by something, or an error.
@@ -224,12 +328,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
-    /// Collects the heads of a dead branch; its tombstone goes with the last. Returns whether it did.
-    pub(super) async fn collect_branch(&self, pool: &KnownPool, dot: DotId, branch: BranchId) -> Result<bool, Error> {
-        let _guard = self.dots.exclusive(dot).await;
-        let Some(state) = self.read_dot(pool, dot).await? else {
-            return Ok(true);
-        };
+    /// Collects the heads of a dead branch; its tombstone goes with the last. Returns whether it did. `state` was read
+    /// under the guard.
+    pub(super) async fn collect_branch(
+        &self,
+        pool: &KnownPool,
+        dot: DotId,
+        branch: BranchId,
+        state: &DotState,
+        _guard: OwnedRwLockWriteGuard<()>,
+    ) -> Result<bool, Error> {
         let Some(BranchRecord::Dead { heads, .. }) = state.branches.get(&branch) else {
             return Ok(true);
         };
@@ -250,7 +358,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         // Commits that this head's clones needed may go now.
         self.cache.unpin_all(dot);
-        self.collect_now.notify_one();
+        if !state.dead_commits.is_empty() {
+            self.collect_now.notify_one();
+        }
         match self.unset_dot(pool, dot, &branch_property(branch)).await {
             Ok(()) | Err(Error::NotFound(_)) => Ok(true),
             Err(error) => Err(error),
@@ -262,18 +372,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let dataset = pool.layout.head(dot, head);
         let what = format!("head {head} of Dot {dot}");
         self.cache.drop_head(head);
-        let Some(volumes) = self.children(pool, &dataset).await? else {
+        let Some(HeadContent { volumes, newest }) = self.content(pool, &dataset).await? else {
             return Ok(Destroyed::Gone);
         };
         if !self.unmount_unused(&what, head, &volumes).await? {
             return Ok(Destroyed::Needed);
         }
-        let newest = self.newest_snapshots(&dataset, &what).await?;
         if !newest.is_empty() {
             if is_planted(Mutant::DestroyTakesSnapshotsAlong) {
-                for commit in self.commits_of(pool, &dataset).await? {
-                    self.destroy_commit(pool, &snapshot(dataset.clone(), commit)).await?;
-                }
+                let commits = self.commits_of(pool, &dataset).await?;
+                self.destroy_commits(pool, &dataset, &commits).await?;
             }
             for (volume, snap) in newest {
                 if volumes.get(&volume).is_some_and(|written| *written > 0) {
@@ -302,53 +410,37 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
-    /// The datasets directly below one, with the bytes written to each since its newest snapshot; nothing when it is
-    /// not there itself.
-    async fn children(
-        &self,
-        pool: &KnownPool,
-        dataset: &DatasetName,
-    ) -> Result<Option<BTreeMap<DatasetName, u64>>, Error> {
+    /// What is in a head, by one `zfs list`; nothing when it is not there itself.
+    async fn content(&self, pool: &KnownPool, head: &DatasetName) -> Result<Option<HeadContent>, Error> {
         let list = ListRequest {
-            roots: vec![ObjectName::from(dataset.clone())],
-            depth: Some(1),
-            kinds: vec![Kind::Filesystem, Kind::Volume],
-            columns: vec![WRITTEN],
+            roots: vec![ObjectName::from(head.clone())],
+            depth: Some(2),
+            kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
+            columns: vec![WRITTEN, CREATETXG],
         };
         let rows = match self.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self
-                    .failed(pool, &format!("listing {dataset}"), "", &error)
+                    .failed(pool, &format!("listing {head}"), "", &error)
                     .await
                     .absent_as(None);
             }
         };
-        let below = rows.into_iter().filter(|row| row.name.dataset() != dataset);
-        let pairs = below.map(|row| (row.name.dataset().clone(), row.number(&WRITTEN).unwrap_or(0)));
-        Ok(Some(pairs.collect()))
-    }
-
-    /// The newest snapshot of each dataset of a head that has any, whoever made it.
-    async fn newest_snapshots(&self, head: &DatasetName, what: &str) -> Result<BTreeMap<DatasetName, SnapName>, Error> {
-        let list = ListRequest {
-            roots: vec![ObjectName::from(head.clone())],
-            depth: Some(2),
-            kinds: vec![Kind::Snapshot],
-            columns: vec![CREATETXG],
-        };
-        let rows = self
-            .zfs
-            .list(&list)
-            .await
-            .map_err(|error| Error::zfs(&format!("listing snapshots of {what}"), &error))?;
+        let mut volumes = BTreeMap::new();
         let mut newest: BTreeMap<DatasetName, (u64, SnapName)> = BTreeMap::new();
         for row in &rows {
-            let Some(snapshot) = row.name.snapshot() else { continue };
+            let dataset = row.name.dataset();
+            let Some(snapshot) = row.name.snapshot() else {
+                if dataset.parent().as_ref() == Some(head) {
+                    volumes.insert(dataset.clone(), row.number(&WRITTEN).unwrap_or(0));
+                }
+                continue;
+            };
             let txg = row.number(&CREATETXG).unwrap_or(0);
             let candidate = (txg, snapshot.snap().clone());
             newest
-                .entry(snapshot.dataset().clone())
+                .entry(dataset.clone())
                 .and_modify(|current| {
                     if current.0 < txg {
                         *current = candidate.clone();
@@ -356,7 +448,29 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 })
                 .or_insert(candidate);
         }
-        Ok(newest.into_iter().map(|(dataset, (_, snap))| (dataset, snap)).collect())
+        let newest = newest.into_iter().map(|(dataset, (_, snap))| (dataset, snap)).collect();
+        Ok(Some(HeadContent { volumes, newest }))
+    }
+
+    /// The datasets directly below a Dot's; nothing when it is not there itself.
+    async fn heads_of(&self, pool: &KnownPool, dot: &DatasetName) -> Result<Option<Vec<DatasetName>>, Error> {
+        let list = ListRequest {
+            roots: vec![ObjectName::from(dot.clone())],
+            depth: Some(1),
+            kinds: vec![Kind::Filesystem, Kind::Volume],
+            columns: Vec::new(),
+        };
+        let rows = match self.zfs.list(&list).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return self
+                    .failed(pool, &format!("listing {dot}"), "", &error)
+                    .await
+                    .absent_as(None);
+            }
+        };
+        let below = rows.into_iter().filter(|row| row.name.dataset() != dot);
+        Ok(Some(below.map(|row| row.name.dataset().clone()).collect()))
     }
 
     /// Frees what was written to a dead, unmounted volume since its newest snapshot.
@@ -406,20 +520,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// anything is left.
     async fn collect_deleted(&self, pool: &KnownPool, dot: DotId) -> Result<(bool, bool), Error> {
         let dataset = pool.layout.dot(dot);
-        let Some(heads) = self.children(pool, &dataset).await? else {
+        let Some(heads) = self.heads_of(pool, &dataset).await? else {
             return Ok((false, false));
         };
         let (mut progress, mut left) = (false, false);
-        for child in heads.keys() {
+        for child in &heads {
             let Ok(head) = child.base().parse::<HeadId>() else {
                 tracing::info!(%dot, dataset = %child, "the dataset of others keeps the Dot");
                 left = true;
                 continue;
             };
             let _guard = self.dots.exclusive(dot).await;
-            for commit in self.commits_of(pool, child).await? {
-                self.destroy_commit(pool, &snapshot(child.clone(), commit)).await?;
-            }
+            let commits = self.commits_of(pool, child).await?;
+            self.destroy_commits(pool, child, &commits).await?;
             match self.collect_head(pool, dot, head).await? {
                 Destroyed::Gone => progress = true,
                 Destroyed::Needed => left = true,

@@ -263,7 +263,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 let commit = row.name.snapshot()?.snap().as_str().parse().ok()?;
                 Some((row.number(&CREATETXG).ok()?, commit))
             })
-            .filter(|(_, commit)| !state.dead_commits.contains_key(commit))
+            .filter(|(_, commit)| !state.is_dead(*commit))
             .collect();
         commits.sort_unstable();
         for (_, commit) in commits.into_iter().rev() {
@@ -351,7 +351,7 @@ fn check_branch(state: &DotState, request: &CommitRequest) -> Result<(), Error> 
         commit,
         ..
     } = request;
-    if state.dead_commits.contains_key(commit) {
+    if state.is_dead(*commit) {
         return Err(Error::Deleted(format!("commit {commit} of Dot {dot} is being deleted")));
     }
     match state.branches.get(branch) {

@@ -41,7 +41,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         let _dot = self.dots.shared(dot).await;
         match self.living_dot_cached(pool, dot).await {
-            Ok(state) if state.dead_commits.contains_key(&commit) => return Ok(()),
+            Ok(state) if state.is_dead(commit) => return Ok(()),
             Ok(_) => {}
             Err(Error::NotFound(_) | Error::Deleted(_)) => return Ok(()),
             Err(error) => return Err(error),

@@ -109,30 +109,31 @@ impl Oracle {
     /// An object with data behind it goes only when a tombstone, or nothing, is left.
     pub(super) fn look_at_what_is_left(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
-        let (dot, found, tombstone) = match change.kind {
-            "Dot" => (uid.clone(), self.find(&uid).is_some(), "io.dotmesh:deleted".to_owned()),
+        let (dot, found, is_dead) = match change.kind {
+            // Its own tombstone covers all that was in it.
+            "Dot" => (uid.clone(), self.find(&uid).is_some(), false),
             "Branch" => {
                 let head = text(&object["status"]["head"]);
                 let dot = self.dot_of(change);
                 let found = !head.is_empty() && self.find(&format!("{dot}/{head}")).is_some();
-                (dot, found, format!("io.dotmesh:branch.{uid}"))
+                let record = self.property(&dot, &format!("io.dotmesh:branch.{uid}"));
+                (dot, found, record.is_some_and(|record| record.starts_with("1:dead")))
             }
             "Commit" => {
                 let dot = self.dot_of(change);
                 let (prefix, suffix) = (format!("{ROOT}{dot}/"), format!("@{uid}"));
                 let is_its = |object: &FakeObject| object.name.starts_with(&prefix) && object.name.ends_with(&suffix);
                 let found = self.pools.iter().flat_map(Inventory::iter).any(is_its);
-                (dot, found, format!("io.dotmesh:dead.{uid}"))
+                let is_dead = self
+                    .find(&dot)
+                    .is_some_and(|dot| dead_commits(dot).any(|(_, dead)| dead == uid));
+                (dot, found, is_dead)
             }
             _ => return,
         };
         if !found {
             return;
         }
-        let is_dead = match self.property(&dot, &tombstone) {
-            Some(value) => change.kind != "Branch" || value.starts_with("1:dead"),
-            None => false,
-        };
         let whole = self.property(&dot, "io.dotmesh:deleted").is_some();
         if !is_dead && !whole {
             let what = format!(
@@ -142,6 +143,19 @@ impl Oracle {
             self.violated("gone before deleted", what);
         }
     }
+}
+
+/// The commits that tombstones of a Dot's dataset name, with the tombstone's name.
+pub(super) fn dead_commits(dot: &FakeObject) -> impl Iterator<Item = (&str, &str)> {
+    let local = dot
+        .local
+        .iter()
+        .map(|(property, value)| (property.as_str(), value.as_str()));
+    let tombstones = local.filter(|(property, _)| property.starts_with("io.dotmesh:dead."));
+    tombstones.flat_map(|(property, value)| {
+        let commits = value.rsplit(':').next().unwrap_or_default().split(',');
+        commits.map(move |commit| (property, commit))
+    })
 }
 
 /// Whether a status answers the newest spec.

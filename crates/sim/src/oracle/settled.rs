@@ -9,7 +9,7 @@ use dotmesh_operator::api::Kind;
 use dotmesh_testkit::accounts::expected;
 use dotmesh_zfs::Inventory;
 
-use super::objects::observes;
+use super::objects::{dead_commits, observes};
 use super::{Oracle, ROOT, is_ready, tells_loss, text};
 
 impl Oracle {
@@ -151,20 +151,19 @@ impl Oracle {
         for pool in &self.pools {
             for object in pool.iter() {
                 let name = &object.name;
+                for (property, commit) in dead_commits(object) {
+                    let suffix = format!("@{commit}");
+                    if !pool.iter().any(|other| other.name.ends_with(&suffix)) {
+                        wrong.push(format!("{name} has a tombstone of nothing: {commit} in {property}"));
+                    }
+                }
                 for (property, value) in &*object.local {
                     let property = property.as_str();
-                    let left = if let Some(commit) = property.strip_prefix("io.dotmesh:dead.") {
-                        let suffix = format!("@{commit}");
-                        pool.iter().any(|other| other.name.ends_with(&suffix))
-                    } else if property.starts_with("io.dotmesh:branch.") && value.starts_with("1:dead") {
-                        let heads = value.split(':').nth(2).unwrap_or_default().split(',');
-                        heads
-                            .into_iter()
-                            .any(|head| pool.get(&format!("{name}/{head}")).is_some())
-                    } else {
+                    if !(property.starts_with("io.dotmesh:branch.") && value.starts_with("1:dead")) {
                         continue;
-                    };
-                    if !left {
+                    }
+                    let mut heads = value.split(':').nth(2).unwrap_or_default().split(',');
+                    if !heads.any(|head| pool.get(&format!("{name}/{head}")).is_some()) {
                         wrong.push(format!("{name} has a tombstone of nothing: {property}"));
                     }
                 }

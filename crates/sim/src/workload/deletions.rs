@@ -112,6 +112,17 @@ pub fn all() -> Vec<Workload> {
             ],
         ),
         workload(
+            "commits are deleted together, and a branch needs one",
+            [
+                history(),
+                vec![commit("two", "shop"), ready("Commit", "two")],
+                vec![commit("three", "shop"), ready("Commit", "three")],
+                ["two", "one", "three"].map(|name| delete("Commit", name)).to_vec(),
+                ["two", "one", "three"].map(|name| gone("Commit", name)).to_vec(),
+                vec![Step::Quiet, delete("Branch", "try"), gone("Branch", "try")],
+            ],
+        ),
+        workload(
             "a commit is deleted at once",
             [
                 shop(),

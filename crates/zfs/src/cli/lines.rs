@@ -159,8 +159,9 @@ pub(super) fn build_hold(tag: &HoldTag, snapshot: &SnapshotName) -> Line {
     Line::zfs(Verb::Hold, &["hold", "-r"]).name(tag).name(snapshot)
 }
 
-pub(super) fn build_release(tag: &HoldTag, snapshot: &SnapshotName) -> Line {
-    Line::zfs(Verb::Release, &["release", "-r"]).name(tag).name(snapshot)
+pub(super) fn build_release(tag: &HoldTag, dataset: &DatasetName, snaps: &[SnapName]) -> Line {
+    let names = snaps.iter().map(|snap| format!("{dataset}@{snap}"));
+    names.fold(Line::zfs(Verb::Release, &["release", "-r"]).name(tag), Line::arg)
 }
 
 /// Never with `-r`, `-R` or `-f`.
@@ -174,9 +175,9 @@ pub(super) fn build_destroy_snapshots(dataset: &DatasetName, snaps: &[SnapName])
     Line::zfs(Verb::Destroy, &["destroy", "-d"]).arg(format!("{dataset}@{}", join(snaps, ",")))
 }
 
-/// The only `-r` there is: with `-d`, and of a snapshot.
-pub(super) fn build_destroy_recursive(snapshot: &SnapshotName) -> Line {
-    Line::zfs(Verb::Destroy, &["destroy", "-d", "-r"]).name(snapshot)
+/// The only `-r` there is: with `-d`, and of snapshots.
+pub(super) fn build_destroy_recursive(dataset: &DatasetName, snaps: &[SnapName]) -> Line {
+    Line::zfs(Verb::Destroy, &["destroy", "-d", "-r"]).arg(format!("{dataset}@{}", join(snaps, ",")))
 }
 
 /// Never with `-r`, `-R` or `-f`.

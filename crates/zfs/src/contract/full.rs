@@ -49,7 +49,11 @@ pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl 
         zfs.set(&small, &Properties::new().with(NOTE, ONE)).await,
     );
     findings.works("hold when full", zfs.hold_recursive(&TAG, &taken).await);
-    findings.works("release when full", zfs.release_recursive(&TAG, &taken).await);
+    findings.works(
+        "release when full",
+        zfs.release_recursive(&TAG, taken.dataset(), &[taken.snap().clone()])
+            .await,
+    );
     let result = zfs.destroy_snapshots_deferred(&small, &[snap_name("before")]).await;
     findings.works("destroy a snapshot when full", result);
     findings.works("destroy when full", zfs.destroy_dataset(&small).await);

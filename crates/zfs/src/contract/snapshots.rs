@@ -21,6 +21,7 @@ pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl 
     take(findings, zfs, [&head, &one, &two]).await;
     clones(findings, zfs, around, root, [&head, &one]).await;
     holds(findings, zfs, [&head, &one, &two]).await;
+    lists(findings, zfs, [&head, &one, &two]).await;
     rollback(findings, zfs, around, &one).await;
     for dataset in [&two, &one, &head] {
         findings.works("destroy", zfs.destroy_dataset(dataset).await);
@@ -188,6 +189,7 @@ async fn clones<Z: Zfs>(
 
 async fn holds<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&DatasetName; 3]) {
     let all = [at(head, "c1"), at(one, "c1"), at(two, "c1")];
+    let c1 = [snap_name("c1")];
     findings.works("hold", zfs.hold_recursive(&TAG, &all[0]).await);
     findings.fails(
         "hold again",
@@ -217,16 +219,16 @@ async fn holds<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&Dat
     findings.equal("each is held", found, expected);
     findings.works(
         "destroy all, deferred",
-        zfs.destroy_snapshot_deferred_recursive(&all[0]).await,
+        zfs.destroy_snapshots_deferred_recursive(head, &c1).await,
     );
     findings.works(
         "destroy all again",
-        zfs.destroy_snapshot_deferred_recursive(&all[0]).await,
+        zfs.destroy_snapshots_deferred_recursive(head, &c1).await,
     );
     for snapshot in &all {
         findings.works("it stays while it is held", columns(zfs, snapshot.clone(), &[]).await);
     }
-    findings.works("release", zfs.release_recursive(&TAG, &all[0]).await);
+    findings.works("release", zfs.release_recursive(&TAG, head, &c1).await);
     for dataset in [head, one, two] {
         findings.equal(
             "it went with its hold",
@@ -237,12 +239,12 @@ async fn holds<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&Dat
     let missing = &ErrorKind::SnapshotNotFound;
     findings.fails(
         "release what is gone",
-        zfs.release_recursive(&TAG, &all[0]).await,
+        zfs.release_recursive(&TAG, head, &c1).await,
         &ErrorKind::HoldNotFound,
     );
     findings.fails(
         "destroy what is gone",
-        zfs.destroy_snapshot_deferred_recursive(&all[0]).await,
+        zfs.destroy_snapshots_deferred_recursive(head, &c1).await,
         missing,
     );
     let result = zfs
@@ -257,7 +259,7 @@ async fn holds<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&Dat
     findings.works("snapshot", zfs.snapshot(&[at(one, "c3")], &Properties::new()).await);
     findings.fails(
         "release what is not held",
-        zfs.release_recursive(&TAG, &at(one, "c3")).await,
+        zfs.release_recursive(&TAG, one, &[snap_name("c3")]).await,
         &ErrorKind::HoldNotFound,
     );
     let result = zfs
@@ -265,6 +267,52 @@ async fn holds<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&Dat
         .await;
     findings.works("destroy a list that is partly gone", result);
     findings.equal("the rest went", snapshots(zfs, one).await.ok(), Some(Vec::new()));
+}
+
+/// Several commits' snapshots at once, of which some are held, some are not, and some are not there.
+async fn lists<Z: Zfs>(findings: &mut Findings, zfs: &Z, [head, one, two]: [&DatasetName; 3]) {
+    let take = async |snap: &str| {
+        let all = [head, one, two].map(|dataset| at(dataset, snap));
+        zfs.snapshot(&all, &Properties::new()).await
+    };
+    for snap in ["l1", "l2", "l3"] {
+        findings.works("snapshot", take(snap).await);
+    }
+    for snap in ["l1", "l3"] {
+        findings.works("hold", zfs.hold_recursive(&TAG, &at(head, snap)).await);
+    }
+    let list = ["l0", "l1", "l2", "l3"].map(snap_name);
+    let (held, gone) = ([list[1].clone(), list[3].clone()], [list[0].clone()]);
+    findings.works(
+        "destroy several, of which one is not there",
+        zfs.destroy_snapshots_deferred_recursive(head, &list).await,
+    );
+    let left = |dataset: &DatasetName| Some(["l1", "l3"].map(|snap| at(dataset, snap).to_string()).to_vec());
+    for dataset in [head, one, two] {
+        let found = snapshots(zfs, dataset).await.ok();
+        findings.equal("those that are held stay", found, left(dataset));
+    }
+    findings.fails(
+        "release several, of which one is not there",
+        zfs.release_recursive(&TAG, head, &list[..2]).await,
+        &ErrorKind::HoldNotFound,
+    );
+    let found = snapshots(zfs, one).await.ok();
+    findings.equal("the other was released", found, Some(vec![at(one, "l3").to_string()]));
+    findings.fails(
+        "release several, one of them again",
+        zfs.release_recursive(&TAG, head, &held).await,
+        &ErrorKind::HoldNotFound,
+    );
+    for dataset in [head, one, two] {
+        let found = snapshots(zfs, dataset).await.ok();
+        findings.equal("the last one went", found, Some(Vec::new()));
+    }
+    findings.fails(
+        "destroy what is gone",
+        zfs.destroy_snapshots_deferred_recursive(head, &gone).await,
+        &ErrorKind::SnapshotNotFound,
+    );
 }
 
 async fn rollback<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surroundings, one: &DatasetName) {

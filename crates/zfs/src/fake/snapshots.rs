@@ -55,10 +55,10 @@ impl State {
     }
 
     /// The snapshots of one name on a dataset and everything below it.
-    fn named(&self, name: &SnapshotName) -> Result<Vec<SnapshotName>, ErrorKind> {
-        self.dataset(name.dataset())?;
-        let datasets = std::iter::once(name.dataset().clone()).chain(self.below(name.dataset()));
-        let names = datasets.filter_map(|dataset| dataset.at(name.snap()).ok());
+    fn named(&self, dataset: &DatasetName, snap: &SnapName) -> Result<Vec<SnapshotName>, ErrorKind> {
+        self.dataset(dataset)?;
+        let datasets = std::iter::once(dataset.clone()).chain(self.below(dataset));
+        let names = datasets.filter_map(|dataset| dataset.at(snap).ok());
         Ok(names.filter(|name| self.snapshot(name).is_ok()).collect())
     }
 
@@ -67,7 +67,7 @@ impl State {
     }
 
     pub(super) fn hold(&mut self, tag: &HoldTag, name: &SnapshotName) -> Result<(), ErrorKind> {
-        let names = self.named(name)?;
+        let names = self.named(name.dataset(), name.snap())?;
         self.hold_all(tag, &names)
     }
 
@@ -88,9 +88,19 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn release(&mut self, tag: &HoldTag, name: &SnapshotName) -> Result<(), ErrorKind> {
-        let names = self.named(name)?;
-        self.release_all(tag, &names)
+    /// Each name by itself; the first of what fails is told.
+    pub(super) fn release(
+        &mut self,
+        tag: &HoldTag,
+        dataset: &DatasetName,
+        snaps: &[SnapName],
+    ) -> Result<(), ErrorKind> {
+        let mut result = Ok(());
+        for snap in snaps {
+            let names = self.named(dataset, snap)?;
+            result = result.and(self.release_all(tag, &names));
+        }
+        result
     }
 
     pub(super) fn release_all(&mut self, tag: &HoldTag, names: &[SnapshotName]) -> Result<(), ErrorKind> {
@@ -133,9 +143,12 @@ impl State {
         self.destroy_all(&names)
     }
 
-    pub(super) fn destroy_recursive(&mut self, name: &SnapshotName) -> Result<(), ErrorKind> {
-        let names = self.named(name)?;
-        self.destroy_all(&names)
+    pub(super) fn destroy_recursive(&mut self, dataset: &DatasetName, snaps: &[SnapName]) -> Result<(), ErrorKind> {
+        let mut names = BTreeSet::new();
+        for snap in snaps {
+            names.extend(self.named(dataset, snap)?);
+        }
+        self.destroy_all(&names.into_iter().collect::<Vec<_>>())
     }
 
     /// Destroys or marks snapshots, all in one transaction, or none when one is busy.

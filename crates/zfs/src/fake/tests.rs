@@ -75,7 +75,7 @@ async fn a_full_pool_refuses_what_needs_room_and_nothing_else() {
     fake.set(&dataset("p/a"), &Properties::new().with(note, 1))
         .await
         .unwrap();
-    fake.destroy_snapshot_deferred_recursive(&snapshot("p/a@x"))
+    fake.destroy_snapshots_deferred_recursive(&dataset("p/a"), &["x".parse().unwrap()])
         .await
         .unwrap();
     fake.destroy_dataset(&dataset("p/a")).await.unwrap();

@@ -105,12 +105,13 @@ fn of_datasets() -> impl Strategy<Value = Operation> {
 
 fn of_snapshots() -> impl Strategy<Value = Operation> {
     let tagged = || (select(TAGS), snap());
+    let some = || vec(select(SNAPS), 1..=2);
     prop_oneof![
         6 => (vec(snap(), 1..=3), settings(NOTES, 1)).prop_map(|(all, notes)| Operation::Snapshot(all, notes)),
         3 => tagged().prop_map(|(tag, snap)| Operation::Hold(tag, snap)),
-        3 => tagged().prop_map(|(tag, snap)| Operation::Release(tag, snap)),
-        2 => (place(), vec(select(SNAPS), 1..=2)).prop_map(|(place, snaps)| Operation::DestroySnapshots(place, snaps)),
-        3 => snap().prop_map(Operation::DestroyRecursive),
+        3 => (select(TAGS), place(), some()).prop_map(|(tag, place, snaps)| Operation::Release(tag, place, snaps)),
+        2 => (place(), some()).prop_map(|(place, snaps)| Operation::DestroySnapshots(place, snaps)),
+        3 => (place(), some()).prop_map(|(place, snaps)| Operation::DestroyRecursive(place, snaps)),
         2 => snap().prop_map(Operation::Rollback),
         1 => vec(snap(), 1..=2).prop_map(|snaps| Operation::Read(Read::Holds(snaps))),
     ]

@@ -147,14 +147,22 @@ impl<'a, Z: Zfs, A: Around> World<'a, Z, A> {
                 done(self.zfs.snapshot(&names, &properties(settings)).await)
             }
             Operation::Hold(text, snap) => done(self.zfs.hold_recursive(&tag(text), &snap.under(&root)).await),
-            Operation::Release(text, snap) => done(self.zfs.release_recursive(&tag(text), &snap.under(&root)).await),
+            Operation::Release(text, place, snaps) => {
+                let snaps = snap_names(snaps);
+                done(
+                    self.zfs
+                        .release_recursive(&tag(text), &place.under(&root), &snaps)
+                        .await,
+                )
+            }
             Operation::Destroy(place) => done(self.zfs.destroy_dataset(&place.under(&root)).await),
             Operation::DestroySnapshots(place, snaps) => {
-                let snaps: Vec<SnapName> = snaps.iter().map(|snap| snap_name(snap)).collect();
+                let snaps = snap_names(snaps);
                 done(self.zfs.destroy_snapshots_deferred(&place.under(&root), &snaps).await)
             }
-            Operation::DestroyRecursive(snap) => {
-                done(self.zfs.destroy_snapshot_deferred_recursive(&snap.under(&root)).await)
+            Operation::DestroyRecursive(place, snaps) => {
+                let (dataset, snaps) = (place.under(&root), snap_names(snaps));
+                done(self.zfs.destroy_snapshots_deferred_recursive(&dataset, &snaps).await)
             }
             Operation::Rollback(snap) => done(self.zfs.rollback_to_newest(&snap.under(&root)).await),
             Operation::Set(place, settings) => done(self.zfs.set(&place.under(&root), &properties(settings)).await),
@@ -369,4 +377,8 @@ impl<'a, Z: Zfs, A: Around> World<'a, Z, A> {
         };
         self.perform(&Operation::Read(everything)).await
     }
+}
+
+fn snap_names(snaps: &[&str]) -> Vec<SnapName> {
+    snaps.iter().map(|snap| snap_name(snap)).collect()
 }

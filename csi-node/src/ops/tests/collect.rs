@@ -1,6 +1,7 @@
 //! The collector over the fakes: any order of deletion ends with an empty pool.
 
 use super::*;
+use dotmesh_zfs::Verb;
 
 /// What can be deleted in the story of [`story`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,9 +242,76 @@ async fn busy_snapshots_are_tried_again() {
     host.zfs.set_snapshot_busy(&snapshot, true);
     assert!(!ops.delete_commit(dot(), commit_id(0), head_id(0)).await.unwrap());
     host.zfs.set_snapshot_busy(&snapshot, false);
-    assert!(ops.delete_commit(dot(), commit_id(0), head_id(0)).await.unwrap());
     let pool = ops.known_pool().unwrap();
+    assert!(!ops.collect_dot(&pool, dot()).await.unwrap(), "the Dot lives on");
     assert!(!ops.living_dot(&pool, dot()).await.unwrap().has_tombstones());
+    assert!(ops.delete_commit(dot(), commit_id(0), head_id(0)).await.unwrap());
+}
+
+/// Deletes these commits of main at the same time; which are gone.
+async fn delete_together(ops: &Arc<Ops<FakeZfs, FakeMount>>, commits: impl Iterator<Item = u128>) -> Vec<bool> {
+    let all = commits.map(|n| ops.delete_commit(dot(), commit_id(n), head_id(0)));
+    let all = futures::future::join_all(all).await;
+    all.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn a_hundred_commits_that_are_deleted_together_cost_as_much_as_two() {
+    let (host, ops) = Host::with_dot().await;
+    for n in 0..102 {
+        ops.commit(&commit(n, 0)).await.unwrap();
+    }
+    // Holds are put on in the background.
+    let holds = || {
+        host.zfs
+            .counts()
+            .snapshot()
+            .get(&Verb::Hold)
+            .map_or(0, |count| count.count)
+    };
+    while holds() < 102 {
+        tokio::task::yield_now().await;
+    }
+    let count = || host.zfs.counts().total();
+    let before = count();
+    // The first goes by itself, while the others gather.
+    assert!(delete_together(&ops, 0..2).await.into_iter().all(|gone| gone));
+    let of_two = count() - before;
+    assert!(delete_together(&ops, 2..102).await.into_iter().all(|gone| gone));
+    assert_eq!((of_two, count() - before - of_two), (14, 14));
+    assert_eq!(names(&host.zfs).iter().filter(|name| name.contains('@')).count(), 0);
+}
+
+#[tokio::test]
+async fn of_commits_that_are_deleted_together_those_that_are_needed_stay_with_their_tombstone() {
+    let (host, ops) = Host::with_dot().await;
+    let mut states = Vec::new();
+    for n in 0..6 {
+        states.push(ops.commit(&commit(n, 0)).await.unwrap());
+    }
+    ops.ensure_branch(&fork(1, 3, 0, &states[3])).await.unwrap();
+    let layout = ops.known_pool().unwrap().layout;
+    let busy = layout.volume_snapshot(dot(), head_id(0), volume_id("db"), commit_id(4));
+    host.zfs.set_snapshot_busy(&busy, true);
+    assert_eq!(delete_together(&ops, 0..5).await, [true, true, true, false, false]);
+    let pool = ops.known_pool().unwrap();
+    let dead = async || {
+        let state = ops.living_dot(&pool, dot()).await.unwrap();
+        let dead = [0, 1, 2, 3, 4, 5].into_iter().filter(|n| state.is_dead(commit_id(*n)));
+        (dead.collect::<Vec<_>>(), state.dead_commits.len())
+    };
+    assert_eq!(dead().await, (vec![3, 4], 1));
+    // One that went may be asked for again, although the tombstone is named after it.
+    assert_eq!(delete_together(&ops, 1..3).await, [true, true]);
+    assert_eq!(dead().await, (vec![3, 4], 1));
+    host.zfs.set_snapshot_busy(&busy, false);
+    ops.collect_dot(&pool, dot()).await.unwrap();
+    assert_eq!(dead().await, (vec![3], 1));
+    assert!(ops.delete_branch(dot(), branch_id(1), &[head_id(1)]).await.unwrap());
+    ops.collect_dot(&pool, dot()).await.unwrap();
+    assert_eq!(dead().await, (vec![], 0));
+    let left: Vec<_> = names(&host.zfs).into_iter().filter(|name| name.contains('@')).collect();
+    assert_eq!(left.len(), 3, "the last commit: {left:?}");
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ async fn a_commit_that_is_there_on_some_volumes_only_is_a_conflict() {
     let on_head = pool.layout.head_snapshot(dot(), head_id(0), commit_id(0));
     while host
         .zfs
-        .release_recursive(&crate::layout::HOLD, &on_head)
+        .release_recursive(&crate::layout::HOLD, on_head.dataset(), &[on_head.snap().clone()])
         .await
         .is_err()
     {

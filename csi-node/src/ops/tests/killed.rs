@@ -63,10 +63,10 @@ passed_on! {
     clone_snapshot(request: &CloneRequest) -> ();
     snapshot(snapshots: &[SnapshotName], properties: &Properties) -> ();
     hold_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> ();
-    release_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> ();
+    release_recursive(tag: &HoldTag, dataset: &DatasetName, snaps: &[SnapName]) -> ();
     destroy_dataset(dataset: &DatasetName) -> ();
     destroy_snapshots_deferred(dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    destroy_snapshot_deferred_recursive(snapshot: &SnapshotName) -> ();
+    destroy_snapshots_deferred_recursive(dataset: &DatasetName, snaps: &[SnapName]) -> ();
     rollback_to_newest(snapshot: &SnapshotName) -> ();
     set(dataset: &DatasetName, properties: &Properties) -> ();
     inherit(dataset: &DatasetName, property: &PropName) -> ();
