@@ -4,6 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::names::DEFAULT_CLASS;
+use crate::pool::default_class;
 
 /// What a person asks of the Dot. Claims may add to it; the operator never writes here.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
@@ -18,6 +20,7 @@ use crate::condition::Condition;
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Node", type_ = "string", json_path = ".status.node"),
+    printcolumn(name = "Pool", type_ = "string", priority = "1", json_path = ".status.pool"),
     printcolumn(name = "Checkout", type_ = "string", json_path = ".status.checkout"),
     printcolumn(name = "Claim", type_ = "string", priority = "1", json_path = ".metadata.annotations.dotmesh\\.io/claim"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -25,6 +28,10 @@ use crate::condition::Condition;
         .message("a Dot's name has at most 55 lower-case letters, digits and '-'"),
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.placement) ? self.placement.poolClass : 'default') == (has(oldSelf.placement) ? oldSelf.placement.poolClass : 'default')")
+        .message("a Dot's pool class cannot be changed")
+)]
 pub struct DotSpec {
     /// The Dot's volumes. Given, the list is closed: a claim that names another volume stays Pending.
     /// Absent, each claim adds the volume it names. A volume that is taken off the list keeps its data.
@@ -32,6 +39,34 @@ pub struct DotSpec {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub volumes: Option<Vec<DotVolume>>,
+    /// Where the Dot's data is put. It cannot be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<DotPlacement>,
+}
+
+/// Where a Dot's data is put.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotPlacement {
+    /// The class of the Pool that the data lies on, of whatever node that is. A node without a Pool of this class cannot
+    /// hold the Dot.
+    #[serde(default = "default_class")]
+    #[schemars(length(min = 1, max = 56))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("a pool's class has lower-case letters, digits and '-', and neither begins nor ends with '-'")
+    )]
+    pub pool_class: String,
+}
+
+impl DotSpec {
+    /// The class of the Pool that the Dot's data lies on.
+    #[must_use]
+    pub fn pool_class(&self) -> &str {
+        self.placement
+            .as_ref()
+            .map_or(DEFAULT_CLASS, |placement| &placement.pool_class)
+    }
 }
 
 /// One volume of a Dot.

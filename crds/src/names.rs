@@ -39,6 +39,11 @@ pub const LABEL_DOT: &str = "dotmesh.io/dot";
 /// Annotation on a Commit: the head whose snapshots are being made, recorded before they are.
 pub const ANNOTATION_HEAD: &str = "dotmesh.io/head";
 
+/// The class of a Pool that names none, and of what names no Pool's class.
+pub const DEFAULT_CLASS: &str = "default";
+/// The parameter of a StorageClass that names a Pool's class.
+pub const PARAMETER_POOL_CLASS: &str = "poolClass";
+
 /// Annotation on a Pool: the transaction group up to which commits that are missing in it are given up.
 pub const ANNOTATION_GIVEN_UP: &str = "dotmesh.io/given-up-until";
 

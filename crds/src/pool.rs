@@ -4,6 +4,10 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::names::DEFAULT_CLASS;
+
+/// Longest class: a zpool can be called `dotmesh-<class>`.
+const MAX_CLASS_LEN: usize = 56;
 
 /// What a person, or the operator for the chart's `pool` value, asks of a Pool.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -15,6 +19,7 @@ use crate::condition::Condition;
     category = "dotmesh",
     doc = "A Pool is a ZFS pool on a node, given to Dotmesh. Deleting the object never destroys the pool.",
     printcolumn(name = "Node", type_ = "string", json_path = ".spec.nodeName"),
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.class"),
     printcolumn(
         name = "Ready",
         type_ = "string",
@@ -39,13 +44,22 @@ use crate::condition::Condition;
 #[x_kube(
     validation = Rule::new("[has(self.file), has(self.devices), has(self.existing)].exists_one(given, given)")
         .message("a Pool has exactly one of file, devices and existing"),
-    validation = Rule::new("self.nodeName == oldSelf.nodeName && has(self.file) == has(oldSelf.file) && (!has(self.file) || !has(oldSelf.file) || self.file.path == oldSelf.file.path) && has(self.devices) == has(oldSelf.devices) && (!has(self.devices) || !has(oldSelf.devices) || self.devices == oldSelf.devices) && has(self.existing) == has(oldSelf.existing) && (!has(self.existing) || !has(oldSelf.existing) || self.existing == oldSelf.existing)")
+    validation = Rule::new("self.nodeName == oldSelf.nodeName && self.class == oldSelf.class && has(self.file) == has(oldSelf.file) && (!has(self.file) || !has(oldSelf.file) || self.file.path == oldSelf.file.path) && has(self.devices) == has(oldSelf.devices) && (!has(self.devices) || !has(oldSelf.devices) || self.devices == oldSelf.devices) && has(self.existing) == has(oldSelf.existing) && (!has(self.existing) || !has(oldSelf.existing) || self.existing == oldSelf.existing)")
         .message("a Pool's spec cannot be changed, except that its file may grow")
 )]
 pub struct PoolSpec {
     /// The node the pool is on.
     #[schemars(length(min = 1, max = 253))]
     pub node_name: String,
+    /// Which kind of storage this is, by a name that the Pools of other nodes have too, for example `ssd` or `hdd`. A node
+    /// has one Pool of a class; Dots and StorageClasses choose it.
+    #[serde(default = "default_class")]
+    #[schemars(length(min = 1, max = 56))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("a pool's class has lower-case letters, digits and '-', and neither begins nor ends with '-'")
+    )]
+    pub class: String,
     /// A pool in a file of the node's file system: needs no preparation, good for trying.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<PoolFile>,
@@ -69,6 +83,23 @@ pub struct PoolSpec {
             .message("a pool's name begins with a letter and has letters, digits and _ . : -")
     )]
     pub existing: Option<String>,
+}
+
+/// The class of a Pool, and of a Dot, that names none.
+#[must_use]
+pub fn default_class() -> String {
+    DEFAULT_CLASS.to_owned()
+}
+
+/// Whether a text can be a Pool's class.
+#[must_use]
+pub fn is_class(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends = [bytes.first(), bytes.last()];
+    bytes.len() <= MAX_CLASS_LEN
+        && ends.iter().all(|end| end.is_some_and(|byte| is_inner(*byte)))
+        && bytes.iter().all(|byte| is_inner(*byte) || *byte == b'-')
 }
 
 /// A pool's file.

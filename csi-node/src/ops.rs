@@ -1,5 +1,5 @@
-//! What a node does to its pool and mounts. Both edges (CSI and `dotmesh.node.v1`) call these functions and nothing
-//! else does anything.
+//! What a node does to its pools and mounts. Both edges (CSI and `dotmesh.node.v1`) call these functions and nothing
+//! else does anything. [`Ops`] are those on one pool, [`Pools`] says which one is meant, [`Host`] is what all share.
 //!
 //! Every function is safe to repeat, and to repeat after it was killed at any point: it looks at what is there and
 //! completes it. Truth is the pool and the kernel's mount table; what is kept in memory ([`cache`]) are copies of
@@ -19,12 +19,15 @@ mod error;
 mod files;
 mod gather;
 mod holds;
+mod host;
+mod index;
 mod known;
 mod locks;
 mod missing;
 mod place;
 mod pool;
 mod pool_file;
+mod pools;
 mod publish;
 mod root;
 mod users;
@@ -35,18 +38,18 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dotmesh_model::id::{DotId, HeadId};
 use dotmesh_mount::Mount;
-use dotmesh_zfs::{Guid, Health, PoolStatus, Versions, Zfs, ZfsError};
-use tokio::sync::{Notify, Semaphore, watch as channel};
+use dotmesh_zfs::{Guid, Health, PoolName, PoolStatus, Zfs, ZfsError};
+use tokio::sync::{Notify, Semaphore};
 
 use crate::layout::Layout;
 use cache::Cache;
+use index::Index;
 use locks::KeyedLocks;
 
 pub use attach::AttachRequest;
@@ -55,9 +58,11 @@ pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
 pub use compare::NewestCommit;
 pub use error::Error;
 pub use files::{Device, Files, Found, HostFiles};
+pub use host::{Config, Host};
 pub use missing::Recorded;
 pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};
+pub use pools::Pools;
 pub use publish::{PublishRequest, UnpublishRequest};
 pub use users::{User, VolumeUser};
 pub use watch::{NodeState, PoolState};
@@ -67,18 +72,6 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 
 /// How many holds are put on in the background at a time.
 const HOLDS: usize = 4;
-
-/// Where things are on this node.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The folder that is ours in the host's file system, at the same path here: private mounts and what is remembered.
-    pub state_dir: PathBuf,
-    /// Where the host's root is mounted here; nothing when this program runs on the host itself. Pools' files are
-    /// reached through it.
-    pub host_root: Option<PathBuf>,
-    /// How the host's files are reached.
-    pub files: Arc<dyn Files>,
-}
 
 /// The pool that this node knows as its own, imported.
 #[derive(Debug, Clone)]
@@ -97,20 +90,18 @@ pub(crate) struct KnownPool {
     pub(crate) file_bytes: u64,
 }
 
-/// The functions and what they share.
+/// The functions on one pool, and what they share. Nothing of it waits for another pool.
 #[derive(Debug)]
 pub struct Ops<Z, M> {
-    zfs: Z,
-    mount: M,
-    config: Config,
+    host: Arc<Host<Z, M>>,
+    /// The zpool's name, under which it is remembered.
+    name: PoolName,
     pool: Mutex<Option<KnownPool>>,
-    /// The releases that run here, since the pool was last asked for or imported.
-    versions: Mutex<Option<Versions>>,
     /// One at a time makes or imports the pool.
     pool_lock: tokio::sync::Mutex<()>,
-    dots: KeyedLocks<DotId>,
     heads: KeyedLocks<HeadId>,
     cache: Cache,
+    index: Index,
     batches: batch::Batches,
     deletions: gather::Gather<DotId, delete::Deletion, Result<bool, Error>>,
     holds: Semaphore,
@@ -120,24 +111,19 @@ pub struct Ops<Z, M> {
     tombstoned: Mutex<BTreeSet<DotId>>,
     collect_now: Notify,
     usage_changed: Notify,
-    users_changed: Notify,
-    states: channel::Sender<Option<NodeState>>,
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
-    /// Nothing is done yet, and no pool is known: [`Ops::import_known`] or [`Ops::ensure_pool`] come first.
-    #[must_use]
-    pub fn new(zfs: Z, mount: M, config: Config) -> Arc<Self> {
+    /// Nothing is done yet, and the pool is not known: [`Ops::import_known`] or [`Ops::ensure_pool`] come first.
+    pub(crate) fn new(host: Arc<Host<Z, M>>, name: PoolName) -> Arc<Self> {
         Arc::new(Self {
-            zfs,
-            mount,
-            config,
+            host,
+            name,
             pool: Mutex::default(),
-            versions: Mutex::default(),
             pool_lock: tokio::sync::Mutex::default(),
-            dots: KeyedLocks::default(),
             heads: KeyedLocks::default(),
             cache: Cache::default(),
+            index: Index::default(),
             batches: batch::Batches::default(),
             deletions: gather::Gather::default(),
             holds: Semaphore::new(HOLDS),
@@ -145,14 +131,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             tombstoned: Mutex::default(),
             collect_now: Notify::new(),
             usage_changed: Notify::new(),
-            users_changed: Notify::new(),
-            states: channel::Sender::new(None),
         })
     }
 
-    /// Commands run so far.
-    pub fn counts(&self) -> Arc<dotmesh_zfs::CommandCounts> {
-        self.zfs.counts()
+    /// The zpool's name.
+    #[must_use]
+    pub fn name(&self) -> &PoolName {
+        &self.name
     }
 
     /// The known pool, if it is imported.
@@ -161,12 +146,17 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .ok_or_else(|| Error::PoolMissing("this node's pool is not imported".into()))
+            .ok_or_else(|| Error::PoolMissing(format!("pool {} of this node is not imported", self.name)))
     }
 
     fn set_known_pool(&self, pool: Option<KnownPool>) {
         self.cache.clear();
-        *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = pool;
+        let mut known = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let import = |pool: &Option<KnownPool>| pool.as_ref().map(|pool| pool.load_guid);
+        if import(&known) != import(&pool) {
+            self.index.clear();
+        }
+        *known = pool;
     }
 
     /// Notes something about this import of the pool, unless it is over.
@@ -223,6 +213,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub(crate) async fn verify_pool(&self, pool: &KnownPool) -> Result<(), Error> {
         let name = pool.layout.pool();
         let status = self
+            .host
             .zfs
             .pool_get(name)
             .await

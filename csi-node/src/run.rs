@@ -25,7 +25,7 @@ use crate::edge::tls::{self, OnlyOperator};
 use crate::edge::{Calls, registration, socket};
 use crate::enroll::{Enrollment, keep_enrolled};
 use crate::metrics::{self, Rpcs};
-use crate::ops::{Config, HostFiles, Ops};
+use crate::ops::{Config, HostFiles, Pools};
 
 type Parts = JoinSet<anyhow::Result<()>>;
 
@@ -41,10 +41,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         host_root: args.host_root.clone(),
         files: Arc::new(HostFiles),
     };
-    let ops = Ops::new(zfs, LinuxMount::new(), config);
+    let pools = Pools::new(zfs, LinuxMount::new(), config);
     let (csi_rpcs, node_rpcs) = (Rpcs::default(), Rpcs::default());
     let readiness = Readiness::new();
-    let registry = Arc::new(metrics::registry(&csi_rpcs, &node_rpcs, ops.counts(), ops.watch()));
+    let registry = Arc::new(metrics::registry(&csi_rpcs, &node_rpcs, pools.counts(), pools.watch()));
     let mut parts = Parts::new();
 
     if let Some(file) = args.log_filter_file.clone() {
@@ -62,15 +62,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             dotmesh_telemetry::serve(listener, registry, readiness.clone()),
         );
     }
-    serve_csi(&args, &ops, Calls::of_csi(csi_rpcs), &mut parts)?;
-    serve_node(&args, &ops, Calls::of_operator(node_rpcs), &readiness, &mut parts).await?;
-    let watching = Arc::clone(&ops);
+    serve_csi(&args, &pools, Calls::of_csi(csi_rpcs), &mut parts)?;
+    serve_node(&args, &pools, Calls::of_operator(node_rpcs), &readiness, &mut parts).await?;
+    let watching = Arc::clone(&pools);
     parts.spawn(async move {
         watching.watch_pools().await;
         Ok(())
     });
     parts.spawn(async move {
-        ops.collect().await;
+        pools.collect().await;
         Ok(())
     });
     tracing::info!(
@@ -101,13 +101,18 @@ where
 }
 
 /// The CSI socket first, then the registration that leads the kubelet to it.
-fn serve_csi(args: &Args, ops: &Arc<Ops<ZfsCli, LinuxMount>>, calls: Calls, parts: &mut Parts) -> anyhow::Result<()> {
+fn serve_csi(
+    args: &Args,
+    pools: &Arc<Pools<ZfsCli, LinuxMount>>,
+    calls: Calls,
+    parts: &mut Parts,
+) -> anyhow::Result<()> {
     let path = args
         .csi_socket
         .clone()
         .unwrap_or_else(|| csi::socket_path(&args.kubelet_dir));
     let listener = socket::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
-    let service = Csi::new(Arc::clone(ops), calls, args.node_name.clone());
+    let service = Csi::new(Arc::clone(pools), calls, args.node_name.clone());
     part(parts, service.serve(listener));
     if !args.no_registration {
         let registry = args.kubelet_dir.join("plugins_registry");
@@ -122,12 +127,12 @@ fn serve_csi(args: &Args, ops: &Arc<Ops<ZfsCli, LinuxMount>>, calls: Calls, part
 
 async fn serve_node(
     args: &Args,
-    ops: &Arc<Ops<ZfsCli, LinuxMount>>,
+    pools: &Arc<Pools<ZfsCli, LinuxMount>>,
     calls: Calls,
     readiness: &Readiness,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
-    let service = NodeService::new(Arc::clone(ops), calls);
+    let service = NodeService::new(Arc::clone(pools), calls);
     if let Some(path) = &args.node_socket {
         let listener = socket::bind(path).with_context(|| format!("listening on {}", path.display()))?;
         let server = Server::builder().add_service(NodeServer::new(service.clone()));

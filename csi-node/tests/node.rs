@@ -18,5 +18,7 @@ mod machine;
 mod places;
 #[path = "node/pool.rs"]
 mod pool;
+#[path = "node/pools.rs"]
+mod pools;
 #[path = "node/story.rs"]
 mod story;

@@ -11,8 +11,15 @@ use serde_json::Value;
 use crate::cluster::Cluster;
 use crate::node::Nodes;
 
-/// The dataset that everything of ours is below.
+/// The dataset that everything of ours is below, in the pool that each node has.
 pub const ROOT: &str = "dotmesh/dotmesh";
+
+/// The dataset of that name in any pool of a node: of class `default`, or of another.
+fn below_root(name: &str) -> Option<&str> {
+    let (pool, rest) = name.split_once('/')?;
+    let is_ours = pool == "dotmesh" || pool.starts_with("dotmesh-");
+    rest.strip_prefix("dotmesh/").filter(|_| is_ours)
+}
 
 /// The property of a Dot's dataset that says whose it is; what is below inherits it.
 const DOT_PROPERTY: &str = "io.dotmesh:dot";
@@ -26,7 +33,7 @@ pub struct Entry {
     pub namespace: Option<String>,
 }
 
-/// Everything below the root, on all nodes. The root itself is not in it.
+/// Everything below the roots of all pools, on all nodes. The roots themselves are not in it.
 ///
 /// # Errors
 /// When a node does not answer.
@@ -39,14 +46,15 @@ pub async fn entries(nodes: &Nodes) -> Result<Vec<Entry>> {
     Ok(all)
 }
 
-/// Everything below the root on one node.
+/// Everything below the roots on one node.
 ///
 /// # Errors
 /// When it does not answer.
 pub async fn entries_on(nodes: &Nodes, node: &str) -> Result<Vec<Entry>> {
     let columns = format!("name,guid,origin,{DOT_PROPERTY}");
     let kinds = "filesystem,volume,snapshot";
-    let command = ["zfs", "list", "-Hp", "-r", "-t", kinds, "-o", &columns, ROOT];
+    // Without a name: of all pools that are imported.
+    let command = ["zfs", "list", "-Hp", "-t", kinds, "-o", &columns];
     let text = nodes.run(node, &command).await?;
     Ok(text.lines().filter_map(parse_entry).collect())
 }
@@ -83,12 +91,9 @@ pub async fn used(nodes: &Nodes) -> Result<(u64, u64)> {
 
 fn parse_entry(line: &str) -> Option<Entry> {
     let mut fields = line.split('\t');
-    let name = fields.next()?.strip_prefix(ROOT)?.strip_prefix('/')?;
+    let name = below_root(fields.next()?)?;
     let guid = fields.next()?;
-    let origin = fields
-        .next()?
-        .strip_prefix(ROOT)
-        .and_then(|rest| rest.strip_prefix('/'));
+    let origin = below_root(fields.next()?);
     Some(Entry {
         entry: bijection::Entry {
             name: name.to_owned(),
@@ -135,7 +140,9 @@ mod tests {
             },
             namespace: Some("dev".to_owned()),
         };
-        assert_eq!(parse_entry(&line), Some(expected));
+        assert_eq!(parse_entry(&line), Some(expected.clone()));
+        assert_eq!(parse_entry(&line.replace(ROOT, "dotmesh-fast/dotmesh")), Some(expected));
+        assert_eq!(parse_entry(&line.replace(ROOT, "tank/dotmesh")), None);
         assert_eq!(parse_entry(&format!("{ROOT}\t1\t-\t-")), None);
     }
 }

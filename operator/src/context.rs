@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dotmesh_crds::{Dot, Pool};
 use dotmesh_csi_proto::node::{PoolState, VolumeUser};
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 
 use crate::api::{Api, ApiError, ApiErrorKind};
 use crate::lead::Lead;
@@ -72,7 +74,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Config {
     /// The installation's namespace.
     pub namespace: String,
-    /// File for the pool of a node that nobody made a Pool for.
+    /// File for the pool of a node that nobody made a Pool of class `default` for.
     pub pool_file_path: String,
     /// Size of that file, as a quantity.
     pub pool_file_size: String,
@@ -82,14 +84,23 @@ pub struct Config {
 #[derive(Debug, Default)]
 pub struct Memory {
     failures: Mutex<BTreeMap<String, u32>>,
-    pools: Mutex<BTreeMap<String, PoolState>>,
+    pools: Mutex<BTreeMap<String, Vec<PoolState>>>,
     users: Mutex<BTreeMap<String, Vec<VolumeUser>>>,
-    data: Mutex<BTreeMap<String, BTreeMap<String, Data>>>,
+    data: Mutex<BTreeMap<Place, BTreeMap<String, Data>>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
     follow_wanted: tokio::sync::Notify,
     /// Held while a branch gets its name, so that two of them never get the same one.
     pub naming: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The names of a node and of a Pool on it.
+pub type Place = (String, String);
+
+/// Where a Dot lies, once its dataset is there.
+fn place_of(dot: &Dot) -> Option<Place> {
+    let status = dot.status.as_ref()?;
+    Some((status.node.clone()?, status.pool.clone()?))
 }
 
 /// Heads of which others use volumes than before.
@@ -130,17 +141,29 @@ impl Memory {
         lock(&self.failures).remove(uid);
     }
 
-    /// What a node last said of its pool, while its stream is connected.
-    pub fn pool(&self, node: &str) -> Option<PoolState> {
-        lock(&self.pools).get(node).cloned()
+    /// What a node last said of its zpool of that name, while its stream is connected.
+    pub fn pool(&self, node: &str, zpool: &str) -> Option<PoolState> {
+        let pools = lock(&self.pools);
+        pools.get(node)?.iter().find(|state| state.name == zpool).cloned()
     }
 
-    /// Remembers a pool's state; absent: the node's stream ended.
-    pub fn set_pool(&self, node: &str, state: Option<PoolState>) {
-        match state {
-            Some(state) => lock(&self.pools).insert(node.to_owned(), state),
-            None => lock(&self.pools).remove(node),
-        };
+    /// Remembers what a node said of one of its pools.
+    pub fn set_pool(&self, node: &str, state: PoolState) {
+        let mut pools = lock(&self.pools);
+        let of_node = pools.entry(node.to_owned()).or_default();
+        of_node.retain(|known| known.name != state.name);
+        of_node.push(state);
+    }
+
+    /// Remembers what a node said of all its pools; none: its stream ended. Whether that is news.
+    pub fn set_pools(&self, node: &str, mut states: Vec<PoolState>) -> bool {
+        states.sort_by(|one, other| one.name.cmp(&other.name));
+        let mut pools = lock(&self.pools);
+        let of_node = pools.entry(node.to_owned()).or_default();
+        of_node.sort_by(|one, other| one.name.cmp(&other.name));
+        let is_news = *of_node != states;
+        *of_node = states;
+        is_news
     }
 
     /// Who has volumes of a head mounted, as its node last said; nothing while its stream is not connected.
@@ -166,25 +189,26 @@ impl Memory {
         lock(&self.users).remove(node);
     }
 
-    /// What the last look at a node's pool told of an object's data, by the id of the Dot, head or commit.
-    pub fn data(&self, node: Option<&String>, id: Option<&String>) -> Data {
+    /// What the last look at a Dot's pool told of data in the Dot, by the id of the Dot, head or commit.
+    pub fn data(&self, dot: Option<&Dot>, id: Option<&String>) -> Data {
         let data = lock(&self.data);
-        let of_node = node.and_then(|node| data.get(node));
-        let found = of_node.zip(id).and_then(|(of_node, id)| of_node.get(id));
+        let of_pool = dot.and_then(place_of).and_then(|place| data.get(&place));
+        let found = of_pool.zip(id).and_then(|(of_pool, id)| of_pool.get(id));
         found.cloned().unwrap_or_default()
     }
 
-    /// Remembers what a look at a node's pool told.
-    pub fn set_data(&self, node: &str, now: BTreeMap<String, Data>) {
-        lock(&self.data).insert(node.to_owned(), now);
+    /// Remembers what a look at a Pool told.
+    pub fn set_data(&self, pool: &Pool, now: BTreeMap<String, Data>) {
+        let place = (pool.spec.node_name.clone(), pool.name_any());
+        lock(&self.data).insert(place, now);
     }
 
-    /// Nobody knows any more what is in a node's pool.
+    /// Nobody knows any more what is in a node's pools.
     pub fn forget_data(&self, node: &str) {
-        lock(&self.data).remove(node);
+        lock(&self.data).retain(|(of, _), _| of != node);
     }
 
-    /// This node's pool is to be followed.
+    /// This node's pools are to be followed.
     pub fn follow(&self, node: &str) {
         lock(&self.followed).insert(node.to_owned());
         self.follow_wanted.notify_one();

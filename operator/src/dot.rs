@@ -18,7 +18,7 @@ use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
 use crate::meta::reread;
 use crate::nodes::Nodes;
-use crate::pool::pool_of;
+use crate::pool::pool_for;
 use crate::status::Verdict;
 use observe::Observed;
 
@@ -43,7 +43,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
             return Ok(Then::Gone);
         };
         self.own_claim = observe::observe_claim(&context.api, &found).await?;
-        self.pool = observe::node_of(&found).and_then(|node| pool_of(&context.api, &node));
+        self.pool = pool_for(&context.api, &found, observe::node_of(&found).as_deref());
         self.dot = found;
         self.is_fresh = true;
         Ok(Then::Continue)

@@ -1,7 +1,8 @@
-//! Controller of Pools: one per node that runs csi-node, known by its GUID for ever.
+//! Controller of Pools: one per class and node, known by its GUID for ever. The one of class `default` is made on each
+//! node that runs csi-node.
 //!
-//! Deleting the object destroys nothing. While a Dot lies on the node the object stays, because it holds the GUID
-//! that tells the pool from any other.
+//! Deleting the object destroys nothing. While a Dot lies on it the object stays, because it holds the GUID that tells
+//! the pool from any other.
 
 pub mod apply;
 pub mod discover;
@@ -14,11 +15,14 @@ pub mod report;
 
 use std::sync::Arc;
 
-use dotmesh_crds::{Pool, PoolSpec};
+use dotmesh_crds::condition::Reason;
+use dotmesh_crds::names::DEFAULT_CLASS;
+use dotmesh_crds::{Dot, Pool, PoolSpec};
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
-use crate::api::Api;
+use crate::api::{Api, Key};
 use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
 use crate::meta::reread;
@@ -26,19 +30,62 @@ use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
 
-/// The zpool's name, unless somebody else made it.
+/// The zpool's name of class `default`, unless somebody else made it; those of other classes begin so.
 pub const POOL_NAME: &str = "dotmesh";
 
 /// The name of a Pool's zpool.
-pub fn zpool_name(spec: &PoolSpec) -> &str {
-    spec.existing.as_deref().unwrap_or(POOL_NAME)
+pub fn zpool_name(spec: &PoolSpec) -> String {
+    match (&spec.existing, spec.class.as_str()) {
+        (Some(existing), _) => existing.clone(),
+        (None, DEFAULT_CLASS) => POOL_NAME.to_owned(),
+        (None, class) => format!("{POOL_NAME}-{class}"),
+    }
 }
 
-/// The Pool of a node: the oldest, if there is more than one.
-pub fn pool_of<A: Api>(api: &A, node: &str) -> Option<Arc<Pool>> {
-    let mut pools = api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
-    pools.sort_by_key(|pool| (pool.creation_timestamp().map(|time| time.0), pool.name_any()));
-    pools.into_iter().next()
+/// The GUID that was recorded when the pool was first seen.
+pub fn guid_of(pool: &Pool) -> Option<&str> {
+    pool.status.as_ref()?.guid.as_deref()
+}
+
+/// Of two Pools that cannot both be, the one with the lesser key: one that was seen already, else the older one.
+pub(crate) fn precedence(pool: &Pool) -> impl Ord + use<> {
+    let age = pool.creation_timestamp().map(|time| time.0);
+    (guid_of(pool).is_none(), age, pool.name_any())
+}
+
+/// The Pool of a class on a node, if there is one.
+pub fn pool_of<A: Api>(api: &A, node: &str, class: &str) -> Option<Arc<Pool>> {
+    let pools = api.cached_where::<Pool>(|pool| is_of(pool, node, class));
+    pools.into_iter().min_by_key(|pool| precedence(pool))
+}
+
+/// Whether a Pool is on that node and of that class.
+pub fn is_of(pool: &Pool, node: &str, class: &str) -> bool {
+    pool.spec.node_name == node && (pool.spec.class == class || is_planted(Mutant::APoolOfAnyClass))
+}
+
+/// The Pool where a Dot lies: the recorded one, else the one of its class on that node.
+pub fn pool_for<A: Api>(api: &A, dot: &Dot, node: Option<&str>) -> Option<Arc<Pool>> {
+    match dot.status.as_ref().and_then(|status| status.pool.as_deref()) {
+        Some(name) => api.cached::<Pool>(&Key::cluster(name)),
+        None => pool_of(api, node?, dot.spec.pool_class()),
+    }
+}
+
+/// The GUID by which a node is told which of its pools is meant.
+///
+/// # Errors
+/// Nobody has seen that pool, or its object is gone: `name` says which it was.
+pub fn meant(pool: Option<&Pool>, name: &str) -> Result<u64, Verdict> {
+    let Some(pool) = pool else {
+        let why = format!("Pool {name:?} is not there; it is needed to tell its zpool from any other: make it again");
+        return Err(Verdict::new(Reason::PoolUnavailable, why));
+    };
+    let guid = guid_of(pool).and_then(|guid| guid.parse().ok());
+    guid.ok_or_else(|| {
+        let why = format!("Pool {:?} was not seen on its node yet", pool.name_any());
+        Verdict::new(Reason::PoolUnavailable, why)
+    })
 }
 
 /// Brings one Pool to where it should be.

@@ -184,14 +184,27 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
     let mut claims = claims_placed_on(api, &pool.spec.node_name);
     claims.extend(waiting_for(api, |named| here.contains(named)));
     let waiting = dots.iter().filter(|dot| waits(&***dot, conditions_of_dot(dot)));
+    let mut pools = vec![Key::of(pool)];
+    pools.extend(waiting_pools(api, pool));
     Wake {
         dots: waiting.map(|dot| Key::of(&**dot)).collect(),
         branches: waiting_branches(api, |named| here.contains(named)),
         commits: waiting_commits(api, |named| here.contains(named)),
-        pools: vec![Key::of(pool)],
+        pools,
         pods: pods.iter().map(|pod| Key::of(&**pod)).collect(),
         claims,
     }
+}
+
+/// Other Pools of the node that wait, perhaps for this one to make room.
+fn waiting_pools<A: Api>(api: &A, pool: &Pool) -> Vec<Key> {
+    let waits = |other: &Pool| {
+        let conditions = other.status.as_ref().map(|status| status.conditions.as_slice());
+        other.spec.node_name == pool.spec.node_name
+            && uid(other) != uid(pool)
+            && !is_ready(conditions.unwrap_or_default())
+    };
+    api.cached_where(waits).iter().map(|pool| Key::of(&**pool)).collect()
 }
 
 /// Claims that wait, and whose first pod will run on this node.

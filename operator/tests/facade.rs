@@ -27,6 +27,7 @@ fn request() -> CreateVolume {
         size_bytes: 1 << 30,
         limit_bytes: None,
         node: "n1".to_owned(),
+        pool_class: "default".to_owned(),
     }
 }
 

@@ -64,6 +64,11 @@ mutants! {
     ASharedVolumeNeedsOneWordOnly = "a shared volume needs one word only",
     ALossIsNotTold = "a loss is not told",
     WhatCannotBeReadIsLost = "what cannot be read is lost",
+    AnyPoolForTheOneMeant = "any pool for the one that is meant",
+    OnePoolIsAwaySoNothingIsMounted = "one pool is away, so nothing is mounted",
+    APoolOfAnyClass = "a pool of any class",
+    EveryDotOfTheNodeIsInEachPool = "every Dot of the node is in each pool",
+    TheNewestCommitOfTheNode = "the newest commit of the node",
 }
 
 #[cfg(feature = "planted")]

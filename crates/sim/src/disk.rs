@@ -86,6 +86,15 @@ impl Files for SimFiles {
         })
     }
 
+    fn list<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        let text = move || format!("list {}", folder.display());
+        self.io(Class::FileRead, text, move |files| {
+            let below = files.keys().filter(|file| file.parent() == Some(folder));
+            let names = below.filter_map(|file| file.file_name());
+            names.map(|name| name.to_string_lossy().into_owned()).collect()
+        })
+    }
+
     fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
         let text = move || format!("replace {}", file.display());
         self.io(Class::FileWrite, text, move |files| {

@@ -21,6 +21,7 @@ use dotmesh_operator::facade::controller::ControllerService;
 use dotmesh_testkit::FakeApi;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -292,6 +293,12 @@ impl Kubernetes {
         let topology = Topology {
             segments: [(TOPOLOGY_NODE.to_owned(), node.clone())].into(),
         };
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.clone());
+        let found: Option<StorageClass> = match &class {
+            Some(class) => self.cluster.server.get(&Key::cluster(class)).await.unwrap_or_default(),
+            None => None,
+        };
+        let parameters = found.and_then(|class| class.parameters).unwrap_or_default();
         let request = CreateVolumeRequest {
             name: volume_object(&uid),
             capacity_range: Some(CapacityRange {
@@ -299,15 +306,17 @@ impl Kubernetes {
                 limit_bytes: 0,
             }),
             volume_capabilities: vec![capability()],
-            parameters: [
-                ("csi.storage.k8s.io/pvc/name".to_owned(), claim.name_any()),
-                (
-                    "csi.storage.k8s.io/pvc/namespace".to_owned(),
-                    claim.namespace().unwrap_or_default(),
-                ),
-                ("csi.storage.k8s.io/pv/name".to_owned(), volume_object(&uid)),
-            ]
-            .into(),
+            parameters: parameters
+                .into_iter()
+                .chain([
+                    ("csi.storage.k8s.io/pvc/name".to_owned(), claim.name_any()),
+                    (
+                        "csi.storage.k8s.io/pvc/namespace".to_owned(),
+                        claim.namespace().unwrap_or_default(),
+                    ),
+                    ("csi.storage.k8s.io/pv/name".to_owned(), volume_object(&uid)),
+                ])
+                .collect(),
             accessibility_requirements: Some(TopologyRequirement {
                 requisite: vec![topology.clone()],
                 preferred: vec![topology],
@@ -348,7 +357,7 @@ impl Kubernetes {
                 },
                 "csi": {"driver": DRIVER, "volumeHandle": volume.volume_id},
                 "nodeAffinity": affinity(&volume.accessible_topology),
-                "persistentVolumeReclaimPolicy": "Delete", "storageClassName": "dotmesh", "volumeMode": "Filesystem",
+                "persistentVolumeReclaimPolicy": "Delete", "storageClassName": class, "volumeMode": "Filesystem",
             },
         }))
         .unwrap_or_default();

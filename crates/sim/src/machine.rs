@@ -9,7 +9,7 @@ use dotmesh_csi_node::edge::csi::Csi;
 use dotmesh_csi_node::edge::fence::Fence;
 use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::metrics::Rpcs;
-use dotmesh_csi_node::ops::{Config, Ops};
+use dotmesh_csi_node::ops::{Config, Pools};
 use dotmesh_csi_proto::{CALL, TERM};
 use dotmesh_mount::FakeMount;
 use dotmesh_zfs::{FakeZfs, Health, PoolName};
@@ -28,9 +28,11 @@ pub const STATE_DIR: &str = "/var/lib/dotmesh";
 pub const POOL_FILE: &str = "/var/lib/dotmesh/pool.img";
 /// The zpool's name.
 pub const POOL: &str = "dotmesh";
+/// The name of the zpool of class `fast`, which some workloads make as well.
+pub const FAST: &str = "dotmesh-fast";
 
-fn pool_name() -> PoolName {
-    POOL.parse().unwrap_or_else(|error| panic!("{POOL}: {error}"))
+fn pool_name(name: &str) -> PoolName {
+    name.parse().unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// A machine; shared by cloning.
@@ -116,17 +118,17 @@ impl Machine {
             host_root: None,
             files: Arc::new(files),
         };
-        let ops = Ops::new(zfs, mount, config);
+        let pools = Pools::new(zfs, mount, config);
         let running = Running {
-            node: NodeService::new(Arc::clone(&ops), Calls::of_operator(Rpcs::default())),
-            csi: Csi::new(Arc::clone(&ops), Calls::of_csi(Rpcs::default()), self.name()),
+            node: NodeService::new(Arc::clone(&pools), Calls::of_operator(Rpcs::default())),
+            csi: Csi::new(Arc::clone(&pools), Calls::of_csi(Rpcs::default()), self.name()),
             fence: Fence::default(),
             life: life.clone(),
         };
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         stage.say(life.actor(), "begins");
-        spawn_until_over(life.clone(), Arc::clone(&ops).watch_pools());
-        spawn_until_over(life, ops.collect());
+        spawn_until_over(life.clone(), Arc::clone(&pools).watch_pools());
+        spawn_until_over(life, pools.collect());
     }
 
     /// csi-node ends, with nothing cleaned up.
@@ -148,23 +150,25 @@ impl Machine {
         self.zfs.reboot();
     }
 
-    /// The pool's device goes away, or comes back.
-    pub fn set_pool_there(&self, there: bool) {
-        self.zfs
-            .set_health(&pool_name(), if there { Health::Online } else { Health::Suspended });
+    /// The device of the zpool of that name goes away, or comes back.
+    pub fn set_pool_there(&self, zpool: &str, there: bool) {
+        self.zfs.set_health(
+            &pool_name(zpool),
+            if there { Health::Online } else { Health::Suspended },
+        );
     }
 
-    /// Somebody copies the pool's devices.
+    /// Somebody copies the devices of pool `dotmesh`.
     pub fn copy_pool(&self) {
-        self.zfs.copy_devices(&pool_name());
+        self.zfs.copy_devices(&pool_name(POOL));
     }
 
     /// The copy takes the pool's place, or makes room for it again. The machine is down.
     pub fn exchange_pool(&self) {
-        self.zfs.exchange_devices(&pool_name());
+        self.zfs.exchange_devices(&pool_name(POOL));
     }
 
-    /// GUIDs by name of everything in its pool.
+    /// GUIDs by name of everything in its pools.
     #[must_use]
     pub fn guids(&self) -> BTreeMap<String, u64> {
         let all = self.zfs.inventory();

@@ -26,8 +26,14 @@ pub struct Violation {
     pub what: String,
 }
 
-/// The root of everything of ours in a pool.
-pub const ROOT: &str = "dotmesh/dotmesh/";
+/// The roots of everything of ours in the pools.
+const ROOTS: [&str; 2] = ["dotmesh/dotmesh/", "dotmesh-fast/dotmesh/"];
+
+/// The name below the root of its pool; nothing when it is not ours.
+#[must_use]
+pub fn below(name: &str) -> Option<&str> {
+    ROOTS.iter().find_map(|root| name.strip_prefix(root))
+}
 
 /// Violations after the first few are echoes.
 const KEPT: usize = 5;
@@ -142,8 +148,14 @@ impl Oracle {
 
     /// Everything in any pool, by name below the root.
     fn find(&self, name: &str) -> Option<&FakeObject> {
-        let full = format!("{ROOT}{name}");
-        self.pools.iter().find_map(|pool| pool.get(&full))
+        self.find_all(name).next()
+    }
+
+    /// The same, of each pool that has it.
+    fn find_all(&self, name: &str) -> impl Iterator<Item = &FakeObject> {
+        let full = ROOTS.map(|root| format!("{root}{name}"));
+        let machines = self.pools.iter();
+        machines.flat_map(move |pools| full.clone().into_iter().filter_map(|full| pools.get(&full)))
     }
 }
 

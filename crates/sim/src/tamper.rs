@@ -7,7 +7,7 @@ use dotmesh_zfs::{FakeZfs, Tampering, Zfs};
 use serde_json::Value;
 
 use crate::machine::{Machine, POOL};
-use crate::oracle::{Oracle, ROOT};
+use crate::oracle::Oracle;
 
 /// Until the pool of a machine is imported and works: then people can do something with it.
 pub async fn pool_is_there(machine: &Machine) {
@@ -22,7 +22,7 @@ pub async fn pool_is_there(machine: &Machine) {
     }
 }
 
-/// Destroys all of a Dot, the head of a Branch, or the snapshots of a Commit, on the first machine.
+/// Destroys all of a Dot, the head of a Branch, or the snapshots of a Commit, in pool `dotmesh` of the first machine.
 ///
 /// # Panics
 /// When it is not there, or others need it.
@@ -42,8 +42,11 @@ pub fn destroy(server: &FakeApi, machine: &Machine, oracle: &mut Oracle, kind: &
     };
     let zfs = &machine.zfs;
     oracle.is_destroyed(0, uids, || match kind {
-        "Dot" => destroy_dataset(zfs, &format!("{ROOT}{dot}")),
-        "Branch" => destroy_dataset(zfs, &format!("{ROOT}{dot}/{}", text(&object["status"]["head"]))),
+        "Dot" => destroy_dataset(zfs, &format!("{POOL}/dotmesh/{dot}")),
+        "Branch" => destroy_dataset(
+            zfs,
+            &format!("{POOL}/dotmesh/{dot}/{}", text(&object["status"]["head"])),
+        ),
         _ => destroy_snapshots(zfs, &id),
     });
 }

@@ -6,13 +6,15 @@ pub mod commits;
 pub mod deletions;
 pub mod disruptions;
 pub mod losses;
+pub mod pools;
 
 use std::time::Duration;
 
 use dotmesh_crds::branch::BranchSpec;
 use dotmesh_crds::commit::CommitSpec;
-use dotmesh_crds::dot::{DotSpec, DotVolume};
-use dotmesh_crds::{Branch, Commit, Dot, Reason};
+use dotmesh_crds::dot::{DotPlacement, DotSpec, DotVolume};
+use dotmesh_crds::names::DEFAULT_CLASS;
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Reason};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::json;
 
@@ -88,8 +90,10 @@ pub enum Step {
     CutOffLeader,
     /// What was stopped goes on, and what was cut off is connected again.
     Mend,
-    /// The pool answers no more, or again.
-    PoolThere(bool),
+    /// Makes a Pool.
+    Pool(Box<Pool>),
+    /// The zpool of that name answers no more, or again.
+    PoolThere(&'static str, bool),
     /// Somebody copies the devices of the pool.
     CopyPool,
     /// The node goes down, and comes up with the copy in the pool's place; once more: with the pool again.
@@ -129,6 +133,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(deletions::all());
     all.extend(disruptions::all());
     all.extend(losses::all());
+    all.extend(pools::all());
     all
 }
 
@@ -144,9 +149,19 @@ pub fn volume(name: &str) -> DotVolume {
 /// Makes Dot `name` with these volumes; none: an open list.
 #[must_use]
 pub fn dot(name: &str, volumes: &[&str]) -> Step {
+    dot_of_class(DEFAULT_CLASS, name, volumes)
+}
+
+/// As [`dot`], for Pools of a class.
+#[must_use]
+pub fn dot_of_class(class: &str, name: &str, volumes: &[&str]) -> Step {
     let listed = volumes.iter().map(|name| volume(name)).collect();
     let spec = DotSpec {
         volumes: Some(listed).filter(|_| !volumes.is_empty()),
+        placement: Some(DotPlacement {
+            pool_class: class.to_owned(),
+        })
+        .filter(|_| class != DEFAULT_CLASS),
     };
     let mut dot = Dot::new(name, spec);
     dot.metadata.namespace = Some("dev".to_owned());
@@ -205,7 +220,7 @@ pub fn annotated(name: &str, annotations: &[(&str, &str)]) -> Step {
     claim_of_class("dotmesh", name, None, annotations)
 }
 
-/// Makes a claim of this class (`dotmesh`, or `keep` which retains volumes) with all that it can have.
+/// Makes a claim of this class (`dotmesh`, `keep` which retains volumes, or `fast` for Pools of that class) with all that it can have.
 #[must_use]
 pub fn claim_of_class(class: &str, name: &str, source: Option<(&str, &str)>, annotations: &[(&str, &str)]) -> Step {
     let mut claim = json!({

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_crds::names::DRIVER;
+use dotmesh_crds::names::{DRIVER, PARAMETER_POOL_CLASS};
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -122,12 +122,18 @@ struct World {
     kubernetes: Kubernetes,
 }
 
-/// `dotmesh`, and `keep` which retains volumes.
-fn storage_classes() -> [Value; 2] {
-    [("dotmesh", "Delete"), ("keep", "Retain")].map(|(name, policy)| {
+/// `dotmesh`, `keep` which retains volumes, and `fast` for Pools of that class.
+fn storage_classes() -> [Value; 3] {
+    let classes = [
+        ("dotmesh", "Delete", None),
+        ("keep", "Retain", None),
+        ("fast", "Delete", Some("fast")),
+    ];
+    classes.map(|(name, policy, class)| {
+        let parameters: BTreeMap<&str, &str> = class.map(|class| (PARAMETER_POOL_CLASS, class)).into_iter().collect();
         json!({
             "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-            "metadata": { "name": name }, "provisioner": DRIVER, "reclaimPolicy": policy,
+            "metadata": { "name": name }, "provisioner": DRIVER, "reclaimPolicy": policy, "parameters": parameters,
         })
     })
 }
@@ -333,8 +339,9 @@ impl World {
                 self.mend();
                 Ok(())
             }
-            Step::PoolThere(there) => {
-                self.cluster.machines[0].set_pool_there(*there);
+            Step::Pool(pool) => api.create::<Pool>(pool).await.map(drop),
+            Step::PoolThere(zpool, there) => {
+                self.cluster.machines[0].set_pool_there(zpool, *there);
                 Ok(())
             }
             Step::CopyPool => {

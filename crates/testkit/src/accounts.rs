@@ -17,7 +17,7 @@ pub fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit]) -> Expect
     let mut ids: BTreeMap<(Option<&str>, &str), &str> = BTreeMap::new();
     for dot in dots {
         let Some(status) = &dot.status else { continue };
-        let placed = status.node.is_some() && !status.volumes.is_empty() && told(&status.conditions).is_none();
+        let placed = status.pool.is_some() && !status.volumes.is_empty() && told(&status.conditions).is_none();
         if let (Some(name), Some(id)) = (dot.metadata.name.as_deref(), status.id.as_deref().filter(|_| placed)) {
             ids.insert((dot.metadata.namespace.as_deref(), name), id);
             expected.add_dot(id);

@@ -15,18 +15,20 @@ use dotmesh_csi_proto::node::{
     FindMissingResponse, Missing, PoolState, Recorded, RecordedVolume, SnapshotState, Volume, VolumeState, WatchEvent,
 };
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
+use dotmesh_operator::pool::POOL_NAME;
 use futures::StreamExt;
 
 #[derive(Debug, Default)]
 struct State {
-    pools: BTreeMap<String, Pool>,
+    /// By node and zpool.
+    pools: BTreeMap<(String, String), Pool>,
     unreachable: BTreeSet<String>,
     calls: Vec<String>,
     made: BTreeMap<String, u32>,
     failing: Option<(usize, NodeErrorKind, bool)>,
     counter: u64,
     /// The pools as they were before something was destroyed.
-    whole: Option<BTreeMap<String, Pool>>,
+    whole: Option<BTreeMap<(String, String), Pool>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -66,7 +68,8 @@ impl FakeNodes {
     pub fn contents(&self) -> Vec<String> {
         let state = self.lock();
         let mut lines = Vec::new();
-        for (node, pool) in &state.pools {
+        for ((node, zpool), pool) in &state.pools {
+            let node = place(node, zpool);
             for (id, dot) in &pool.dots {
                 lines.push(format!("{node}/{id}"));
                 lines.extend(dot.heads.keys().map(|head| format!("{node}/{id}/{head}")));
@@ -101,14 +104,14 @@ impl FakeNodes {
         };
     }
 
-    /// Another pool takes the place of the node's.
+    /// Another pool takes the place of the node's `dotmesh`.
     pub fn replace_pool(&self, node: &str, guid: u64) {
         let pool = Pool {
-            name: "dotmesh".to_owned(),
+            name: POOL_NAME.to_owned(),
             guid,
             ..Pool::default()
         };
-        self.lock().pools.insert(node.to_owned(), pool);
+        self.lock().pools.insert((node.to_owned(), POOL_NAME.to_owned()), pool);
     }
 
     /// Somebody destroys the Dot, head, or commit of this id with other tools; of a head or commit one volume, if one is
@@ -200,14 +203,27 @@ impl State {
         *self.made.entry(format!("{kind} {id}")).or_default() += 1;
     }
 
-    fn dot(&mut self, node: &str, id: &str) -> Result<&mut Dot, (NodeErrorKind, String)> {
-        let pool = self
-            .pools
-            .get_mut(node)
-            .ok_or_else(|| (NodeErrorKind::PoolMissing, "no pool".to_owned()))?;
+    fn pool(&mut self, node: &str, guid: u64) -> Result<&mut Pool, (NodeErrorKind, String)> {
+        let mut pools = self.pools.iter_mut();
+        let found = pools.find(|((of, _), pool)| of == node && pool.guid == guid);
+        found
+            .map(|(_, pool)| pool)
+            .ok_or_else(|| (NodeErrorKind::PoolMissing, format!("no pool with GUID {guid}")))
+    }
+
+    fn dot(&mut self, (node, guid): (&str, u64), id: &str) -> Result<&mut Dot, (NodeErrorKind, String)> {
+        let pool = self.pool(node, guid)?;
         pool.dots
             .get_mut(id)
             .ok_or_else(|| (NodeErrorKind::NotFound, format!("no Dot {id}")))
+    }
+}
+
+/// A node, and of other zpools than `dotmesh` the name.
+fn place(node: &str, zpool: &str) -> String {
+    match zpool {
+        POOL_NAME => node.to_owned(),
+        zpool => format!("{node}/{zpool}"),
     }
 }
 
@@ -265,7 +281,8 @@ fn not_found(what: &str, id: &str) -> (NodeErrorKind, String) {
 impl Nodes for FakeNodes {
     async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
         let pools = self.call("Watch", node, |state| {
-            Ok(state.pools.get(node).map(describe).into_iter().collect())
+            let of_node = state.pools.iter().filter(|((of, _), _)| of == node);
+            Ok(of_node.map(|(_, pool)| describe(pool)).collect())
         })?;
         let event = WatchEvent {
             pools,
@@ -278,23 +295,24 @@ impl Nodes for FakeNodes {
 
     async fn ensure_pool(&self, node: &str, request: EnsurePoolRequest) -> Result<EnsurePoolResponse, NodeError> {
         self.call("EnsurePool", node, |state| {
-            let created = !state.pools.contains_key(node);
+            let key = (node.to_owned(), request.name.clone());
+            let created = !state.pools.contains_key(&key);
             if created {
+                if request.known_guid != 0 {
+                    return Err((NodeErrorKind::PoolMissing, "never made anew".to_owned()));
+                }
                 let guid = 1000 + state.next();
-                state.make("pool", node);
+                state.make("pool", &place(node, &request.name));
                 let pool = Pool {
                     name: request.name.clone(),
                     guid,
                     ..Pool::default()
                 };
-                state.pools.insert(node.to_owned(), pool);
+                state.pools.insert(key.clone(), pool);
             }
-            let Some(pool) = state.pools.get_mut(node) else {
+            let Some(pool) = state.pools.get_mut(&key) else {
                 return Err((NodeErrorKind::PoolMissing, "no pool".to_owned()));
             };
-            if pool.name != request.name {
-                return Err((NodeErrorKind::Conflict, format!("pool {} is there already", pool.name)));
-            }
             if request.known_guid != 0 && pool.guid != request.known_guid {
                 return Err((NodeErrorKind::PoolForeign, format!("the pool's GUID is {}", pool.guid)));
             }
@@ -308,10 +326,7 @@ impl Nodes for FakeNodes {
 
     async fn ensure_dot(&self, node: &str, request: EnsureDotRequest) -> Result<EnsureDotResponse, NodeError> {
         self.call("EnsureDot", node, |state| {
-            let pool = state
-                .pools
-                .get_mut(node)
-                .ok_or((NodeErrorKind::PoolMissing, "no pool".to_owned()))?;
+            let pool = state.pool(node, request.pool_guid)?;
             if !pool.dots.contains_key(&request.dot_id) {
                 pool.dots.insert(request.dot_id.clone(), Dot::default());
                 state.make("dot", &request.dot_id);
@@ -323,7 +338,7 @@ impl Nodes for FakeNodes {
     async fn ensure_branch(&self, node: &str, request: EnsureBranchRequest) -> Result<EnsureBranchResponse, NodeError> {
         self.call("EnsureBranch", node, |state| {
             let mut next = state.next() * 1000;
-            let dot = state.dot(node, &request.dot_id)?;
+            let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             let found = |id: &str| Some(dot.heads.get(&request.head_id)?.get(id)?.guid);
             let is_lost = |volume: &&Volume| volume.known_guid != 0 && found(&volume.id) != Some(volume.known_guid);
             if let Some(lost) = request.volumes.iter().find(is_lost) {
@@ -367,7 +382,7 @@ impl Nodes for FakeNodes {
     async fn commit(&self, node: &str, request: CommitRequest) -> Result<CommitResponse, NodeError> {
         self.call("Commit", node, |state| {
             let txg = state.next();
-            let dot = state.dot(node, &request.dot_id)?;
+            let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             if let Some((_, found)) = dot.commits.get(&request.commit_id) {
                 return Ok(found.clone());
             }
@@ -404,7 +419,7 @@ impl Nodes for FakeNodes {
 
     async fn attach(&self, node: &str, request: AttachRequest) -> Result<AttachResponse, NodeError> {
         self.call("Attach", node, |state| {
-            let dot = state.dot(node, &request.dot_id)?;
+            let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             if dot.claims.insert(request.claim_uid.clone()) {
                 state.make("claim", &request.claim_uid);
             }
@@ -414,14 +429,17 @@ impl Nodes for FakeNodes {
 
     async fn detach(&self, node: &str, request: DetachRequest) -> Result<DetachResponse, NodeError> {
         self.call("Detach", node, |state| {
-            state.dot(node, &request.dot_id)?.claims.remove(&request.claim_uid);
+            state
+                .dot((node, request.pool_guid), &request.dot_id)?
+                .claims
+                .remove(&request.claim_uid);
             Ok(DetachResponse {})
         })
     }
 
     async fn delete_commit(&self, node: &str, request: DeleteCommitRequest) -> Result<DeleteResponse, NodeError> {
         self.call("DeleteCommit", node, |state| {
-            let dot = state.dot(node, &request.dot_id)?;
+            let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             match dot.commits.remove(&request.commit_id) {
                 Some((head, _)) if head != request.head_id => Err((NodeErrorKind::Conflict, "another head".to_owned())),
                 Some(_) => Ok(DeleteResponse { collected: true }),
@@ -432,7 +450,7 @@ impl Nodes for FakeNodes {
 
     async fn delete_branch(&self, node: &str, request: DeleteBranchRequest) -> Result<DeleteResponse, NodeError> {
         self.call("DeleteBranch", node, |state| {
-            let dot = state.dot(node, &request.dot_id)?;
+            let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             for head in &request.head_ids {
                 dot.heads.remove(head);
             }
@@ -445,20 +463,15 @@ impl Nodes for FakeNodes {
 
     async fn delete_dot(&self, node: &str, request: DeleteDotRequest) -> Result<DeleteResponse, NodeError> {
         self.call("DeleteDot", node, |state| {
-            state.dot(node, &request.dot_id)?;
-            if let Some(pool) = state.pools.get_mut(node) {
-                pool.dots.remove(&request.dot_id);
-            }
+            state.dot((node, request.pool_guid), &request.dot_id)?;
+            state.pool(node, request.pool_guid)?.dots.remove(&request.dot_id);
             Ok(DeleteResponse { collected: true })
         })
     }
 
     async fn find_missing(&self, node: &str, request: FindMissingRequest) -> Result<FindMissingResponse, NodeError> {
         self.call("FindMissing", node, |state| {
-            let pool = state
-                .pools
-                .get(node)
-                .ok_or((NodeErrorKind::PoolMissing, "no pool".to_owned()))?;
+            let pool = &*state.pool(node, request.pool_guid)?;
             let all = (0..).zip(&request.recorded);
             let missing = all.filter_map(|(index, recorded)| {
                 let volume_ids = missing(pool, recorded)?;

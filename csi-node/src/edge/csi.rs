@@ -1,7 +1,7 @@
 //! The Container Storage Interface 1.12: Identity, Controller and Node, on one unix socket.
 //!
 //! The Node service is what the kubelet calls. The Controller stands alone: it makes and deletes Dots of its own on this
-//! node's pool without Kubernetes, for conformance tests and for other orchestrators; in Kubernetes the operator serves
+//! node's pools without Kubernetes, for conformance tests and for other orchestrators; in Kubernetes the operator serves
 //! that service.
 
 mod capability;
@@ -23,7 +23,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::Calls;
-use crate::ops::Ops;
+use crate::ops::Pools;
 
 fn invalid(text: impl Into<String>) -> tonic::Status {
     tonic::Status::invalid_argument(text)
@@ -43,7 +43,7 @@ pub fn socket_path(kubelet_dir: &Path) -> std::path::PathBuf {
 /// The three services.
 #[derive(Debug)]
 pub struct Csi<Z, M> {
-    ops: Arc<Ops<Z, M>>,
+    pools: Arc<Pools<Z, M>>,
     calls: Calls,
     node: String,
 }
@@ -51,7 +51,7 @@ pub struct Csi<Z, M> {
 impl<Z, M> Clone for Csi<Z, M> {
     fn clone(&self) -> Self {
         Self {
-            ops: Arc::clone(&self.ops),
+            pools: Arc::clone(&self.pools),
             calls: self.calls.clone(),
             node: self.node.clone(),
         }
@@ -61,8 +61,8 @@ impl<Z, M> Clone for Csi<Z, M> {
 impl<Z: Zfs, M: Mount> Csi<Z, M> {
     /// The services over these operations, on the node of this name.
     #[must_use]
-    pub fn new(ops: Arc<Ops<Z, M>>, calls: Calls, node: String) -> Self {
-        Self { ops, calls, node }
+    pub fn new(pools: Arc<Pools<Z, M>>, calls: Calls, node: String) -> Self {
+        Self { pools, calls, node }
     }
 
     /// Serves for ever.

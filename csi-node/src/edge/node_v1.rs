@@ -9,7 +9,7 @@ use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::node_server::Node;
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId};
 use dotmesh_mount::Mount;
-use dotmesh_zfs::Zfs;
+use dotmesh_zfs::{Guid, Zfs};
 use futures::StreamExt;
 use tokio_stream::wrappers::WatchStream;
 use tonic::codegen::BoxStream;
@@ -17,13 +17,13 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::order::{Order, Sent};
-use super::{Calls, parse};
-use crate::ops::{Error, Ops};
+use super::{Calls, invalid, parse};
+use crate::ops::{Error, Ops, Pools};
 
 /// The service.
 #[derive(Debug)]
 pub struct NodeService<Z, M> {
-    ops: Arc<Ops<Z, M>>,
+    pools: Arc<Pools<Z, M>>,
     calls: Calls,
     order: Order,
 }
@@ -31,9 +31,9 @@ pub struct NodeService<Z, M> {
 impl<Z, M> NodeService<Z, M> {
     /// The service over these operations.
     #[must_use]
-    pub fn new(ops: Arc<Ops<Z, M>>, calls: Calls) -> Self {
+    pub fn new(pools: Arc<Pools<Z, M>>, calls: Calls) -> Self {
         Self {
-            ops,
+            pools,
             calls,
             order: Order::default(),
         }
@@ -41,11 +41,11 @@ impl<Z, M> NodeService<Z, M> {
 }
 
 impl<Z: Zfs, M: Mount> NodeService<Z, M> {
-    /// An operation on one object: in its turn, and on a pool that was compared.
+    /// An operation on one object: in its turn, and on the pool that is meant, which was compared.
     async fn obey<T, F>(
         &self,
         rpc: &'static str,
-        sent: Option<Sent>,
+        (sent, pool): (Option<Sent>, Guid),
         about: Uuid,
         operation: impl FnOnce(Arc<Ops<Z, M>>) -> F + Send + 'static,
     ) -> Result<T, Status>
@@ -54,8 +54,9 @@ impl<Z: Zfs, M: Mount> NodeService<Z, M> {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         self.order.admit(sent, about)?;
-        let ops = Arc::clone(&self.ops);
+        let pools = Arc::clone(&self.pools);
         let compared = async move {
+            let ops = pools.of_guid(pool).await?;
             ops.check_compared()?;
             operation(ops).await
         };
@@ -63,10 +64,22 @@ impl<Z: Zfs, M: Mount> NodeService<Z, M> {
     }
 }
 
+/// When a call was sent, and which pool it means.
+fn sent_to<Q>(request: &Request<Q>, pool: u64) -> Result<(Option<Sent>, Guid), Status> {
+    Ok((Sent::of(request), pool_guid(pool)?))
+}
+
+fn pool_guid(guid: u64) -> Result<Guid, Status> {
+    match guid {
+        0 => Err(invalid("pool_guid is missing")),
+        guid => Ok(Guid(guid)),
+    }
+}
+
 impl<Z, M> Clone for NodeService<Z, M> {
     fn clone(&self) -> Self {
         Self {
-            ops: Arc::clone(&self.ops),
+            pools: Arc::clone(&self.pools),
             calls: self.calls.clone(),
             order: self.order.clone(),
         }
@@ -76,7 +89,7 @@ impl<Z, M> Clone for NodeService<Z, M> {
 #[tonic::async_trait]
 impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     async fn watch(&self, _: Request<proto::WatchRequest>) -> Result<Response<BoxStream<proto::WatchEvent>>, Status> {
-        let states = WatchStream::new(self.ops.watch());
+        let states = WatchStream::new(self.pools.watch());
         let events = states.filter_map(|states| async { states.map(|state| Ok(parse::node_state(state))) });
         Ok(Response::new(Box::pin(events)))
     }
@@ -86,8 +99,8 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         request: Request<proto::EnsurePoolRequest>,
     ) -> Result<Response<proto::EnsurePoolResponse>, Status> {
         let request = parse::ensure_pool(request.into_inner())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.ensure_pool(&request).await };
+        let pools = Arc::clone(&self.pools);
+        let operation = async move { pools.ensure_pool(&request).await };
         let (state, created) = self.calls.run("EnsurePool", operation).await?;
         Ok(Response::new(proto::EnsurePoolResponse {
             pool: Some(parse::pool_state(state)),
@@ -99,7 +112,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::EnsureDotRequest>,
     ) -> Result<Response<proto::EnsureDotResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let (dot, identity) = parse::ensure_dot(request.into_inner())?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.ensure_dot(dot, &identity).await;
         self.obey("EnsureDot", sent, dot.uuid(), operation).await?;
@@ -110,7 +123,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::EnsureBranchRequest>,
     ) -> Result<Response<proto::EnsureBranchResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let request = parse::ensure_branch(request.into_inner())?;
         let branch = request.branch.uuid();
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.ensure_branch(&request).await;
@@ -121,7 +134,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     }
 
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Result<Response<proto::CommitResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let request = parse::commit(request.into_inner())?;
         let commit = request.commit.uuid();
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.commit(&request).await;
@@ -130,7 +143,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     }
 
     async fn attach(&self, request: Request<proto::AttachRequest>) -> Result<Response<proto::AttachResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let request = parse::attach(&request.into_inner())?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.attach(&request).await;
         self.obey("Attach", sent, request.claim.uuid(), operation).await?;
@@ -138,8 +151,12 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
     }
 
     async fn detach(&self, request: Request<proto::DetachRequest>) -> Result<Response<proto::DetachResponse>, Status> {
-        let sent = Sent::of(&request);
-        let proto::DetachRequest { dot_id, claim_uid } = request.into_inner();
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
+        let proto::DetachRequest {
+            dot_id,
+            claim_uid,
+            pool_guid: _,
+        } = request.into_inner();
         let (dot, claim): (_, ClaimUid) = (parse("dot_id", &dot_id)?, parse("claim_uid", &claim_uid)?);
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.detach(dot, claim).await;
         self.obey("Detach", sent, claim.uuid(), operation).await?;
@@ -150,11 +167,12 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::DeleteCommitRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let proto::DeleteCommitRequest {
             dot_id,
             commit_id,
             head_id,
+            pool_guid: _,
         } = request.into_inner();
         let (dot, commit): (_, CommitId) = (parse("dot_id", &dot_id)?, parse("commit_id", &commit_id)?);
         let head = parse("head_id", &head_id)?;
@@ -167,11 +185,12 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::DeleteBranchRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let proto::DeleteBranchRequest {
             dot_id,
             branch_id,
             head_ids,
+            pool_guid: _,
         } = request.into_inner();
         let (dot, branch): (_, BranchId) = (parse("dot_id", &dot_id)?, parse("branch_id", &branch_id)?);
         let heads: Result<Vec<_>, Status> = head_ids.iter().map(|head| parse("head_ids", head)).collect();
@@ -185,7 +204,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::DeleteDotRequest>,
     ) -> Result<Response<proto::DeleteResponse>, Status> {
-        let sent = Sent::of(&request);
+        let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let dot: DotId = parse("dot_id", &request.into_inner().dot_id)?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_dot(dot).await;
         let collected = self.obey("DeleteDot", sent, dot.uuid(), operation).await?;
@@ -196,9 +215,11 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         &self,
         request: Request<proto::FindMissingRequest>,
     ) -> Result<Response<proto::FindMissingResponse>, Status> {
-        let recorded = parse::recorded(&request.into_inner())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.find_missing(&recorded).await };
+        let request = request.into_inner();
+        let pool = pool_guid(request.pool_guid)?;
+        let recorded = parse::recorded(&request)?;
+        let pools = Arc::clone(&self.pools);
+        let operation = async move { pools.of_guid(pool).await?.find_missing(&recorded).await };
         let missing = self.calls.run("FindMissing", operation).await?;
         Ok(Response::new(proto::FindMissingResponse {
             missing: missing.into_iter().map(parse::missing).collect(),

@@ -19,7 +19,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::edge::Calls;
 use crate::edge::node_v1::NodeService;
-use crate::ops::{Config, HostFiles, Ops};
+use crate::ops::{Config, HostFiles, Pools};
 
 const NODE: &str = "node-1";
 const TOKEN: &str = "the pod's token";
@@ -98,6 +98,7 @@ async fn call(channel: Option<Channel>) -> Result<(), Code> {
     let channel = channel.ok_or(Code::Unavailable)?;
     let request = DeleteDotRequest {
         dot_id: "0c5a6f6e-1111-4222-8333-444455556666".into(),
+        pool_guid: 1,
     };
     let result = NodeClient::new(channel).delete_dot(request).await;
     result.map(drop).map_err(|status| status.code())
@@ -141,8 +142,8 @@ async fn a_node_enrols_and_then_serves_the_operator_alone() {
         host_root: None,
         files: std::sync::Arc::new(HostFiles),
     };
-    let ops = Ops::new(FakeZfs::new(), FakeMount::new(), config);
-    let service = NodeServer::new(NodeService::new(ops, Calls::default()));
+    let pools = Pools::new(FakeZfs::new(), FakeMount::new(), config);
+    let service = NodeServer::new(NodeService::new(pools, Calls::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (configs, config) = watch::channel(None);

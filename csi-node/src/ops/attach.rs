@@ -34,7 +34,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             branch,
         } = request;
         let pool = self.known_pool()?;
-        let _guard = self.dots.exclusive(dot).await;
+        let _guard = self.host.dots.exclusive(dot).await;
         let state = self.living_dot(&pool, dot).await?;
         let follows = match branch {
             None => Follows::Checkout,
@@ -63,7 +63,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Those of the pool; a Dot or attachment that is not there is fine.
     pub async fn detach(&self, dot: DotId, claim: ClaimUid) -> Result<(), Error> {
         let pool = self.known_pool()?;
-        let _guard = self.dots.exclusive(dot).await;
+        let _guard = self.host.dots.exclusive(dot).await;
         match self.read_dot(&pool, dot).await? {
             Some(state) if state.claims.contains_key(&claim) => {
                 self.unset_dot(&pool, dot, &claim_property(claim)).await

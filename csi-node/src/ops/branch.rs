@@ -109,7 +109,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn ensure_branch(&self, request: &BranchRequest) -> Result<Vec<VolumeState>, Error> {
         let pool = self.known_pool()?;
         check_volumes(&pool, request)?;
-        let _guard = self.dots.exclusive(request.dot).await;
+        let _guard = self.host.dots.exclusive(request.dot).await;
         let state = self.living_dot(&pool, request.dot).await?;
         check_branch(&state, request)?;
         let mut current = self.read_head(&pool, request.dot, request.head).await?;
@@ -165,7 +165,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             depth: Some(1),
             kinds: vec![Kind::Filesystem],
         };
-        let rows = match self.zfs.get(&request).await {
+        let rows = match self.host.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self
@@ -246,7 +246,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             properties,
             parents: false,
         };
-        match self.zfs.create(&create).await {
+        match self.host.zfs.create(&create).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self
                 .failed(
@@ -271,7 +271,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             dataset: dataset.clone(),
             properties,
         };
-        match self.zfs.clone_snapshot(&clone).await {
+        match self.host.zfs.clone_snapshot(&clone).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self
                 .failed(
@@ -285,7 +285,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn set_volume(&self, dataset: &dotmesh_zfs::DatasetName, properties: &Properties) -> Result<(), Error> {
-        self.zfs
+        self.host
+            .zfs
             .set(dataset, properties)
             .await
             .map_err(|error| Error::zfs(&format!("writing properties of {dataset}"), &error))
@@ -324,7 +325,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             columns: vec![GUID, REFERENCED],
         };
         let what = format!("commit {} of head {}", origin.commit, origin.head);
-        let rows = match self.zfs.list(&list).await {
+        let rows = match self.host.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => return Err(self.failed(pool, &format!("reading {what}"), &what, &error).await),
         };

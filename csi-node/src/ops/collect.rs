@@ -101,8 +101,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
-    /// The Dots with tombstones, by one `zfs get`.
-    async fn find_tombstones(&self, pool: &KnownPool) -> Result<(), Error> {
+    /// The Dots, and which of them have tombstones, by one `zfs get`.
+    pub(super) async fn find_tombstones(&self, pool: &KnownPool) -> Result<(), Error> {
         let request = GetRequest {
             targets: vec![ObjectName::from(pool.layout.root().clone())],
             properties: Vec::new(),
@@ -111,6 +111,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem],
         };
         let rows = self
+            .host
             .zfs
             .get(&request)
             .await
@@ -121,6 +122,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 by_dot.entry(dot).or_default().push((&row.property, &row.value));
             }
         }
+        self.index.complete(by_dot.keys().copied());
         for (dot, properties) in by_dot {
             match DotState::decode(properties) {
                 Ok(state) if state.has_tombstones() => self.note_tombstone(dot),
@@ -135,7 +137,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub(super) async fn collect_dot(&self, pool: &KnownPool, dot: DotId) -> Result<bool, Error> {
         loop {
             let state = {
-                let _guard = self.dots.exclusive(dot).await;
+                let _guard = self.host.dots.exclusive(dot).await;
                 self.read_dot(pool, dot).await?
             };
             let (progress, left) = match &state {
@@ -169,7 +171,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             match record {
                 BranchRecord::Live { .. } => {}
                 BranchRecord::Dead { .. } => {
-                    let guard = self.dots.exclusive(dot).await;
+                    let guard = self.host.dots.exclusive(dot).await;
                     let Some(state) = self.read_dot(pool, dot).await? else {
                         return Ok(progress);
                     };
@@ -190,7 +192,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         dead: &DeadCommits,
     ) -> Result<BTreeSet<CommitId>, Error> {
         let DeadCommits { head, commits } = dead;
-        let _guard = self.dots.exclusive(dot).await;
+        let _guard = self.host.dots.exclusive(dot).await;
         let (mut left, asked): (BTreeSet<CommitId>, BTreeSet<CommitId>) =
             commits.iter().partition(|commit| self.cache.is_pinned(dot, **commit));
         if asked.is_empty() {
@@ -258,7 +260,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let released = if is_planted(Mutant::AHoldIsNeverReleased) {
             Ok(())
         } else {
-            self.zfs.release_recursive(&HOLD, head, &snaps).await
+            self.host.zfs.release_recursive(&HOLD, head, &snaps).await
         };
         match released {
             Ok(()) => {}
@@ -268,7 +270,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         // The second time tells whether anything of them is left: what is marked can be marked again.
         for _ in 0..2 {
-            if let Err(error) = self.zfs.destroy_snapshots_deferred_recursive(head, &snaps).await {
+            if let Err(error) = self.host.zfs.destroy_snapshots_deferred_recursive(head, &snaps).await {
                 return match self.outcome(pool, &doing, &error).await? {
                     Destroyed::Gone => Ok(Some(BTreeSet::new())),
                     Destroyed::Needed => Ok(None),
@@ -294,7 +296,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Snapshot],
             columns: Vec::new(),
         };
-        let rows = match self.zfs.list(&list).await {
+        let rows = match self.host.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self
@@ -404,7 +406,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn destroy(&self, pool: &KnownPool, dataset: &DatasetName) -> Result<Destroyed, Error> {
-        match self.zfs.destroy_dataset(dataset).await {
+        match self.host.zfs.destroy_dataset(dataset).await {
             Ok(()) => Ok(Destroyed::Gone),
             Err(error) => self.outcome(pool, &format!("destroying {dataset}"), &error).await,
         }
@@ -418,7 +420,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
             columns: vec![WRITTEN, CREATETXG],
         };
-        let rows = match self.zfs.list(&list).await {
+        let rows = match self.host.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self
@@ -460,7 +462,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem, Kind::Volume],
             columns: Vec::new(),
         };
-        let rows = match self.zfs.list(&list).await {
+        let rows = match self.host.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self
@@ -478,7 +480,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let snapshot = SnapshotName::new(volume.clone(), snap.clone())
             .map_err(|error| Error::Internal(format!("{volume}@{snap}: {error}")))?;
         self.note_usage();
-        match self.zfs.rollback_to_newest(&snapshot).await {
+        match self.host.zfs.rollback_to_newest(&snapshot).await {
             Ok(()) => Ok(()),
             // A snapshot came or went meanwhile: next time.
             Err(error) if error.is_not_found() => Ok(()),
@@ -494,14 +496,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         head: HeadId,
         volumes: &BTreeMap<DatasetName, u64>,
     ) -> Result<bool, Error> {
-        let table = self
-            .mount
-            .list()
-            .await
-            .map_err(|error| Error::mount("reading the mount table", &error))?;
+        let table = self.host.mount_table().await?;
         let mut private: Vec<PathBuf> = Vec::new();
         for volume in volumes.keys() {
-            let own = volume.base().parse().ok().map(|id| self.private_dir(head, id));
+            let own = volume.base().parse().ok().map(|id| self.host.private_dir(head, id));
             for entry in table.of_zfs(volume.as_str()) {
                 if !own.as_ref().is_some_and(|own| is_private(&entry.target, own)) {
                     tracing::info!(what, at = %entry.target.display(), "deleted, but still mounted");
@@ -511,7 +509,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             private.extend(own.filter(|own| table.at(own).is_some()));
         }
         for target in private {
-            self.drop_private(&target).await?;
+            self.host.drop_private(&target).await?;
         }
         Ok(true)
     }
@@ -530,7 +528,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 left = true;
                 continue;
             };
-            let _guard = self.dots.exclusive(dot).await;
+            let _guard = self.host.dots.exclusive(dot).await;
             let commits = self.commits_of(pool, child).await?;
             self.destroy_commits(pool, child, &commits).await?;
             match self.collect_head(pool, dot, head).await? {
@@ -541,12 +539,15 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if left {
             return Ok((progress, true));
         }
-        let _guard = self.dots.exclusive(dot).await;
+        let _guard = self.host.dots.exclusive(dot).await;
         self.cache.drop_dot(dot);
         self.cache.unpin_all(dot);
         self.note_usage();
         match self.destroy(pool, &dataset).await? {
-            Destroyed::Gone => Ok((true, false)),
+            Destroyed::Gone => {
+                self.index.remove(dot);
+                Ok((true, false))
+            }
             Destroyed::Needed => Ok((progress, true)),
         }
     }
@@ -560,7 +561,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             depth: Some(1),
             kinds: vec![Kind::Snapshot],
         };
-        let rows = match self.zfs.get(&request).await {
+        let rows = match self.host.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self

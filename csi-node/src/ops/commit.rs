@@ -96,7 +96,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 request.dot
             )));
         }
-        let _dot = self.dots.shared(request.dot).await;
+        let _dot = self.host.dots.shared(request.dot).await;
         let _head = self.heads.exclusive(request.head).await;
         let state = self.living_dot_cached(&pool, request.dot).await?;
         check_branch(&state, request)?;
@@ -134,7 +134,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         // Whatever happens from here on, the copy may be wrong.
         let head = self.cache.head(request.head);
         self.cache.drop_head(request.head);
-        let rows = match self.batches.take_snapshots(&self.zfs, item).await {
+        let rows = match self.batches.take_snapshots(&self.host.zfs, item).await {
             Ok(rows) => rows,
             Err(error) if error.kind == ErrorKind::SnapshotExists && !is_planted(Mutant::ARepeatFindsNothing) => {
                 return self.existing_commit(pool, request).await;
@@ -174,7 +174,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             None => None,
             Some(parent) => Some(parent.parse().map_err(|_| other("with a damaged record"))?),
         };
-        match batch::list(&self.zfs, names(pool, request)).await {
+        match batch::list(&self.host.zfs, names(pool, request)).await {
             Ok(rows) => answer(pool, request, &rows, parent),
             Err(error) => {
                 let absent = Err(other("but not on all of its volumes"));
@@ -192,7 +192,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         snapshot: &SnapshotName,
     ) -> Result<Option<StoredCommit>, Error> {
         let request = GetRequest::local(vec![ObjectName::from(snapshot.clone())], Vec::new());
-        let rows = match self.zfs.get(&request).await {
+        let rows = match self.host.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(error) => {
                 return self
@@ -248,7 +248,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             columns: vec![CREATETXG],
         };
         let what = format!("head {head} of Dot {dot}");
-        let rows = match self.zfs.list(&list).await {
+        let rows = match self.host.zfs.list(&list).await {
             Ok(rows) => rows,
             Err(error) => {
                 return Err(self

@@ -87,7 +87,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Snapshot],
             columns: vec![CREATETXG],
         };
-        match self.zfs.list(&look).await {
+        match self.host.zfs.list(&look).await {
             Ok(_) => return Ok(Compared::Same),
             Err(error) if error.is_not_found() => self.verify_pool(pool).await?,
             Err(error) => return Err(Error::zfs(&format!("looking for {expected}"), &error)),
@@ -114,7 +114,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
             columns: vec![CREATETXG],
         };
-        let rows = self.zfs.list(&all).await;
+        let rows = self.host.zfs.list(&all).await;
         let rows = rows.map_err(|error| Error::zfs("looking for the newest commit", &error))?;
         let ours = rows.iter().filter(|row| {
             let last = row

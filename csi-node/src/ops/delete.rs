@@ -60,7 +60,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         let asked: BTreeSet<CommitId> = all.iter().map(|one| one.commit).collect();
         let tombstones = {
-            let _guard = self.dots.exclusive(dot).await;
+            let _guard = self.host.dots.exclusive(dot).await;
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(BTreeSet::new());
             };
@@ -106,7 +106,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         heads: &[HeadId],
     ) -> Result<bool, Error> {
         let pool = self.known_pool()?;
-        let guard = self.dots.exclusive(dot).await;
+        let guard = self.host.dots.exclusive(dot).await;
         let Some(mut state) = self.read_dot(&pool, dot).await?.map(Arc::unwrap_or_clone) else {
             return Ok(true);
         };
@@ -151,7 +151,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn delete_dot(self: &Arc<Self>, dot: DotId) -> Result<bool, Error> {
         let pool = self.known_pool()?;
         {
-            let _guard = self.dots.exclusive(dot).await;
+            let _guard = self.host.dots.exclusive(dot).await;
             let Some(state) = self.read_dot(&pool, dot).await? else {
                 return Ok(true);
             };

@@ -16,18 +16,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Reads a Dot's properties, from disk, by one `zfs get`. Nothing when the Dot is certainly not there.
     pub(crate) async fn read_dot(&self, pool: &KnownPool, dot: DotId) -> Result<Option<Arc<DotState>>, Error> {
         let request = GetRequest::local(vec![ObjectName::from(pool.layout.dot(dot))], Vec::new());
-        let rows = match self.zfs.get(&request).await {
+        let rows = match self.host.zfs.get(&request).await {
             Ok(rows) => rows,
             Err(_) if is_planted(Mutant::AnyErrorMeansAbsentFromThePool) => return Ok(None),
             Err(error) => {
-                return self
-                    .failed(pool, &format!("reading Dot {dot}"), "", &error)
-                    .await
-                    .absent_as(None);
+                let absent = self.failed(pool, &format!("reading Dot {dot}"), "", &error).await;
+                absent.absent_as(())?;
+                self.index.remove(dot);
+                return Ok(None);
             }
         };
         let local = rows.iter().filter(|row| row.source == Source::Local);
         let state = Arc::new(DotState::decode(local.map(|row| (&row.property, row.value.as_str())))?);
+        self.index.add(dot);
         self.cache.put_dot(dot, Arc::clone(&state));
         Ok(Some(state))
     }
@@ -54,7 +55,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     ) -> Result<(), Error> {
         self.cache.drop_dot(dot);
         let properties: Properties = properties.into_iter().collect();
-        match self.zfs.set(&pool.layout.dot(dot), &properties).await {
+        match self.host.zfs.set(&pool.layout.dot(dot), &properties).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self
                 .failed(pool, &format!("writing Dot {dot}"), &format!("Dot {dot}"), &error)
@@ -65,7 +66,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Removes a property of a Dot. The caller has the Dot's lock exclusively.
     pub(crate) async fn unset_dot(&self, pool: &KnownPool, dot: DotId, property: &PropName) -> Result<(), Error> {
         self.cache.drop_dot(dot);
-        match self.zfs.inherit(&pool.layout.dot(dot), property).await {
+        match self.host.zfs.inherit(&pool.layout.dot(dot), property).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self
                 .failed(pool, &format!("writing Dot {dot}"), &format!("Dot {dot}"), &error)
@@ -80,7 +81,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Those of the pool; a Dot that is not there is fine.
     pub async fn withdraw_dot(self: &Arc<Self>, dot: DotId) -> Result<(), Error> {
         let pool = self.known_pool()?;
-        let guard = self.dots.exclusive(dot).await;
+        let guard = self.host.dots.exclusive(dot).await;
         match self.read_dot(&pool, dot).await? {
             Some(state) if state.branches.is_empty() && state.claims.is_empty() && !state.deleted => {
                 self.set_dot(&pool, dot, [encode_deleted()]).await?;
@@ -97,7 +98,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// [`Error::Deleted`]; [`Error::Conflict`] when it says that it is another.
     pub async fn ensure_dot(&self, dot: DotId, identity: &DotIdentity) -> Result<(), Error> {
         let pool = self.known_pool()?;
-        let _guard = self.dots.exclusive(dot).await;
+        let _guard = self.host.dots.exclusive(dot).await;
         let (name, value) = encode_identity(identity);
         let Some(state) = self.read_dot(&pool, dot).await? else {
             let create = CreateRequest {
@@ -107,8 +108,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 parents: false,
             };
             self.note_usage();
-            return match self.zfs.create(&create).await {
-                Ok(()) => Ok(()),
+            return match self.host.zfs.create(&create).await {
+                Ok(()) => {
+                    self.index.add(dot);
+                    Ok(())
+                }
                 Err(error) if error.kind == ErrorKind::ParentNotFound => {
                     Err(self.absent(&pool, &format!("{}", pool.layout.root())).await)
                 }

@@ -39,6 +39,9 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     /// The whole file; nothing when there is none.
     fn read<'a>(&'a self, file: &'a Path) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>>;
 
+    /// The names of what is in the folder; none when there is no such folder.
+    fn list<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>>;
+
     /// Replaces the file as a whole and durably; makes its folder.
     fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>>;
 
@@ -72,6 +75,17 @@ impl Files for HostFiles {
             Err(error) => Err(error),
         };
         std::future::ready(content).boxed()
+    }
+
+    fn list<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        let names = match std::fs::read_dir(folder) {
+            Ok(entries) => entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        std::future::ready(names).boxed()
     }
 
     fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {

@@ -39,14 +39,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if is_planted(Mutant::NoHold) {
             return Ok(());
         }
-        let _dot = self.dots.shared(dot).await;
+        let _dot = self.host.dots.shared(dot).await;
         match self.living_dot_cached(pool, dot).await {
             Ok(state) if state.is_dead(commit) => return Ok(()),
             Ok(_) => {}
             Err(Error::NotFound(_) | Error::Deleted(_)) => return Ok(()),
             Err(error) => return Err(error),
         }
-        match self.zfs.hold_recursive(&HOLD, on_head).await {
+        match self.host.zfs.hold_recursive(&HOLD, on_head).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind == ErrorKind::HoldExists || error.is_not_found() => Ok(()),
             Err(error) => Err(Error::zfs(&format!("holding {on_head}"), &error)),
@@ -75,6 +75,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             columns: vec![USERREFS],
         };
         let rows = self
+            .host
             .zfs
             .list(&list)
             .await

@@ -1,4 +1,5 @@
-//! The file in which a node remembers its pool, so that it imports it by itself after a reboot.
+//! The file in which a node remembers a pool, so that it imports it by itself after a reboot: one for each, called
+//! like it, so that what is wrong with one concerns no other.
 //!
 //! It is a memory of identity, not of state: what the pool holds is read from the pool.
 

@@ -80,7 +80,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
             columns: vec![GUID],
         };
-        let rows = match self.zfs.list(&all).await {
+        let rows = match self.host.zfs.list(&all).await {
             Ok(rows) => rows,
             // Not even the root is there; whether the pool is, is looked at after this.
             Err(error) if error.is_not_found() => Vec::new(),

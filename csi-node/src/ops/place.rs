@@ -62,6 +62,11 @@ impl Place {
         }
     }
 
+    /// Whether both need the same file or device.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.vdevs().iter().any(|path| other.vdevs().contains(path))
+    }
+
     /// Where `zpool import` is to look, absent paths included; empty: at all devices of the host. A disk that was given
     /// as a whole holds its part of the pool in a partition that ZFS made.
     pub(super) fn search(&self) -> Vec<PathBuf> {

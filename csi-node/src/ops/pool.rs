@@ -1,4 +1,4 @@
-//! The node's pool: made once, imported ever after, never made anew where one was before.
+//! One pool of the node: made once, imported ever after, never made anew where one was before.
 //!
 //! A pool is known by its GUID: the one the caller knows, else the one this node remembers ([`super::known`]). Before a
 //! pool is made or taken over, the intent is written down there without a GUID; so an attempt that was interrupted at
@@ -77,40 +77,41 @@ fn check_versions(versions: &Versions) -> Result<(), Error> {
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
     fn memory(&self) -> PathBuf {
-        self.config.state_dir.join("pool.json")
+        self.host.memories().join(format!("{}.json", self.name))
     }
 
     pub(super) async fn remembered(&self) -> Result<Option<Remembered>, Error> {
-        Remembered::read(&*self.config.files, &self.memory())
+        Remembered::read(&*self.host.config.files, &self.memory())
             .await
             .map_err(|error| Error::Internal(format!("reading what is remembered: {error}")))
     }
 
     async fn remember(&self, request: &PoolRequest, guid: Option<Guid>, file_bytes: u64) -> Result<(), Error> {
         Remembered::new(request.name.as_str(), &request.place, guid, file_bytes)
-            .write(&*self.config.files, &self.memory())
+            .write(&*self.host.config.files, &self.memory())
             .await
             .map_err(|error| Error::Internal(format!("remembering the pool: {error}")))
     }
 
     async fn forget_intent(&self) -> Result<(), Error> {
-        let forgotten = self.config.files.remove(&self.memory()).await;
+        let forgotten = self.host.config.files.remove(&self.memory()).await;
         forgotten.map_err(|error| Error::Internal(format!("forgetting: {error}")))
     }
 
     /// The host's path as this program sees it.
     fn here(&self, path: &Path) -> PathBuf {
-        pool_file::here(self.config.host_root.as_deref(), path)
+        pool_file::here(self.host.config.host_root.as_deref(), path)
     }
 
     async fn supported_versions(&self) -> Result<(), Error> {
         let versions = self
+            .host
             .zfs
             .version()
             .await
             .map_err(|error| Error::zfs("asking for the release of OpenZFS", &error))?;
         check_versions(&versions)?;
-        *self.versions.lock().unwrap_or_else(PoisonError::into_inner) = Some(versions);
+        *self.host.versions.lock().unwrap_or_else(PoisonError::into_inner) = Some(versions);
         Ok(())
     }
 
@@ -147,11 +148,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if let Place::File { path } = &request.place {
             self.grow(request, path).await?;
         }
-        let states = self.refresh_states().await;
-        let state = states
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::PoolMissing(format!("pool {} went away", request.name)))?;
+        let state = self.refresh_state().await;
+        let state = state.ok_or_else(|| Error::PoolMissing(format!("pool {} went away", request.name)))?;
         Ok((state, created))
     }
 
@@ -196,7 +194,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// The imported pool of this name.
     async fn imported(&self, name: &PoolName) -> Result<Option<Imported>, Error> {
-        match self.zfs.pool_get(name).await {
+        match self.host.zfs.pool_get(name).await {
             Ok(status) => Ok(Some(Imported {
                 guid: status.guid,
                 load_guid: status.load_guid,
@@ -211,11 +209,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn importable(&self, request: &PoolRequest) -> Result<Vec<ImportablePool>, Error> {
         let place = &request.place;
         if let Place::File { path } = place
-            && self.config.files.look(&self.here(path)).await? != Found::File
+            && self.host.config.files.look(&self.here(path)).await? != Found::File
         {
             return Ok(Vec::new());
         }
-        let found = self.zfs.pools_importable(&place.search()).await;
+        let found = self.host.zfs.pools_importable(&place.search()).await;
         let mut found = found.map_err(|error| Error::zfs(&format!("looking for a pool {place}"), &error))?;
         if let Place::Existing { .. } = place {
             found.retain(|pool| pool.name == request.name);
@@ -230,7 +228,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         };
         let name = &request.name;
         let doing = format!("importing pool {name}");
-        self.zfs
+        self.host
+            .zfs
             .pool_import(&import)
             .await
             .map_err(|error| Error::zfs(&doing, &error))?;
@@ -276,7 +275,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// Makes the file that a new pool is to lie in.
     async fn allocate(&self, request: &PoolRequest, path: &Path, intended: bool) -> Result<(), Error> {
-        let files = &self.config.files;
+        let files = &self.host.config.files;
         let file = self.here(path);
         if files.look(&file).await? == Found::File && !intended {
             return Err(Error::Conflict(format!(
@@ -300,7 +299,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn take_devices(&self, request: &PoolRequest, devices: &[PathBuf], intended: bool) -> Result<(), Error> {
         let mut bytes = 0;
         for path in devices {
-            let device = self.config.files.look_at_device(&self.here(path)).await?;
+            let device = self.host.config.files.look_at_device(&self.here(path)).await?;
             if device.is_partitioned && !intended {
                 return Err(Error::Conflict(format!(
                     "{} has a partition table; nothing was touched: name one of its partitions, or wipe it when nothing on \
@@ -323,7 +322,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             root_properties: Properties::new().with(ATIME, PropValue::from_static("off")),
         };
         let doing = format!("creating pool {name}");
-        if let Err(error) = self.zfs.pool_create(&spec).await {
+        if let Err(error) = self.host.zfs.pool_create(&spec).await {
             let refused = matches!(
                 error.kind,
                 ErrorKind::DeviceInUse | ErrorKind::DeviceTooSmall | ErrorKind::PoolExists
@@ -348,7 +347,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn check_root(&self, layout: &Layout) -> Result<(), Error> {
         let root = layout.root();
         let sized = GetRequest::local(vec![ObjectName::from(root.clone())], vec![SIZED]);
-        match self.zfs.get(&sized).await {
+        match self.host.zfs.get(&sized).await {
             Ok(rows) if rows.is_empty() => Err(Error::Conflict(format!(
                 "dataset {root} is there, and not ours; nothing was touched: rename it"
             ))),
@@ -376,12 +375,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if request.size <= pool.file_bytes {
             return Ok(());
         }
-        let file_bytes = self.config.files.grow(&self.here(path), request.size).await?;
+        let file_bytes = self.host.config.files.grow(&self.here(path), request.size).await?;
         if is_planted(Mutant::AGrownFileForAGrownPool) {
             self.remember(request, Some(pool.guid), file_bytes).await?;
         }
         let name = &request.name;
-        self.zfs
+        self.host
+            .zfs
             .pool_expand(name, path)
             .await
             .map_err(|error| Error::zfs(&format!("expanding pool {name}"), &error))?;
@@ -429,8 +429,8 @@ fn expected(request: &PoolRequest, memory: Option<&Remembered>) -> Result<Option
     };
     if memory.name != request.name.as_str() || memory.place != request.place {
         return Err(Error::Conflict(format!(
-            "this node has pool {} {} already; a second one is not possible",
-            memory.name, memory.place
+            "this node has pool {} {} already; it cannot be {} {} as well",
+            memory.name, memory.place, request.name, request.place
         )));
     }
     match request.known {

@@ -10,7 +10,7 @@ use dotmesh_model::id::{HeadId, VolumeId};
 use dotmesh_mount::{FsUsage, Mount, MountErrorKind, MountTable, ZfsMount};
 use dotmesh_zfs::{DatasetName, Zfs};
 
-use super::{Error, KnownPool, Ops};
+use super::{Error, Host, KnownPool, Ops};
 use crate::layout::{DotState, Follows, parse_volume_dataset};
 
 /// A volume that shall be seen at a path.
@@ -40,22 +40,6 @@ pub(super) fn is_private(target: &Path, private: &Path) -> bool {
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
-    /// Where a head's volume is mounted for this program alone.
-    pub(super) fn private_dir(&self, head: HeadId, volume: VolumeId) -> PathBuf {
-        self.config
-            .state_dir
-            .join("mounts")
-            .join(head.to_string())
-            .join(volume.to_string())
-    }
-
-    pub(super) async fn mount_table(&self) -> Result<MountTable, Error> {
-        self.mount
-            .list()
-            .await
-            .map_err(|error| Error::mount("reading the mount table", &error))
-    }
-
     /// Resolves the handle and binds the volume to the target.
     ///
     /// # Errors
@@ -64,10 +48,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn publish(&self, request: &PublishRequest) -> Result<(), Error> {
         let pool = self.known_pool()?;
         let handle = request.handle;
-        let _guard = self.dots.exclusive(handle.dot).await;
+        let _guard = self.host.dots.exclusive(handle.dot).await;
         let head = self.head_of(&pool, handle).await?;
         let dataset = pool.layout.volume(handle.dot, head, handle.volume);
-        let table = self.mount_table().await?;
+        let table = self.host.mount_table().await?;
         if let Some(entry) = table.at(&request.target) {
             if entry.fs_type != "zfs" || entry.source != dataset.as_str() {
                 return Err(other_source(&request.target, &entry.source, dataset.as_str()));
@@ -76,22 +60,25 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 return Ok(());
             }
             return self
+                .host
                 .mount
                 .remount_bind(&request.target, request.readonly)
                 .await
                 .map_err(|error| Error::mount("changing the pod's mount", &error));
         }
-        let private = self.private_dir(head, handle.volume);
+        let private = self.host.private_dir(head, handle.volume);
         self.ensure_private(&pool, &table, &dataset, &private).await?;
-        self.mount
+        self.host
+            .mount
             .make_dir(&request.target)
             .await
             .map_err(|error| Error::mount("making the target", &error))?;
-        self.mount
+        self.host
+            .mount
             .bind(&private, &request.target, request.readonly)
             .await
             .map_err(|error| Error::mount("mounting for the pod", &error))?;
-        self.note_users();
+        self.host.note_users();
         self.verify_target(&request.target, &dataset, request.readonly).await
     }
 
@@ -108,7 +95,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             return Err(other_source(private, &entry.source, dataset.as_str()));
         }
-        self.mount
+        self.host
+            .mount
             .make_dir(private)
             .await
             .map_err(|error| Error::mount("making the folder of a mount", &error))?;
@@ -118,7 +106,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             readonly: false,
             options: String::new(),
         };
-        match self.mount.mount_zfs(&mount).await {
+        match self.host.mount.mount_zfs(&mount).await {
             Ok(()) => Ok(()),
             Err(error) if error.kind == MountErrorKind::NotFound => {
                 Err(self.absent_dataset(pool, dataset, &error).await)
@@ -134,7 +122,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         dataset: &DatasetName,
         error: &dotmesh_mount::MountError,
     ) -> Error {
-        match self.zfs.written(dataset, None).await {
+        match self.host.zfs.written(dataset, None).await {
             Ok(_) => Error::mount(&format!("mounting {dataset}"), error),
             Err(error) => {
                 self.failed(pool, &format!("looking at {dataset}"), dataset.as_str(), &error)
@@ -144,7 +132,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     async fn verify_target(&self, target: &Path, dataset: &DatasetName, readonly: bool) -> Result<(), Error> {
-        let table = self.mount_table().await?;
+        let table = self.host.mount_table().await?;
         match table.at(target) {
             Some(entry) if entry.source == dataset.as_str() && entry.readonly == readonly => Ok(()),
             Some(entry) => Err(other_source(target, &entry.source, dataset.as_str())),
@@ -155,6 +143,33 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
+    /// Whether the handle resolves to a volume of a living Dot.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when not; those of the pool.
+    pub async fn check_handle(&self, handle: Handle) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let _guard = self.host.dots.shared(handle.dot).await;
+        self.head_of(&pool, handle).await.map(drop)
+    }
+
+    /// The head whose volume the handle stands for now. The caller has the Dot's lock. A copy in memory is enough to
+    /// find it; that there is none is told from the disk.
+    async fn head_of(&self, pool: &KnownPool, handle: Handle) -> Result<HeadId, Error> {
+        let copy = self.cache.dot(handle.dot).filter(|state| !state.deleted);
+        if let Some(head) = copy.and_then(|state| resolve(&state, handle).ok()) {
+            return Ok(head);
+        }
+        match self.living_dot(pool, handle.dot).await {
+            Ok(state) => resolve(&state, handle),
+            Err(Error::Deleted(text)) => Err(Error::NotFound(text)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What needs no pool: where a volume is mounted, the mount table says.
+impl<Z: Zfs, M: Mount> Host<Z, M> {
     /// Takes the volume away from the target and removes its folder; the private mount goes with the last target.
     ///
     /// # Errors
@@ -274,30 +289,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .statfs(path)
             .await
             .map_err(|error| Error::mount("asking how full the volume is", &error))
-    }
-
-    /// Whether the handle resolves to a volume of a living Dot.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when not; those of the pool.
-    pub async fn check_handle(&self, handle: Handle) -> Result<(), Error> {
-        let pool = self.known_pool()?;
-        let _guard = self.dots.shared(handle.dot).await;
-        self.head_of(&pool, handle).await.map(drop)
-    }
-
-    /// The head whose volume the handle stands for now. The caller has the Dot's lock. A copy in memory is enough to
-    /// find it; that there is none is told from the disk.
-    async fn head_of(&self, pool: &KnownPool, handle: Handle) -> Result<HeadId, Error> {
-        let copy = self.cache.dot(handle.dot).filter(|state| !state.deleted);
-        if let Some(head) = copy.and_then(|state| resolve(&state, handle).ok()) {
-            return Ok(head);
-        }
-        match self.living_dot(pool, handle.dot).await {
-            Ok(state) => resolve(&state, handle),
-            Err(Error::Deleted(text)) => Err(Error::NotFound(text)),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -48,7 +48,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             vec![ObjectName::from(root.clone())],
             vec![MOUNTPOINT, SNAPDIR, ATIME, QUOTA, SIZED],
         );
-        let rows = match self.zfs.get(&local).await {
+        let rows = match self.host.zfs.get(&local).await {
             Ok(rows) => rows,
             Err(error) if error.is_not_found() => {
                 let create = CreateRequest {
@@ -57,7 +57,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                     properties: fixed.clone().with(QUOTA, quota_of(usable)).with(SIZED, sized),
                     parents: false,
                 };
-                self.zfs.create(&create).await.map_err(failed)?;
+                self.host.zfs.create(&create).await.map_err(failed)?;
                 return Ok(quota_of(usable));
             }
             Err(error) => return Err(failed(error)),
@@ -81,7 +81,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             missing.insert(SIZED, sized);
         }
         if !missing.is_empty() {
-            self.zfs.set(root, &missing).await.map_err(failed)?;
+            self.host.zfs.set(root, &missing).await.map_err(failed)?;
         }
         Ok(quota.unwrap_or_else(|| quota_of(usable)))
     }
@@ -96,6 +96,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: Vec::new(),
         };
         let rows = self
+            .host
             .zfs
             .get(&request)
             .await

@@ -9,6 +9,7 @@ mod killed;
 mod missing;
 mod places;
 mod pool;
+mod pools;
 mod publish;
 
 use std::collections::BTreeSet;
@@ -59,9 +60,9 @@ impl Host {
         }
     }
 
-    /// The program as after a start.
+    /// The program as after a start: what it does to its one pool.
     fn start(&self) -> Arc<Ops<FakeZfs, FakeMount>> {
-        Ops::new(self.zfs.clone(), self.mount.clone(), self.config())
+        only_pool(self.zfs.clone(), self.mount.clone(), self.config())
     }
 
     /// Where its pool's file lies.
@@ -102,6 +103,12 @@ impl Host {
             .join(head.to_string())
             .join(volume.to_string())
     }
+}
+
+/// The operations on pool `dotmesh` of a node that has no other.
+fn only_pool<Z: Zfs, M: Mount>(zfs: Z, mount: M, config: Config) -> Arc<Ops<Z, M>> {
+    let name = "dotmesh".parse().unwrap();
+    Ops::new(crate::ops::Host::new(zfs, mount, config), name)
 }
 
 fn uuid(n: u128) -> Uuid {

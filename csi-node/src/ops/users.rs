@@ -8,7 +8,7 @@ use dotmesh_mount::{Mount, MountTable};
 use dotmesh_zfs::Zfs;
 
 use super::publish::is_private;
-use super::{Error, Ops};
+use super::{Error, Host};
 use crate::layout::parse_volume_dataset;
 
 /// A volume of a head, and somebody who has it mounted.
@@ -43,7 +43,7 @@ impl User {
     }
 }
 
-impl<Z: Zfs, M: Mount> Ops<Z, M> {
+impl<Z: Zfs, M: Mount> Host<Z, M> {
     /// Mounts of volumes of ours that are not private, in any pool.
     fn used<'a>(&'a self, table: &'a MountTable) -> impl Iterator<Item = ((DotId, HeadId, VolumeId), &'a Path)> {
         table.iter().filter(|entry| entry.fs_type == "zfs").filter_map(|entry| {

@@ -1,5 +1,5 @@
-//! The node's pool and the users of its volumes, as the operator watches them: asked for every 10 seconds and after
-//! writes of ours.
+//! The node's pools and the users of its volumes, as the operator watches them: each pool is asked for every 10 seconds
+//! and after writes of ours, by itself.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use dotmesh_mount::Mount;
 use dotmesh_zfs::{ErrorKind, Guid, Health, Kind, ListRequest, ObjectName, PropName, Zfs};
-use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::compare::Compared;
@@ -60,53 +59,21 @@ pub struct NodeState {
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
-    /// The node's state now and whenever it changes; nothing until it was looked at first.
-    pub fn watch(&self) -> Receiver<Option<NodeState>> {
-        self.states.subscribe()
-    }
-
-    /// Looks at pool and mounts and tells those who watch, when something changed.
-    pub async fn refresh_states(&self) -> Vec<PoolState> {
-        let pools = self.look_at_pools().await;
-        let users = self.look_at_users().await;
-        self.tell(|state| {
-            state.pools.clone_from(&pools);
-            state.users = users.or_else(|| state.users.take());
-        });
-        pools
-    }
-
-    /// Looks at the mounts alone: no process is started.
-    async fn refresh_users(&self) {
-        if let Some(users) = self.look_at_users().await {
-            self.tell(|state| state.users = Some(users));
+    /// Looks at the pool and the mounts, and tells those who watch, when something changed. Nothing when there was never
+    /// a pool, or it is remembered no more.
+    pub async fn refresh_state(&self) -> Option<PoolState> {
+        let state = self.look_at_pool().await;
+        match &state {
+            Some(state) => self.host.refresh_pool(state.clone()).await,
+            None => self.host.forget_pool(self.name.as_str()),
         }
+        state
     }
 
-    async fn look_at_users(&self) -> Option<BTreeSet<VolumeUser>> {
-        self.all_users()
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "who uses volumes cannot be read"))
-            .ok()
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut NodeState)) {
-        self.states.send_if_modified(|shown| {
-            let mut state = shown.clone().unwrap_or_default();
-            change(&mut state);
-            let changed = shown.as_ref() != Some(&state);
-            if changed {
-                *shown = Some(state);
-            }
-            changed
-        });
-    }
-
-    async fn look_at_pools(&self) -> Vec<PoolState> {
-        let Some((name, guid, file_bytes)) = self.our_pool().await else {
-            return Vec::new();
-        };
-        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    async fn look_at_pool(&self) -> Option<PoolState> {
+        let (name, guid, file_bytes) = self.our_pool().await?;
+        let versions = self.host.versions.lock();
+        let versions = versions.unwrap_or_else(PoisonError::into_inner).clone();
         let (zfs_userland, zfs_kernel) = versions.map_or_else(Default::default, |versions| {
             (versions.userland.to_string(), versions.kernel.to_string())
         });
@@ -124,13 +91,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             compared: false,
         };
         if let Err(error) = self.fill_state(&mut state).await {
-            tracing::debug!(%error, "the pool's state cannot be read");
+            tracing::debug!(pool = %self.name, %error, "the pool's state cannot be read");
         }
         state.compared = self.known_pool().is_ok_and(|pool| pool.compared == Compared::Same);
-        vec![state]
+        Some(state)
     }
 
-    /// Name, GUID and the file's bytes of this node's pool, imported or not.
+    /// Name, GUID and the file's bytes of the pool, imported or not.
     async fn our_pool(&self) -> Option<(String, Guid, u64)> {
         if let Ok(pool) = self.known_pool() {
             return Some((pool.layout.pool().to_string(), pool.guid, pool.file_bytes));
@@ -142,7 +109,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     async fn fill_state(&self, state: &mut PoolState) -> Result<(), Error> {
         let pool = self.known_pool()?;
         let doing = "looking at the pool";
-        let status = match self.zfs.pool_get(pool.layout.pool()).await {
+        let status = match self.host.zfs.pool_get(pool.layout.pool()).await {
             Ok(status) => {
                 self.check_identity(&pool, &status)
                     .inspect_err(|_| self.forget(&pool))?;
@@ -173,6 +140,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             columns: vec![AVAILABLE],
         };
         let rows = self
+            .host
             .zfs
             .list(&request)
             .await
@@ -186,19 +154,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         self.usage_changed.notify_one();
     }
 
-    /// Something was mounted or unmounted for a pod.
-    pub(super) fn note_users(&self) {
-        self.users_changed.notify_one();
-    }
-
     /// Looks at pool and mounts for ever, and imports the pool when it is known and away.
-    pub async fn watch_pools(self: Arc<Self>) {
+    pub async fn watch_pool(self: Arc<Self>) {
         loop {
             if let Err(error) = self.import_known().await {
-                tracing::warn!(%error, "the pool cannot be imported yet");
+                tracing::warn!(pool = %self.name, %error, "the pool cannot be imported yet");
             }
             let began = Instant::now();
-            self.refresh_states().await;
+            self.refresh_state().await;
             let took = began.elapsed();
             let next = Instant::now() + PERIOD;
             loop {
@@ -209,9 +172,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                         tokio::time::sleep(COALESCE.max(took * REST)).await;
                         break;
                     }
-                    () = self.users_changed.notified() => {
+                    () = self.host.users_changed.notified() => {
                         tokio::time::sleep(COALESCE).await;
-                        self.refresh_users().await;
+                        self.host.refresh_users().await;
                     }
                 }
             }

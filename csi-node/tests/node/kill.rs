@@ -10,7 +10,7 @@ use crate::machine::{Dot, Machine, guids};
 #[tokio::test]
 async fn killed_while_branches_are_made() {
     let mut machine = Machine::with_pool().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     machine.node().await.ensure_dot(dot.ensure()).await.unwrap();
     for delay in [0, 60, 150, 400] {
         let branch = Uuid::new_v4();
@@ -42,7 +42,7 @@ async fn killed_while_branches_are_made() {
 #[tokio::test]
 async fn killed_while_a_commit_is_taken() {
     let mut machine = Machine::with_pool().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     let mut node = machine.node().await;
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();

@@ -37,7 +37,7 @@ fn of_head(made: &EnsureBranchResponse) -> Vec<RecordedVolume> {
 async fn what_other_tools_destroyed_is_found() {
     let machine = Machine::with_pool().await;
     let mut node = machine.node().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     let (commit, fork) = (Uuid::new_v4(), Uuid::new_v4());
     node.ensure_dot(dot.ensure()).await.unwrap();
     let main = node.ensure_branch(dot.branch(dot.main)).await.unwrap().into_inner();
@@ -50,6 +50,7 @@ async fn what_other_tools_destroyed_is_found() {
             recorded(&dot, Some(fork), None, of_head(&forked)),
             recorded(&dot, Some(dot.main), Some(commit), of_commit(&taken)),
         ],
+        pool_guid: dot.pool,
     };
     assert_eq!(
         node.find_missing(request.clone()).await.unwrap().into_inner().missing,
@@ -98,6 +99,7 @@ async fn what_other_tools_destroyed_is_found() {
         dot_id: dot.id.to_string(),
         commit_id: commit.to_string(),
         head_id: dot.main.to_string(),
+        pool_guid: dot.pool,
     };
     node.delete_commit(delete).await.unwrap();
     until("nothing of the commit is left", async || {

@@ -240,13 +240,23 @@ pub(crate) fn capability() -> VolumeCapability {
 pub(crate) struct Dot {
     pub(crate) id: DotId,
     pub(crate) main: Uuid,
+    /// The GUID of the pool where it lies.
+    pub(crate) pool: u64,
 }
 
 impl Dot {
-    pub(crate) fn new() -> Self {
+    /// On the machine's pool.
+    pub(crate) fn on(machine: &Machine) -> Self {
+        Self::in_pool(&machine.pool)
+    }
+
+    /// In the zpool of that name.
+    pub(crate) fn in_pool(name: &str) -> Self {
+        let guid = run(&["zpool", "get", "-Hp", "-o", "value", "guid", name]);
         Self {
             id: DotId::new(Uuid::new_v4()),
             main: Uuid::new_v4(),
+            pool: guid.parse().unwrap(),
         }
     }
 
@@ -255,6 +265,7 @@ impl Dot {
             dot_id: self.id.to_string(),
             namespace: "dev".into(),
             name: "shop".into(),
+            pool_guid: self.pool,
         }
     }
 
@@ -281,6 +292,7 @@ impl Dot {
             volumes: volumes.into(),
             origin: None,
             checkout: branch == self.main,
+            pool_guid: self.pool,
         }
     }
 
@@ -306,6 +318,7 @@ impl Dot {
             commit_id: commit.to_string(),
             volume_ids: ["cache", "db"].map(|name| self.volume(name).to_string()).into(),
             record: None,
+            pool_guid: self.pool,
         }
     }
 

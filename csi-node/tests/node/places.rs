@@ -57,7 +57,7 @@ async fn a_pool_on_devices_is_made_once_and_imported_by_itself_after_a_restart()
     let pool = made.pool.unwrap();
     assert!(pool.size_bytes > 3 << 30, "both are used: {pool:?}");
     assert_eq!(pool.file_bytes, 0);
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();
     machine.kill();
@@ -168,7 +168,7 @@ async fn in_an_existing_pool_the_root_dataset_alone_is_ours() {
         let expected = if *name == theirs { "" } else { "mountpoint" };
         assert_eq!(ours, expected, "{name}");
     }
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();
     machine.kill();

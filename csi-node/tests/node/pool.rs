@@ -45,7 +45,7 @@ async fn a_pool_is_made_once_and_imported_by_itself_after_a_restart() {
         }
     }
     // Nothing is obeyed before the operator has asked for the pool.
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     let mut node = machine.node().await;
     let refused = node.ensure_dot(dot.ensure()).await.unwrap_err();
     assert_eq!(reason(&refused), Reason::Busy, "{refused:?}");
@@ -61,6 +61,7 @@ async fn a_pool_is_made_once_and_imported_by_itself_after_a_restart() {
 async fn another_pool_under_our_name_is_left_alone_and_nothing_counts_as_absent() {
     let machine = Machine::with_pool().await;
     let mut node = machine.node().await;
+    let dot = Dot::on(&machine);
     let wrong = EnsurePoolRequest {
         known_guid: 4711,
         ..machine.pool_request()
@@ -86,9 +87,9 @@ async fn another_pool_under_our_name_is_left_alone_and_nothing_counts_as_absent(
         std::slice::from_ref(&machine.pool),
         "nothing was made in it"
     );
-    let dot = Dot::new();
     let delete = dotmesh_csi_proto::node::DeleteDotRequest {
         dot_id: dot.id.to_string(),
+        pool_guid: dot.pool,
     };
     let refused = reason(&node.delete_dot(delete).await.unwrap_err());
     assert!(
@@ -104,7 +105,7 @@ async fn another_pool_under_our_name_is_left_alone_and_nothing_counts_as_absent(
 async fn a_pool_that_was_rewound_is_told_and_left_as_it_is() {
     let machine = Machine::with_pool().await;
     let mut node = machine.node().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();
     let (one, two) = (Uuid::new_v4(), Uuid::new_v4());
@@ -230,7 +231,7 @@ fn quota(machine: &Machine) -> u64 {
 async fn a_pool_grows_with_its_file_also_when_killed_meanwhile() {
     let mut machine = Machine::with_pool().await;
     let mut node = machine.node().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();
     let (size, limit, names) = (pool_size(&machine), quota(&machine), machine.names());

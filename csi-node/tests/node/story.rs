@@ -45,6 +45,7 @@ fn attach(dot: &Dot, volume: &str, claim: Uuid, branch: Option<Uuid>) -> AttachR
         claim_uid: claim.to_string(),
         volume_id: dot.volume(volume).to_string(),
         branch_id: branch.map_or_else(String::new, |branch| branch.to_string()),
+        pool_guid: dot.pool,
     }
 }
 
@@ -134,6 +135,7 @@ async fn tell(machine: &Machine, dot: &Dot) -> Ids {
         dot_id: dot.id.to_string(),
         branch_id: wrong.branch_id.clone(),
         head_ids: vec![wrong.head_id],
+        pool_guid: dot.pool,
     };
     node.delete_branch(half).await.unwrap();
     ids
@@ -141,23 +143,25 @@ async fn tell(machine: &Machine, dot: &Dot) -> Ids {
 
 async fn delete(machine: &Machine, dot: &Dot, ids: &Ids, part: Part) {
     let mut node = machine.node().await;
-    let dot_id = dot.id.to_string();
+    let (dot_id, pool_guid) = (dot.id.to_string(), dot.pool);
     let branch = |branch: Uuid| DeleteBranchRequest {
         dot_id: dot.id.to_string(),
         branch_id: branch.to_string(),
         head_ids: vec![branch.to_string()],
+        pool_guid: dot.pool,
     };
     let commit = |commit: Uuid, head: Uuid| DeleteCommitRequest {
         dot_id: dot.id.to_string(),
         commit_id: commit.to_string(),
         head_id: head.to_string(),
+        pool_guid: dot.pool,
     };
     let deleted = match part {
         Part::Main => node.delete_branch(branch(dot.main)).await,
         Part::Commit => node.delete_commit(commit(ids.commit, dot.main)).await,
         Part::Fork => node.delete_branch(branch(ids.fork)).await,
         Part::ForksCommit => node.delete_commit(commit(ids.forks_commit, ids.fork)).await,
-        Part::Dot => node.delete_dot(DeleteDotRequest { dot_id }).await,
+        Part::Dot => node.delete_dot(DeleteDotRequest { dot_id, pool_guid }).await,
     };
     deleted.unwrap();
 }
@@ -170,7 +174,7 @@ async fn the_main_job_and_deletions_in_shuffled_orders() {
     for round in 0..2 {
         let order = shuffled(&mut state);
         println!("seed {seed}, round {round}: {order:?}");
-        let dot = Dot::new();
+        let dot = Dot::on(&machine);
         let ids = tell(&machine, &dot).await;
         let handles = [("db", "db", 0), ("cache", "cache", 1), ("db", "fork", 2)];
         let mut node = machine.node().await;
@@ -188,6 +192,7 @@ async fn the_main_job_and_deletions_in_shuffled_orders() {
                 let detach = DetachRequest {
                     dot_id: dot.id.to_string(),
                     claim_uid: ids.claims[*claim].to_string(),
+                    pool_guid: dot.pool,
                 };
                 node.detach(detach).await.unwrap();
             } else {
@@ -207,7 +212,7 @@ async fn the_main_job_and_deletions_in_shuffled_orders() {
 async fn a_full_volume_is_its_own_pods_matter_and_bad_requests_touch_nothing() {
     let machine = Machine::with_pool().await;
     let mut node = machine.node().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     let nowhere = node.ensure_branch(dot.branch(dot.main)).await.unwrap_err();
     assert_eq!(reason(&nowhere), Reason::NotFound);
     node.ensure_dot(dot.ensure()).await.unwrap();

@@ -13,6 +13,7 @@ mod crashes;
 mod deletion;
 mod history;
 mod installation;
+mod pools;
 mod reboot;
 mod story;
 

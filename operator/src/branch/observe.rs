@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dotmesh_crds::branch::BranchUser;
 use dotmesh_crds::names::LABEL_CLAIM_UID;
-use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_csi_proto::node::{EnsureBranchResponse, VolumeUser};
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,6 +19,7 @@ use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
 use crate::meta::{belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
+use crate::pool::pool_for;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Observed {
     pub is_fresh: bool,
     /// The Dot it names. A consistent read when the Branch is being deleted.
     pub dot: Option<Arc<Dot>>,
+    /// The Pool where that lies, once it does.
+    pub pool: Option<Arc<Pool>>,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
     /// The claim it was made for.
@@ -143,12 +146,12 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         false => observe_claim(api, &branch).await?,
     };
     let users = observe_users(context, &branch, dot.as_deref()).await?;
-    let place = dot.as_deref().and_then(|dot| dot.status.as_ref()?.node.as_ref());
     let head = branch.status.as_ref().and_then(|status| status.head.as_ref());
     Ok(Observed {
-        data: context.memory.data(place, head),
+        data: context.memory.data(dot.as_deref(), head),
         users,
         own_claim,
+        pool: dot.as_deref().and_then(|dot| pool_for(api, dot, None)),
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,
         is_fresh: false,

@@ -18,6 +18,7 @@ use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, named, what_helps};
 use crate::meta::{is_deleting, is_protected, uid};
+use crate::pool::meant;
 use crate::status::{Verdict, in_use};
 
 /// One effect.
@@ -88,10 +89,10 @@ fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
         let why = format!("Dot {name:?} lies nowhere yet: it is placed with the first pod that uses it");
         return Plan::Report(Verdict::new(Reason::WaitingForFirstPod, why));
     };
-    if dot.pool.is_none() {
+    let Some(pool) = &dot.pool else {
         let why = format!("Dot {name:?} is being made on node {node:?}");
         return Plan::Report(Verdict::new(Reason::Progressing, why));
-    }
+    };
     if dot.volumes.is_empty() {
         let why = format!("Dot {name:?} has no volumes yet: list them in its spec, or make a claim on it");
         return Plan::Report(Verdict::new(Reason::NoVolumes, why));
@@ -102,7 +103,11 @@ fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
     if seen.ensured.is_some() || has_all(seen, &dot.volumes) {
         return Plan::Report(Verdict::ready());
     }
-    match build_request(seen, valid, &dot) {
+    let pool_guid = match meant(seen.pool.as_deref(), pool) {
+        Ok(guid) => guid,
+        Err(verdict) => return Plan::Report(verdict),
+    };
+    match build_request(seen, valid, &dot, pool_guid) {
         Ok(request) => Plan::Do(Step::Ensure {
             node: node.clone(),
             request,
@@ -140,7 +145,12 @@ fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
         .all(|volume| has.contains(&(volume.id.as_str(), parse_quantity(&volume.size).ok())))
 }
 
-fn build_request(seen: &Observed, valid: &Valid, dot: &DotStatus) -> Result<EnsureBranchRequest, String> {
+fn build_request(
+    seen: &Observed,
+    valid: &Valid,
+    dot: &DotStatus,
+    pool_guid: u64,
+) -> Result<EnsureBranchRequest, String> {
     let status = seen.branch.status.clone().unwrap_or_default();
     let known = status.volumes.iter();
     let known = known.filter_map(|volume| Some((volume.id.as_str(), volume.guid.parse::<u64>().ok()?)));
@@ -177,6 +187,7 @@ fn build_request(seen: &Observed, valid: &Valid, dot: &DotStatus) -> Result<Ensu
         volumes,
         origin,
         checkout: dot.checkout.as_deref() == Some(valid.name.as_str()),
+        pool_guid,
     })
 }
 
@@ -187,7 +198,7 @@ fn dot_id(dot: &Dot) -> String {
         .unwrap_or_else(|| uid(dot).to_owned())
 }
 
-/// A branch that was never accepted has nothing on disk; with the Dot gone, its tombstone covers the branch.
+/// A branch that was never accepted has nothing on disk, nor has one of a Dot that was not made yet; with the Dot gone, its tombstone covers the branch.
 fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let branch = &seen.branch;
     if !is_protected(branch) {
@@ -200,20 +211,28 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if let Some(verdict) = in_use(&claims_on(branch, dot), seen.users.as_deref().unwrap_or_default()) {
         return Plan::Report(verdict);
     }
-    let Some(node) = dot.status.as_ref().and_then(|status| status.node.clone()) else {
+    let place = dot
+        .status
+        .as_ref()
+        .and_then(|status| status.node.clone().zip(status.pool.as_ref()));
+    let Some((node, pool)) = place else {
         return Plan::Do(Step::Release);
     };
     if seen.is_tombstoned || is_planted(Mutant::BranchGoesBeforeItsHead) {
         return Plan::Do(Step::Release);
     }
-    Plan::Do(Step::Delete {
-        node,
-        request: DeleteBranchRequest {
-            dot_id: dot_id(dot),
-            branch_id: status.id.unwrap_or_else(|| uid(branch).to_owned()),
-            head_ids: vec![head],
-        },
-    })
+    match meant(seen.pool.as_deref(), pool) {
+        Ok(pool_guid) => Plan::Do(Step::Delete {
+            node,
+            request: DeleteBranchRequest {
+                dot_id: dot_id(dot),
+                branch_id: status.id.unwrap_or_else(|| uid(branch).to_owned()),
+                head_ids: vec![head],
+                pool_guid,
+            },
+        }),
+        Err(verdict) => Plan::Report(verdict),
+    }
 }
 
 /// The claims that mount this branch: pinned to it, or following the checkout while that is this branch.

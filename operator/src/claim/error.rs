@@ -83,6 +83,21 @@ pub enum ClaimError {
         /// The pool's size, as a quantity.
         size: String,
     },
+    /// The StorageClass asks for another kind of Pool than the one where the Dot lies.
+    #[error(
+        "StorageClass {class:?} has poolClass {asked:?}, but Dot {dot:?} is of class {has:?}; use a StorageClass of that class, or one \
+         without poolClass"
+    )]
+    OtherPoolClass {
+        /// The StorageClass.
+        class: String,
+        /// What it asks for.
+        asked: String,
+        /// The Dot.
+        dot: String,
+        /// The Dot's.
+        has: String,
+    },
     /// No such Dot.
     #[error("there is no Dot {dot:?} in namespace {namespace:?}; create it or correct the claim")]
     DotNotFound {
@@ -205,6 +220,7 @@ impl ClaimError {
             | Self::AccessMode { .. }
             | Self::VolumeName { .. }
             | Self::ClaimName { .. }
+            | Self::OtherPoolClass { .. }
             | Self::Size(_) => Reason::Invalid,
             Self::LargerThanPool { .. } => Reason::OutOfSpace,
             Self::DotNotFound { .. } => Reason::DotNotFound,

@@ -14,6 +14,7 @@ use super::plan::World;
 use super::validate::{Request, Source, has_source, is_unbound};
 use crate::api::{Api, ApiError, Key};
 use crate::context::Memory;
+use crate::pool::pool_for;
 
 /// The class of a claim that refers to our group.
 pub async fn observe_class<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Result<Option<StorageClass>, ApiError> {
@@ -123,9 +124,8 @@ pub async fn observe_world<A: Api>(api: &A, memory: &Memory, request: &Request) 
         })?;
     let branch_names = observe_branch_names(api, &dot, branch.as_ref()).await?;
     let node = dot.status.as_ref().and_then(|status| status.node.as_deref());
-    let pool_bytes = node
-        .or(request.selected_node.as_deref())
-        .and_then(|node| pool_size(api, node));
+    let node = node.or(request.selected_node.as_deref());
+    let pool_bytes = pool_for(api, &dot, node).as_deref().and_then(pool_size);
     Ok(World {
         volume: api
             .get::<PersistentVolume>(&Key::cluster(volume_object(&request.uid.to_string())))
@@ -163,9 +163,7 @@ async fn observe_branch_names<A: Api>(api: &A, dot: &Dot, own: Option<&Branch>) 
     Ok(names)
 }
 
-/// Size of the node's pool in bytes, if it has one and says.
-pub fn pool_size<A: Api>(api: &A, node: &str) -> Option<u64> {
-    let pools = api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
-    let status = pools.first()?.status.as_ref()?;
-    parse_quantity(status.size.as_deref()?).ok()
+/// Size of a pool in bytes, if it is known.
+fn pool_size(pool: &Pool) -> Option<u64> {
+    parse_quantity(pool.status.as_ref()?.size.as_deref()?).ok()
 }

@@ -77,6 +77,7 @@ pub fn plan(request: &Request, world: &World) -> Result<Plan, ClaimError> {
             })
         };
     }
+    check_pool_class(request, &world.dot)?;
     if let Some(commit) = &world.origin {
         return plan_branch(request, world, commit);
     }
@@ -89,6 +90,20 @@ pub fn plan(request: &Request, world: &World) -> Result<Plan, ClaimError> {
 fn is_for(volume: &PersistentVolume, uid: &str) -> bool {
     let claim = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     claim.and_then(|claim| claim.uid.as_deref()) == Some(uid)
+}
+
+/// A StorageClass that says nothing of it takes every Dot; one that does would promise what its data is not.
+fn check_pool_class(request: &Request, dot: &Dot) -> Result<(), ClaimError> {
+    let has = dot.spec.pool_class();
+    match request.pool_class.as_deref().filter(|asked| *asked != has) {
+        None => Ok(()),
+        Some(asked) => Err(ClaimError::OtherPoolClass {
+            class: request.class.name.clone(),
+            asked: asked.chars().take(64).collect(),
+            dot: dot.name_any(),
+            has: has.to_owned(),
+        }),
+    }
 }
 
 /// A Dot that goes gives nothing out any more.

@@ -6,6 +6,7 @@
 
 use dotmesh_crds::names::{
     ANNOTATION_BRANCH, ANNOTATION_DOT, ANNOTATION_SELECTED_NODE, ANNOTATION_SHARED, ANNOTATION_VOLUME, DRIVER, GROUP,
+    PARAMETER_POOL_CLASS,
 };
 use dotmesh_model::id::ClaimUid;
 use dotmesh_model::name::{VolumeName, check_label};
@@ -38,6 +39,8 @@ pub struct Request {
     pub access_modes: Vec<String>,
     /// What the class contributes to the PersistentVolume.
     pub class: Class,
+    /// The class of Pool that the StorageClass asks for; absent: any.
+    pub pool_class: Option<String>,
 }
 
 /// What a claim follows.
@@ -211,5 +214,10 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
             reclaim_policy: class.reclaim_policy.clone().unwrap_or_else(|| "Delete".to_owned()),
             mount_options: class.mount_options.clone(),
         },
+        pool_class: class
+            .parameters
+            .as_ref()
+            .and_then(|parameters| parameters.get(PARAMETER_POOL_CLASS))
+            .cloned(),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_csi_proto::node::CommitResponse;
 
 use crate::api::Api;
@@ -10,6 +10,7 @@ use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
 use crate::meta::{belongs_to, named_dot, uid};
 use crate::nodes::Nodes;
+use crate::pool::pool_for;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Observed {
     pub is_fresh: bool,
     /// The Dot it names. A consistent read when the Commit is being deleted.
     pub dot: Option<Arc<Dot>>,
+    /// The Pool where that lies, once it does.
+    pub pool: Option<Arc<Pool>>,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
     /// Branches of that Dot.
@@ -39,12 +42,10 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) 
     let branches = dot.as_deref().map_or_else(Vec::new, |dot| {
         api.cached_where::<Branch>(|branch| branch.spec.dot == commit.spec.dot && belongs_to(branch, dot))
     });
-    let status = commit.status.as_ref();
+    let id = commit.status.as_ref().and_then(|status| status.id.as_ref());
     Ok(Observed {
-        data: context.memory.data(
-            status.and_then(|status| status.node.as_ref()),
-            status.and_then(|status| status.id.as_ref()),
-        ),
+        data: context.memory.data(dot.as_deref(), id),
+        pool: dot.as_deref().and_then(|dot| pool_for(api, dot, None)),
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         is_fresh: false,
         commit,

@@ -12,6 +12,7 @@ use super::validate::{Valid, is_taken, validate};
 use crate::driver::Plan;
 use crate::loss::{lost, named, told, what_helps};
 use crate::meta::{is_deleting, is_protected, uid};
+use crate::pool::meant;
 use crate::status::Verdict;
 
 /// One effect.
@@ -59,10 +60,20 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     if !is_protected(commit) || !commit.annotations().contains_key(ANNOTATION_HEAD) {
         return Plan::DoGuarded(Step::Adopt { head: valid.head });
     }
-    Plan::Do(Step::Take {
-        node: valid.node.clone(),
-        request: Box::new(build_request(seen, valid)),
-    })
+    match meant_pool(seen) {
+        Ok(pool_guid) => Plan::Do(Step::Take {
+            node: valid.node.clone(),
+            request: Box::new(build_request(seen, valid, pool_guid)),
+        }),
+        Err(verdict) => Plan::Report(verdict),
+    }
+}
+
+/// The GUID of the pool where its Dot lies.
+fn meant_pool(seen: &Observed) -> Result<u64, Verdict> {
+    let status = seen.dot.as_deref().and_then(|dot| dot.status.as_ref());
+    let recorded = status.and_then(|status| status.pool.as_deref());
+    meant(seen.pool.as_deref(), recorded.unwrap_or_default())
 }
 
 /// Nothing more is done to a Commit that was taken; only the loss of its snapshots is told. The tombstone of its Dot
@@ -89,7 +100,7 @@ fn tell_loss(status: &CommitStatus, volumes: &[String]) -> String {
     format!("{what} destroyed by something else than Dotmesh: {helps}")
 }
 
-fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
+fn build_request(seen: &Observed, valid: Valid, pool_guid: u64) -> CommitRequest {
     let (commit, spec) = (&seen.commit, &seen.commit.spec);
     CommitRequest {
         dot_id: valid.dot.to_string(),
@@ -110,6 +121,7 @@ fn build_request(seen: &Observed, valid: Valid) -> CommitRequest {
                 .map(|(key, value)| (key.clone(), value.0.clone()))
                 .collect(),
         }),
+        pool_guid,
     }
 }
 
@@ -121,20 +133,25 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     }
     let head = commit.annotations().get(ANNOTATION_HEAD);
     let status = seen.dot.as_deref().and_then(|dot| dot.status.as_ref());
-    let (Some(head), Some(dot), Some(node)) = (head, seen.dot.as_deref(), status.and_then(|s| s.node.clone())) else {
+    let node = status.filter(|s| s.pool.is_some()).and_then(|s| s.node.clone());
+    let (Some(head), Some(dot), Some(node)) = (head, seen.dot.as_deref(), node) else {
         return Plan::Do(Step::Release);
     };
     if seen.is_tombstoned || is_planted(Mutant::CommitGoesBeforeItsSnapshots) {
         return Plan::Do(Step::Release);
     }
-    Plan::Do(Step::Delete {
-        node,
-        request: DeleteCommitRequest {
-            dot_id: status.and_then(|s| s.id.clone()).unwrap_or_else(|| uid(dot).to_owned()),
-            commit_id: uid(commit).to_owned(),
-            head_id: head.clone(),
-        },
-    })
+    match meant_pool(seen) {
+        Ok(pool_guid) => Plan::Do(Step::Delete {
+            node,
+            request: DeleteCommitRequest {
+                dot_id: status.and_then(|s| s.id.clone()).unwrap_or_else(|| uid(dot).to_owned()),
+                commit_id: uid(commit).to_owned(),
+                head_id: head.clone(),
+                pool_guid,
+            },
+        }),
+        Err(verdict) => Plan::Report(verdict),
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +168,7 @@ mod tests {
             commit: serde_yaml::from_str(commit).unwrap(),
             is_fresh: true,
             dot: None,
+            pool: None,
             is_retiring: false,
             branches: Vec::new(),
             data: Data::Unknown,
@@ -175,6 +193,6 @@ mod tests {
             committer: "grace".to_owned(),
             metadata: [("build".to_owned(), "512".to_owned())].into(),
         };
-        assert_eq!(build_request(&seen, valid).record, Some(record));
+        assert_eq!(build_request(&seen, valid, 1).record, Some(record));
     }
 }

@@ -1,9 +1,10 @@
 //! One effect per step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_DOT, default_branch_object, initial_commit_object};
-use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot};
+use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool};
 use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -17,6 +18,7 @@ use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
 use crate::meta::{adoption, belongs_to, owned_by, release, uid};
 use crate::nodes::{NodeErrorKind, Nodes};
+use crate::pool::{is_of, precedence};
 use crate::status::apply_status;
 
 /// Message of the automatic initial commit.
@@ -68,6 +70,12 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::DeleteDot { node, request } => {
             done_if_absent(nodes.delete_dot(&node, request).await)?;
             seen.is_tombstoned = true;
+        }
+        Step::FindPool { node } => {
+            let mut pools: Vec<Pool> = api.list(None, None).await?;
+            pools.retain(|pool| is_of(pool, &node, seen.dot.spec.pool_class()));
+            seen.pool = pools.into_iter().min_by_key(precedence).map(Arc::new);
+            seen.is_pool_fresh = true;
         }
         Step::Release => {
             release(api, &seen.dot).await?;

@@ -15,7 +15,7 @@ use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
 use crate::meta::{belongs_to, is_deleting};
 use crate::nodes::Nodes;
-use crate::pool::pool_of;
+use crate::pool::pool_for;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug, Clone)]
@@ -36,8 +36,10 @@ pub struct Observed {
     pub users: Vec<BranchUser>,
     /// What its node said of its dataset.
     pub data: Data,
-    /// The Pool of its node.
+    /// The Pool where it lies or will lie.
     pub pool: Option<Arc<Pool>>,
+    /// The Pool was looked for by a consistent read in this pass.
+    pub is_pool_fresh: bool,
     /// Objects that people made of it, when it was asked whether the Dot can go.
     pub kept_for: Option<Vec<String>>,
     /// The dataset was made in this pass.
@@ -75,21 +77,20 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         true => observe_users(context, &dot, &branches),
         false => Vec::new(),
     };
-    let status = dot.status.as_ref();
     Ok(Observed {
-        data: context.memory.data(
-            status.and_then(|status| status.node.as_ref()),
-            status.and_then(|status| status.id.as_ref()),
-        ),
+        data: context
+            .memory
+            .data(Some(&dot), dot.status.as_ref().and_then(|status| status.id.as_ref())),
         users,
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
-        pool: node_of(&dot).and_then(|node| pool_of(api, &node)),
+        pool: pool_for(api, &dot, node_of(&dot).as_deref()),
         branches,
         own_claim,
         dot,
         is_fresh: false,
         kept_for: None,
+        is_pool_fresh: false,
         is_ensured: false,
         attached: BTreeSet::new(),
         detached: BTreeSet::new(),

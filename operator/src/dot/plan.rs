@@ -2,7 +2,7 @@
 
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotClaim;
-use dotmesh_crds::names::LABEL_AUTOMATIC;
+use dotmesh_crds::names::{DEFAULT_CLASS, LABEL_AUTOMATIC};
 use dotmesh_crds::{Branch, Commit};
 use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest};
 use dotmesh_model::id::VolumeId;
@@ -16,6 +16,7 @@ use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, what_helps};
 use crate::meta::{is_deleting, is_protected, owner_dot, uid};
+use crate::pool::meant;
 use crate::status::{Verdict, in_use, is_ready, ready_condition};
 
 /// One effect.
@@ -60,6 +61,11 @@ pub enum Step {
         node: String,
         /// Of what.
         request: DeleteDotRequest,
+    },
+    /// Nothing says on which Pool it was made, if it was: look which one of its class is on this node.
+    FindPool {
+        /// The node.
+        node: String,
     },
     /// Let the object go.
     Release,
@@ -108,8 +114,8 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
     if recorded != (&Some(valid.id.to_string()), &valid.node, &valid.volumes, true) {
         return Plan::Do(Step::Record);
     }
-    if let Some(step) = plan_detach(seen, &node) {
-        return Plan::Do(step);
+    if let Some(next) = plan_detach(seen, &node) {
+        return next;
     }
     // What is lost is not made anew.
     match lost(&seen.data, &status.conditions, |_| tell_loss(&node)) {
@@ -131,15 +137,17 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
         return Plan::Report(Verdict::new(Reason::NoVolumes, why));
     }
     if status.pool.is_none() && !seen.is_ensured {
-        if let Err(verdict) = check_pool(seen, &node) {
-            return Plan::Report(verdict);
-        }
+        let pool_guid = match check_pool(seen, &node).and_then(|()| meant_pool(seen)) {
+            Ok(guid) => guid,
+            Err(verdict) => return Plan::Report(verdict),
+        };
         return Plan::Do(Step::EnsureDot {
             node,
             request: EnsureDotRequest {
                 dot_id: valid.id.to_string(),
                 namespace: seen.dot.namespace().unwrap_or_default(),
                 name: seen.dot.name_any(),
+                pool_guid,
             },
         });
     }
@@ -153,17 +161,29 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
     if is_planted(Mutant::OnceReadyAllWasDone) && is_ready(&status.conditions) {
         return Plan::Report(plan_verdict(seen));
     }
+    let is_waiting = |claim: &&DotClaim| !is_attached(seen, &claim.uid);
+    if !valid.claims.iter().any(|claim| is_waiting(&claim)) {
+        return Plan::Report(plan_verdict(seen));
+    }
+    let pool_guid = match meant_pool(seen) {
+        Ok(guid) => guid,
+        Err(verdict) => return Plan::Report(verdict),
+    };
     let mut waiting = Vec::new();
-    for claim in valid.claims.iter().filter(|claim| !is_attached(seen, &claim.uid)) {
-        match plan_attach(seen, valid, claim) {
+    for claim in valid.claims.iter().filter(is_waiting) {
+        match plan_attach(seen, valid, claim, pool_guid) {
             Ok(request) => return Plan::Do(Step::Attach { node, request }),
             Err(why) => waiting.push(why),
         }
     }
-    if !waiting.is_empty() {
-        return Plan::Report(Verdict::new(Reason::NotReady, waiting.join("; ")));
-    }
-    Plan::Report(plan_verdict(seen))
+    Plan::Report(Verdict::new(Reason::NotReady, waiting.join("; ")))
+}
+
+/// The GUID of the pool that its node is asked about.
+fn meant_pool(seen: &Observed) -> Result<u64, Verdict> {
+    let recorded = seen.dot.status.as_ref().and_then(|status| status.pool.as_deref());
+    let class = || seen.dot.spec.pool_class();
+    meant(seen.pool.as_deref(), recorded.unwrap_or_else(class))
 }
 
 fn plan_verdict(seen: &Observed) -> Verdict {
@@ -184,8 +204,10 @@ fn plan_verdict(seen: &Observed) -> Verdict {
 
 fn check_pool(seen: &Observed, node: &str) -> Result<(), Verdict> {
     let Some(pool) = seen.pool.as_deref() else {
-        let why = format!("node {node:?} has no Pool; one is made when csi-node runs there");
-        return Err(Verdict::new(Reason::PoolUnavailable, why));
+        return Err(Verdict::new(
+            Reason::PoolUnavailable,
+            tell_no_pool(node, seen.dot.spec.pool_class()),
+        ));
     };
     let conditions = pool
         .status
@@ -198,6 +220,15 @@ fn check_pool(seen: &Observed, node: &str) -> Result<(), Verdict> {
     let why = ready_condition(conditions).map_or("not looked at yet", |ready| ready.message.as_str());
     let why = format!("Pool {:?} is not ready: {why}", pool.name_any());
     Err(Verdict::new(Reason::PoolUnavailable, why))
+}
+
+/// What helps when a node has no Pool of a class.
+pub fn tell_no_pool(node: &str, class: &str) -> String {
+    let helps = match class {
+        DEFAULT_CLASS => "one is made when csi-node runs there",
+        _ => "make one with this spec.class there, or use a node that has one",
+    };
+    format!("node {node:?} has no Pool of class {class:?}; {helps}")
 }
 
 enum Initial {
@@ -286,7 +317,7 @@ pub fn is_attached(seen: &Observed, claim: &str) -> bool {
     (recorded || seen.attached.contains(claim)) && !seen.detached.contains(claim)
 }
 
-fn plan_detach(seen: &Observed, node: &str) -> Option<Step> {
+fn plan_detach(seen: &Observed, node: &str) -> Option<Plan<Step>> {
     let status = seen
         .dot
         .status
@@ -296,16 +327,20 @@ fn plan_detach(seen: &Observed, node: &str) -> Option<Step> {
         .attachments
         .iter()
         .find(|uid| !status.claims.iter().any(|claim| claim.uid == **uid) && !seen.detached.contains(*uid))?;
-    Some(Step::Detach {
-        node: node.to_owned(),
-        request: DetachRequest {
-            dot_id: status.id.clone().unwrap_or_default(),
-            claim_uid: left.clone(),
-        },
+    Some(match meant_pool(seen) {
+        Ok(pool_guid) => Plan::Do(Step::Detach {
+            node: node.to_owned(),
+            request: DetachRequest {
+                dot_id: status.id.clone().unwrap_or_default(),
+                claim_uid: left.clone(),
+                pool_guid,
+            },
+        }),
+        Err(verdict) => Plan::Report(verdict),
     })
 }
 
-fn plan_attach(seen: &Observed, valid: &Valid, claim: &DotClaim) -> Result<AttachRequest, String> {
+fn plan_attach(seen: &Observed, valid: &Valid, claim: &DotClaim, pool_guid: u64) -> Result<AttachRequest, String> {
     let status = seen.dot.status.clone().unwrap_or_default();
     let accepted = |branch: &&std::sync::Arc<Branch>| {
         let is_meant = match &claim.branch {
@@ -333,6 +368,7 @@ fn plan_attach(seen: &Observed, valid: &Valid, claim: &DotClaim) -> Result<Attac
         claim_uid: claim.uid.clone(),
         volume_id: volume,
         branch_id: claim.branch.as_ref().and(branch_status.id).unwrap_or_default(),
+        pool_guid,
     })
 }
 
@@ -344,7 +380,7 @@ fn plan_retirement(seen: &Observed) -> Option<Step> {
     current_main(seen).map(|_| Step::DeleteMain)
 }
 
-/// A Dot that was never placed has nothing on disk.
+/// A Dot that was never placed has nothing on disk, nor has one on whose node there is no pool for it.
 fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if !is_protected(&seen.dot) {
         return Plan::Rest;
@@ -357,13 +393,23 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if let Some(verdict) = in_use(&claims, &seen.users) {
         return Plan::Report(verdict);
     }
-    match status.node {
-        Some(node) if !seen.is_tombstoned && !is_planted(Mutant::DotGoesBeforeItsData) => Plan::Do(Step::DeleteDot {
+    let node = match status.node {
+        Some(node) if !seen.is_tombstoned && !is_planted(Mutant::DotGoesBeforeItsData) => node,
+        Some(_) | None => return Plan::Do(Step::Release),
+    };
+    if status.pool.is_none() && !seen.is_pool_fresh {
+        return Plan::Do(Step::FindPool { node });
+    }
+    match meant_pool(seen) {
+        Ok(pool_guid) => Plan::Do(Step::DeleteDot {
             node,
             request: DeleteDotRequest {
                 dot_id: status.id.unwrap_or_else(|| uid(&seen.dot).to_owned()),
+                pool_guid,
             },
         }),
-        Some(_) | None => Plan::Do(Step::Release),
+        Err(verdict) if status.pool.is_some() => Plan::Report(verdict),
+        // Nobody has seen a pool of its class there, so that nothing was made. While it may have been, the Pool stays.
+        Err(_) => Plan::Do(Step::Release),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_model::size::parse_quantity;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Resource, ResourceExt};
@@ -14,6 +14,8 @@ use super::request::{CreateVolume, RequestError};
 use super::watch::{WatchDot, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
 use crate::claim::{entries, validate::has_source};
+use crate::dot::plan::tell_no_pool;
+use crate::pool::pool_of;
 use crate::status::{is_ready, ready_condition};
 
 /// Why CreateVolume gave no volume.
@@ -72,7 +74,7 @@ async fn work<A: Api, W: WatchDot>(api: &A, dots: &W, request: &CreateVolume) ->
         let world = World {
             claim_exists,
             dot: api.get(&key).await?,
-            pool: observe_pool(api, &request.node),
+            pool: observe_pool(api, request),
         };
         let step = plan(request, &world)?;
         match apply(api, request, &world, step).await {
@@ -160,11 +162,12 @@ fn served_elsewhere<A: Api>(api: &A, request: &CreateVolume) -> Result<Created, 
         .ok_or(CreateError::ServedElsewhere)
 }
 
-fn observe_pool<A: Api>(api: &A, node: &str) -> PoolState {
-    let pools = api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
-    let Some(status) = pools.first().map(|pool| pool.status.clone().unwrap_or_default()) else {
-        return PoolState::Unavailable("there is no Pool for it".to_owned());
+fn observe_pool<A: Api>(api: &A, request: &CreateVolume) -> PoolState {
+    let CreateVolume { node, pool_class, .. } = request;
+    let Some(pool) = pool_of(api, node, pool_class) else {
+        return PoolState::Unavailable(tell_no_pool(node, pool_class));
     };
+    let status = pool.status.clone().unwrap_or_default();
     match status.size.as_deref().map(parse_quantity) {
         Some(Ok(bytes)) if is_ready(&status.conditions) => PoolState::Ready(bytes),
         _ => PoolState::Unavailable(

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_crds::dot::{DotClaim, DotVolume};
-use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::dot::{DotClaim, DotPlacement, DotVolume};
+use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Dot, DotSpec, Reason};
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::{format_quantity, parse_quantity};
@@ -25,7 +25,7 @@ pub struct World {
     pub claim_exists: bool,
     /// The Dot of the claim's own.
     pub dot: Option<Dot>,
-    /// The pool of the node that was asked for.
+    /// The Pool of the class and on the node that were asked for.
     pub pool: PoolState,
 }
 
@@ -76,6 +76,9 @@ pub enum Refusal {
     /// Made before with a size that does not fit this request.
     #[error("the volume exists with {0} bytes, which this request does not allow")]
     OtherSize(u64),
+    /// Made before for a Pool of another class.
+    #[error("the volume was begun on a Pool of class {0:?}; it is taken back and can then be made on another")]
+    OtherClass(String),
     /// Made before on a node that does not fit this request.
     #[error("the volume was begun on node {0}; it is taken back and can then be made elsewhere")]
     OtherNode(String),
@@ -180,6 +183,9 @@ fn obstacle(request: &CreateVolume, world: &World, dot: &Dot) -> Option<Refusal>
     if !world.claim_exists {
         return Some(Refusal::ClaimGone);
     }
+    if dot.spec.pool_class() != request.pool_class {
+        return Some(Refusal::OtherClass(dot.spec.pool_class().to_owned()));
+    }
     let status = dot.status.as_ref()?;
     let node = status.node.as_ref()?;
     if *node != request.node {
@@ -241,6 +247,10 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
                 name: VOLUME.to_owned(),
                 size: format_quantity(request.size_bytes),
             }]),
+            placement: Some(DotPlacement {
+                pool_class: request.pool_class.clone(),
+            })
+            .filter(|placement| placement.pool_class != DEFAULT_CLASS),
         },
         status: None,
     }

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use dotmesh_crds::names::TOPOLOGY_NODE;
+use dotmesh_crds::names::{DEFAULT_CLASS, PARAMETER_POOL_CLASS, TOPOLOGY_NODE};
+use dotmesh_crds::pool::is_class;
 use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
 use dotmesh_csi_proto::csi::{CreateVolumeRequest, TopologyRequirement, VolumeCapability};
 use dotmesh_model::id::ClaimUid;
@@ -34,6 +35,8 @@ pub struct CreateVolume {
     pub limit_bytes: Option<u64>,
     /// The node that its first pod will run on.
     pub node: String,
+    /// The class of the Pool that it is put on.
+    pub pool_class: String,
 }
 
 /// What is wrong with a request. Each names the field.
@@ -48,6 +51,11 @@ pub enum RequestError {
     /// The class has a parameter that nobody reads: perhaps a misspelling.
     #[error("the StorageClass has an unknown parameter {0:?}")]
     UnknownParameter(String),
+    /// The class of the Pool is no class.
+    #[error(
+        "the StorageClass has {PARAMETER_POOL_CLASS} {0:?}, which is no Pool's spec.class: lower-case letters, digits and '-'"
+    )]
+    PoolClass(String),
     /// No capability, or one without an access type.
     #[error("volume_capabilities is empty or has no access type")]
     NoCapability,
@@ -111,6 +119,7 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             name: parameter(&parameters, PARAMETER_CLAIM)?,
             size_bytes,
             limit_bytes,
+            pool_class: parse_pool_class(&parameters)?,
             node: accessibility_requirements
                 .as_ref()
                 .and_then(first_node)
@@ -130,9 +139,19 @@ fn parameter(parameters: &HashMap<String, String>, key: &'static str) -> Result<
 fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), RequestError> {
     let unknown = parameters
         .keys()
-        .filter(|key| !key.starts_with(PROVISIONER_PREFIX))
+        .filter(|key| !key.starts_with(PROVISIONER_PREFIX) && *key != PARAMETER_POOL_CLASS)
         .min();
     unknown.map_or(Ok(()), |key| Err(RequestError::UnknownParameter(key.clone())))
+}
+
+fn parse_pool_class(parameters: &HashMap<String, String>) -> Result<String, RequestError> {
+    let class = parameters
+        .get(PARAMETER_POOL_CLASS)
+        .map_or(DEFAULT_CLASS, String::as_str);
+    if is_class(class) {
+        return Ok(class.to_owned());
+    }
+    Err(RequestError::PoolClass(class.chars().take(64).collect()))
 }
 
 /// Whether a capability is one that volumes have.

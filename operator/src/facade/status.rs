@@ -18,6 +18,7 @@ impl From<RequestError> for Status {
             RequestError::Name(_)
             | RequestError::MissingParameter(_)
             | RequestError::UnknownParameter(_)
+            | RequestError::PoolClass(_)
             | RequestError::NoCapability
             | RequestError::Block
             | RequestError::FsType(_)
@@ -38,6 +39,7 @@ impl From<CreateError> for Status {
                 Refusal::ClaimGone => Code::NotFound,
                 Refusal::ForeignDot(_) | Refusal::OtherSize(_) => Code::AlreadyExists,
                 Refusal::OtherNode(_)
+                | Refusal::OtherClass(_)
                 | Refusal::PoolUnavailable { .. }
                 | Refusal::LargerThanPool { .. }
                 | Refusal::OutOfSpace { .. } => Code::ResourceExhausted,

@@ -33,7 +33,7 @@ pub async fn apply<A: Api, N: Nodes>(
                 .await?
                 .pool
                 .unwrap_or_default();
-            context.memory.set_pool(&node, Some(state.clone()));
+            context.memory.set_pool(&node, state.clone());
             context.memory.follow(&node);
             seen.state = Some(state);
             seen.is_asked = true;
@@ -41,7 +41,8 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::Release => {
             // The cache may not show yet what lies there.
             let dots: Vec<Dot> = api.list(None, None).await?;
-            seen.dots = names_of(dots.iter().filter(|dot| lies_on(dot, &seen.pool.spec.node_name)));
+            let is_chosen = seen.is_chosen();
+            seen.dots = names_of(dots.iter().filter(|dot| lies_on(dot, &seen.pool, is_chosen)));
             if seen.dots.is_empty() {
                 release(api, &seen.pool).await?;
                 return Ok(Then::Gone);

@@ -1,8 +1,9 @@
-//! A Pool for every node that runs csi-node, unless a person made one there.
+//! A Pool of class `default` for every node that runs csi-node, unless a person made one there.
 
 use std::sync::Arc;
 
-use dotmesh_crds::pool::PoolFile;
+use dotmesh_crds::names::DEFAULT_CLASS;
+use dotmesh_crds::pool::{PoolFile, default_class};
 use dotmesh_crds::{Pool, PoolSpec};
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::Action;
@@ -11,6 +12,7 @@ use crate::api::{Api, ApiErrorKind};
 use crate::context::{Config, Context, ReconcileError};
 use crate::meta::is_deleting;
 use crate::nodes::Nodes;
+use crate::pool::{is_of, pool_of};
 
 /// The node that a csi-node pod serves, once it runs.
 pub fn serving_node(pod: &Pod) -> Option<&str> {
@@ -27,12 +29,8 @@ pub async fn reconcile<A: Api, N: Nodes>(pod: Arc<Pod>, context: Arc<Context<A, 
     let Some(node) = serving_node(&pod) else {
         return Ok(Action::await_change());
     };
-    let has_pool = |pools: &[Pool]| pools.iter().any(|pool| pool.spec.node_name == node);
-    let is_cached = !context
-        .api
-        .cached_where::<Pool>(|pool| pool.spec.node_name == node)
-        .is_empty();
-    if is_cached || has_pool(&context.api.list::<Pool>(None, None).await?) {
+    let has_pool = |pools: &[Pool]| pools.iter().any(|pool| is_of(pool, node, DEFAULT_CLASS));
+    if pool_of(&context.api, node, DEFAULT_CLASS).is_some() || has_pool(&context.api.list::<Pool>(None, None).await?) {
         return Ok(Action::await_change());
     }
     match context.api.create(&build_pool(node, &context.config)).await {
@@ -44,6 +42,7 @@ pub async fn reconcile<A: Api, N: Nodes>(pod: Arc<Pod>, context: Arc<Context<A, 
 fn build_pool(node: &str, config: &Config) -> Pool {
     let spec = PoolSpec {
         node_name: node.to_owned(),
+        class: default_class(),
         file: Some(PoolFile {
             path: config.pool_file_path.clone(),
             size: config.pool_file_size.clone(),

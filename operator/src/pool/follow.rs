@@ -1,6 +1,6 @@
-//! Follows what a node says of its pool, for as long as it answers.
+//! Follows what a node says of its pools, for as long as it answers.
 //!
-//! The stream's end makes the Pool be looked at again: it asks the node for its pool, and the node is followed anew.
+//! The stream's end makes its Pools be looked at again: the node is asked for them, and followed anew.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::nodes::{NodeError, Nodes, PoolEvents};
 use crate::wake::{self, Wake};
 
-/// Between two looks at a node that keeps talking: its Pool's status is written at most once in this time.
+/// Between two looks at a node that keeps talking: a Pool's status is written at most once in this time.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Events that wait are read at once, and the newest counts.
@@ -40,7 +40,7 @@ pub async fn follow_all<A: Api, N: Nodes>(
                 follow(&context, &node, &send).await;
                 lock(&running).remove(&node);
                 // What was heard since the stream's end nobody follows: it is asked for again.
-                context.memory.set_pool(&node, None);
+                context.memory.set_pools(&node, Vec::new());
                 send(look(&context, &node));
             });
         }
@@ -55,7 +55,7 @@ pub fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Wake {
     }
 }
 
-/// Until the node's stream ends, and a moment longer; then nothing is known of its pool, its data and users any more, and a
+/// Until the node's stream ends, and a moment longer; then nothing is known of its pools, its data and users any more, and a
 /// [`look`] is due.
 pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send: &impl Fn(Wake)) {
     match context.nodes.watch(node).await {
@@ -66,7 +66,7 @@ pub async fn follow<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send:
         },
         Err(error) => tracing::info!(%error, "node cannot be followed"),
     }
-    context.memory.set_pool(node, None);
+    context.memory.set_pools(node, Vec::new());
     context.memory.forget_users(node);
     context.memory.forget_data(node);
     tokio::time::sleep(INTERVAL).await;
@@ -90,10 +90,7 @@ async fn read<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, events: Poo
 
 fn note<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, event: WatchEvent, send: &impl Fn(Wake)) {
     let WatchEvent { pools, users } = event;
-    // A node has one pool.
-    let state = pools.into_iter().next();
-    if context.memory.pool(node) != state {
-        context.memory.set_pool(node, state);
+    if context.memory.set_pools(node, pools) {
         send(look(context, node));
     }
     if let Some(users) = users {

@@ -1,5 +1,5 @@
-//! Data that something else than Dotmesh destroyed: each node that is followed is asked now and then for what was
-//! recorded on its pool, and objects whose data is not there, or is there again, are looked at.
+//! Data that something else than Dotmesh destroyed: each node that is followed is asked now and then, pool by
+//! pool, for what was recorded there, and objects whose data is not there, or is there again, are looked at.
 //!
 //! What is asked for was recorded before the node looks, so that nothing is missing because it is only being made. It
 //! comes from caches: that an object is not about to go with its data is looked at before its loss is told.
@@ -7,9 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dotmesh_crds::{Branch, Commit, Condition, Dot};
+use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool};
 use dotmesh_csi_proto::node::{FindMissingRequest, PoolState, Recorded, RecordedVolume};
 use dotmesh_mutant::{Mutant, is_planted};
+use kube::ResourceExt;
 use tokio::time::Instant;
 
 use crate::api::{Api, Key};
@@ -19,6 +20,7 @@ use crate::loss::{Data, told};
 use crate::meta::{is_deleting, owner_dot, uid};
 use crate::nodes::{NodeError, Nodes};
 use crate::pool::observe::lies_on;
+use crate::pool::{guid_of, zpool_name};
 use crate::wake::Wake;
 
 /// How often a node is asked. It looks at its whole pool, some ten microseconds for each snapshot.
@@ -35,24 +37,32 @@ const NAMES_MAX: usize = 20_000;
 
 /// Asks again and again, for ever: at once, after each import of the pool, and every few minutes.
 pub async fn keep_looking<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send: &impl Fn(Wake)) {
-    let mut due = Instant::now();
+    // By Pool. Those that cannot be looked at now are due as soon as they can.
+    let mut due: BTreeMap<String, Instant> = BTreeMap::new();
     loop {
-        let began = Instant::now();
-        if !context.memory.pool(node).is_some_and(|pool| can_be_looked_at(&pool)) {
-            due = began;
-        } else if due <= began {
-            let wait = match look(context, node).await {
+        let mut pools = context.api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
+        pools.retain(|pool| {
+            let state = context.memory.pool(node, &zpool_name(&pool.spec));
+            state.is_some_and(|state| can_be_looked_at(&state))
+        });
+        due.retain(|name, _| pools.iter().any(|pool| pool.name_any() == *name));
+        let now = Instant::now();
+        pools.retain(|pool| due.get(&pool.name_any()).is_none_or(|due| *due <= now));
+        // All at once: one that does not answer keeps none of the others waiting for their first look.
+        let looks = pools.iter().map(|pool| async {
+            let wait = match look(context, pool).await {
                 Ok(wake) => {
                     send(wake);
-                    PERIOD.max(began.elapsed() * REST)
+                    PERIOD.max(now.elapsed() * REST)
                 }
                 Err(error) => {
                     tracing::info!(%error, "not looked whether all data is there");
                     RETRY
                 }
             };
-            due = Instant::now() + wait;
-        }
+            (pool.name_any(), Instant::now() + wait)
+        });
+        due.extend(futures::future::join_all(looks).await);
         tokio::time::sleep(TICK).await;
     }
 }
@@ -61,16 +71,21 @@ fn can_be_looked_at(pool: &PoolState) -> bool {
     pool.compared && matches!(pool.health.as_str(), "ONLINE" | "DEGRADED")
 }
 
-/// One look at a node's pool. Returns whom it concerns: what is missing, and what was told to be.
+/// One look at a Pool. Returns whom it concerns: what is missing, and what was told to be.
 ///
 /// # Errors
 /// The node's; then nothing is known that was not known before.
-pub async fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Result<Wake, NodeError> {
-    let all = recorded_on(&context.api, node);
+pub async fn look<A: Api, N: Nodes>(context: &Context<A, N>, pool: &Pool) -> Result<Wake, NodeError> {
+    let Some(pool_guid) = guid_of(pool).and_then(|guid| guid.parse().ok()) else {
+        return Ok(Wake::default());
+    };
+    let node = &pool.spec.node_name;
+    let all = recorded_on(&context.api, pool);
     let mut known = BTreeMap::new();
     for part in parts(&all) {
         let request = FindMissingRequest {
             recorded: part.iter().map(|asked| asked.recorded.clone()).collect(),
+            pool_guid,
         };
         let answer = context.nodes.find_missing(node, request).await?;
         let told = part.iter().filter(|asked| asked.is_told);
@@ -92,7 +107,7 @@ pub async fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Resu
         };
         of_kind.push(asked.key);
     }
-    context.memory.set_data(node, known);
+    context.memory.set_data(pool, known);
     Ok(wake)
 }
 
@@ -136,9 +151,9 @@ fn parts(all: &[Asked]) -> Vec<&[Asked]> {
     parts
 }
 
-/// What was made on a node and not asked to go, by the objects' statuses.
-fn recorded_on<A: Api>(api: &A, node: &str) -> Vec<Asked> {
-    let dots = api.cached_where::<Dot>(|dot| lies_on(dot, node) && !is_deleting(dot));
+/// What was made on a Pool and not asked to go, by the objects' statuses.
+fn recorded_on<A: Api>(api: &A, pool: &Pool) -> Vec<Asked> {
+    let dots = api.cached_where::<Dot>(|dot| lies_on(dot, pool, false) && !is_deleting(dot));
     // By uid, as objects name their owner: the id on disk.
     let ids: BTreeMap<&str, &str> = dots
         .iter()
@@ -271,6 +286,7 @@ mod tests {
         };
         let request = FindMissingRequest {
             recorded: vec![commit; NAMES_MAX / 2],
+            pool_guid: u64::MAX,
         };
         assert!(prost::Message::encoded_len(&request) < 4 << 20);
     }

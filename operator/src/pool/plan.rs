@@ -8,8 +8,8 @@ use dotmesh_csi_proto::node::{
 use dotmesh_model::size::parse_quantity;
 use kube::ResourceExt;
 
-use super::observe::Observed;
-use super::zpool_name;
+use super::observe::{Observed, Rival, Shared};
+use super::{guid_of as known, zpool_name};
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected};
 use crate::status::Verdict;
@@ -47,8 +47,7 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         };
     }
     if let Some(rival) = &seen.rival {
-        let why = format!("node {:?} has Pool {:?} already", pool.spec.node_name, rival.name_any());
-        return Plan::Report(Verdict::new(Reason::Conflict, why));
+        return Plan::Report(Verdict::new(Reason::Conflict, tell_rival(pool, rival)));
     }
     if !is_protected && !seen.dots.is_empty() {
         return Plan::Do(Step::Adopt);
@@ -69,9 +68,21 @@ fn must_ask(seen: &Observed) -> bool {
         })
 }
 
-/// The GUID that was recorded.
-fn known(pool: &Pool) -> Option<&str> {
-    pool.status.as_ref()?.guid.as_deref()
+fn tell_rival(pool: &Pool, rival: &Rival) -> String {
+    let (node, other) = (&pool.spec.node_name, rival.pool.name_any());
+    match rival.shared {
+        Shared::Class => format!(
+            "node {node:?} has Pool {other:?} of class {:?} already; make this one with another spec.class",
+            pool.spec.class
+        ),
+        Shared::Zpool => format!(
+            "Pool {other:?} of node {node:?} is zpool {:?} already; a zpool is one Pool",
+            zpool_name(&pool.spec)
+        ),
+        Shared::Place => {
+            format!("Pool {other:?} of node {node:?} lies on the same file or device; make this one with another")
+        }
+    }
 }
 
 /// More is asked for than the file is known to have.
@@ -107,7 +118,7 @@ fn plan_ensure(seen: &Observed) -> Plan<Step> {
     Plan::Do(Step::Ensure {
         node: spec.node_name.clone(),
         request: EnsurePoolRequest {
-            name: zpool_name(spec).to_owned(),
+            name: zpool_name(spec),
             known_guid,
             source: Some(source),
             newest: None,

@@ -223,7 +223,7 @@ impl World {
 
     /// The node is asked what is missing. Whom that concerns.
     pub(crate) async fn look_for_losses(&self) -> Result<Wake, NodeError> {
-        pool::losses::look(&self.context(), "n1").await
+        pool::losses::look(&self.context(), &self.pool()).await
     }
 
     /// Until a round writes nothing; then what the rounds wrote. A settled world without failures makes no calls

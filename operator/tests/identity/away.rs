@@ -9,7 +9,7 @@ use dotmesh_csi_proto::csi::node_client::NodeClient;
 use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume, access_mode};
 use dotmesh_csi_proto::csi::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
 use dotmesh_csi_proto::node::enrollment_server::{Enrollment, EnrollmentServer};
-use dotmesh_csi_proto::node::{EnrollRequest, EnrollResponse};
+use dotmesh_csi_proto::node::{DeleteDotRequest, EnrollRequest, EnrollResponse};
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
 use dotmesh_operator::nodes::{NodeErrorKind, Nodes};
@@ -61,7 +61,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
     let (dot, claim) = (DotId::new(Uuid::from_u128(1)), ClaimUid::new(Uuid::from_u128(2)));
     let branch = BranchId::new(Uuid::from_u128(3));
     let volume = VolumeId::derive(dot, "data");
-    let (ops, size) = (&node.ops, 1 << 30);
+    let size = 1 << 30;
     let pool = PoolRequest {
         name: "dotmesh".parse().unwrap(),
         known: None,
@@ -71,7 +71,8 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
         size,
         newest: None,
     };
-    ops.ensure_pool(&pool).await.unwrap();
+    node.pools.ensure_pool(&pool).await.unwrap();
+    let ops = node.pools.named(&pool.name).await.unwrap();
     let identity = DotIdentity {
         namespace: "dev".into(),
         name: "shop".into(),
@@ -105,7 +106,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
 /// The kubelet's connection to the driver.
 async fn kubelet(node: &CsiNode, cluster: &Cluster) -> NodeClient<Channel> {
     let path = cluster.path("csi.sock");
-    let csi = Csi::new(node.ops.clone(), Calls::default(), "n1".to_owned());
+    let csi = Csi::new(node.pools.clone(), Calls::default(), "n1".to_owned());
     tokio::spawn(csi.serve(socket::bind(&path).unwrap()));
     let endpoint = Endpoint::from_shared(format!("unix://{}", path.display())).unwrap();
     NodeClient::new(endpoint.connect().await.unwrap())
@@ -179,7 +180,12 @@ async fn a_node_whose_certificate_expired_serves_pods_and_enrols_when_the_operat
         tokio::time::advance(std::time::Duration::from_secs(60)).await;
         node.next_certificate().await;
         assert!(node.readiness.is_ready());
-        nodes.delete_dot("n1", delete_nothing()).await.unwrap();
+        let state = node.pools.watch().borrow().clone().unwrap();
+        let delete = DeleteDotRequest {
+            pool_guid: state.pools[0].guid.0,
+            ..delete_nothing()
+        };
+        nodes.delete_dot("n1", delete).await.unwrap();
     })
     .await;
 }

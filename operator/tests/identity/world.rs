@@ -10,7 +10,7 @@ use dotmesh_csi_node::edge::Calls;
 use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::edge::tls::{self, OnlyOperator};
 use dotmesh_csi_node::enroll::{Enrollment, keep_enrolled};
-use dotmesh_csi_node::ops::{Config, HostFiles, Ops};
+use dotmesh_csi_node::ops::{Config, HostFiles, Pools};
 use dotmesh_csi_proto::node::enrollment_client::EnrollmentClient;
 use dotmesh_csi_proto::node::node_server::NodeServer;
 use dotmesh_csi_proto::node::{DeleteDotRequest, EnrollRequest, EnrollResponse};
@@ -162,10 +162,10 @@ impl Cluster {
         zfs.watch_devices(|file| Some(std::fs::metadata(file).ok()?.len() * 100));
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
-        let ops = Ops::new(zfs, mount.clone(), config);
-        tokio::spawn(Arc::clone(&ops).watch_pools());
+        let pools = Pools::new(zfs, mount.clone(), config);
+        tokio::spawn(Arc::clone(&pools).watch_pools());
         let service = NodeServer::new(NodeService::new(
-            Arc::clone(&ops),
+            Arc::clone(&pools),
             Calls::of_operator(Default::default()),
         ));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -189,7 +189,7 @@ impl Cluster {
         ));
         CsiNode {
             address,
-            ops,
+            pools,
             mount,
             configs,
             readiness,
@@ -292,6 +292,7 @@ fn free_port() -> SocketAddr {
 pub(crate) fn delete_nothing() -> DeleteDotRequest {
     DeleteDotRequest {
         dot_id: "0c5a6f6e-1111-4222-8333-444455556666".into(),
+        pool_guid: 1,
     }
 }
 
@@ -338,7 +339,7 @@ impl Operator {
 /// A csi-node that runs.
 pub(crate) struct CsiNode {
     pub(crate) address: SocketAddr,
-    pub(crate) ops: Arc<Ops<FakeZfs, FakeMount>>,
+    pub(crate) pools: Arc<Pools<FakeZfs, FakeMount>>,
     pub(crate) mount: FakeMount,
     pub(crate) configs: watch::Receiver<Option<Arc<ServerConfig>>>,
     pub(crate) readiness: Readiness,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dotmesh_testkit::Change;
 use dotmesh_zfs::Inventory;
 
-use super::{Oracle, ROOT, is_ready, tells_loss, text, uid};
+use super::{Oracle, below, is_ready, tells_loss, text, uid};
 
 /// A Commit that was Ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +87,11 @@ impl Oracle {
     /// I4: no volume that was there when it was taken is missing.
     fn check_covers_all(&mut self, uid: &str) {
         let Some(known) = self.commits.get(uid) else { return };
-        let prefix = format!("{ROOT}{}/{}/", known.dot, known.head);
+        let prefix = format!("{}/{}/", known.dot, known.head);
         let mut wrong = Vec::new();
         for dataset in self.pools.iter().flat_map(Inventory::iter) {
-            let volume = dataset
-                .name
-                .strip_prefix(&prefix)
+            let volume = below(&dataset.name)
+                .and_then(|name| name.strip_prefix(&prefix))
                 .filter(|rest| !rest.contains(['@', '/']));
             let is_older = i64::try_from(dataset.createtxg.0).is_ok_and(|txg| txg < known.createtxg);
             if let Some(volume) = volume.filter(|volume| is_older && !known.guids.contains_key(*volume)) {

@@ -6,7 +6,7 @@ use dotmesh_testkit::Change;
 use dotmesh_zfs::{FakeObject, Inventory};
 use serde_json::Value;
 
-use super::{Oracle, ROOT, is_ready, tells_loss, text, uid};
+use super::{Oracle, below, is_ready, tells_loss, text, uid};
 
 /// A Dot as it was last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,8 +121,10 @@ impl Oracle {
             }
             "Commit" => {
                 let dot = self.dot_of(change);
-                let (prefix, suffix) = (format!("{ROOT}{dot}/"), format!("@{uid}"));
-                let is_its = |object: &FakeObject| object.name.starts_with(&prefix) && object.name.ends_with(&suffix);
+                let (prefix, suffix) = (format!("{dot}/"), format!("@{uid}"));
+                let is_its = |object: &FakeObject| {
+                    below(&object.name).is_some_and(|name| name.starts_with(&prefix) && name.ends_with(&suffix))
+                };
                 let found = self.pools.iter().flat_map(Inventory::iter).any(is_its);
                 let is_dead = self
                     .find(&dot)

@@ -1,8 +1,10 @@
 //! I2, I3, I7 and "exactly once": what may come into a pool, and what may go from it.
 
+use dotmesh_crds::names::DEFAULT_CLASS;
 use dotmesh_zfs::{FakeObject, Inventory};
 
-use super::{Oracle, ROOT};
+use super::{Oracle, below};
+use crate::machine::POOL;
 
 impl Oracle {
     /// The devices of a machine's pool are exchanged for their copy, or back: what comes and goes by that is nobody's
@@ -64,7 +66,7 @@ impl Oracle {
 
     /// I2: only the deletion of that very id takes it away.
     fn judge_gone(&mut self, object: &FakeObject) {
-        let Some(name) = object.name.strip_prefix(ROOT) else {
+        let Some(name) = below(&object.name) else {
             self.violated("I7 nothing of others", format!("{} was destroyed", object.name));
             return;
         };
@@ -92,16 +94,34 @@ impl Oracle {
         if *times > 1 {
             self.violated("exactly once", format!("{name} was made again"));
         }
-        let dot = name.strip_prefix(ROOT).filter(|rest| !rest.contains(['/', '@']));
-        if dot.is_some() && self.pools.iter().filter(|pool| pool.get(name).is_some()).count() > 1 {
-            self.violated("I3 one node", format!("{name} lies on two nodes"));
+        let Some(dot) = below(name).filter(|rest| !rest.contains(['/', '@'])) else {
+            return;
+        };
+        if self.find_all(dot).count() > 1 {
+            self.violated("I3 one node", format!("{name} lies in two pools"));
+        }
+        self.judge_class(name, dot);
+    }
+
+    /// A Dot lies in the pool of the class that it asks for.
+    fn judge_class(&mut self, name: &str, dot: &str) {
+        let mut dots = self.server.all("Dot").into_iter();
+        let Some(object) = dots.find(|object| object["metadata"]["uid"] == dot) else {
+            return;
+        };
+        let zpool = match object["spec"]["placement"]["poolClass"].as_str() {
+            None | Some(DEFAULT_CLASS) => POOL.to_owned(),
+            Some(class) => format!("{POOL}-{class}"),
+        };
+        if !name.starts_with(&format!("{zpool}/")) {
+            self.violated("a Dot lies on its class", format!("{name} is to be in {zpool}"));
         }
     }
 
     /// I2: nothing that was written to a live head is taken back.
     fn judge_written(&mut self, was: &FakeObject, is: &FakeObject) {
         let name = &is.name;
-        let mut parts = name.strip_prefix(ROOT).unwrap_or_default().split('/');
+        let mut parts = below(name).unwrap_or_default().split('/');
         let (dot, head) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if was.written > is.written && !self.is_requested(dot) && !self.is_requested(head) {
             let what = format!("{name} lost what was written to it");

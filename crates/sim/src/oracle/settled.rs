@@ -10,7 +10,7 @@ use dotmesh_testkit::accounts::expected;
 use dotmesh_zfs::Inventory;
 
 use super::objects::{dead_commits, observes};
-use super::{Oracle, ROOT, is_ready, tells_loss, text};
+use super::{Oracle, below, is_ready, tells_loss, text};
 
 impl Oracle {
     /// Judges a settled world.
@@ -61,16 +61,15 @@ impl Oracle {
 
     fn judge_bijection(&mut self) {
         let (dots, branches, commits) = (self.typed::<Dot>(), self.typed::<Branch>(), self.typed::<Commit>());
-        let below = |name: &str| name.strip_prefix(ROOT).map(str::to_owned);
         let found: Vec<Entry> = self
             .pools
             .iter()
             .flat_map(Inventory::iter)
             .filter_map(|object| {
                 Some(Entry {
-                    name: below(&object.name)?,
+                    name: below(&object.name)?.to_owned(),
                     guid: object.guid.0.to_string(),
-                    origin: object.origin.as_deref().and_then(below),
+                    origin: object.origin.as_deref().and_then(below).map(str::to_owned),
                 })
             })
             .collect();
@@ -84,10 +83,7 @@ impl Oracle {
         let mut mounted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for table in self.machines.iter().map(|machine| machine.mount.table()) {
             for entry in table.iter() {
-                let names = entry
-                    .source
-                    .strip_prefix(ROOT)
-                    .map(|name| name.split('/').collect::<Vec<_>>());
+                let names = below(&entry.source).map(|name| name.split('/').collect::<Vec<_>>());
                 let parts: Vec<_> = entry.target.iter().filter_map(|part| part.to_str()).collect();
                 let pod = parts
                     .iter()

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use dotmesh_crds::Reason;
 
+use crate::machine::POOL;
+
 use super::{Step, Until, Workload, branch, claim, commit, delete, dot, end, pod_on, ready, shop, workload};
 
 /// Its workloads.
@@ -46,12 +48,12 @@ pub fn all() -> Vec<Workload> {
                 vec![
                     commit("one", "shop"),
                     ready("Commit", "one"),
-                    Step::PoolThere(false),
+                    Step::PoolThere(POOL, false),
                     commit("two", "shop"),
                     delete("Commit", "one"),
                     // Pods may wait for it, so that nothing comes to rest.
                     Step::Wait(Duration::from_secs(200)),
-                    Step::PoolThere(true),
+                    Step::PoolThere(POOL, true),
                     ready("Commit", "two"),
                     super::gone("Commit", "one"),
                 ],

@@ -25,7 +25,7 @@ use super::invalid;
 use super::node::parse_handle;
 use super::{Csi, TOPOLOGY_KEY};
 use crate::layout::DotIdentity;
-use crate::ops::{AttachRequest, BranchRequest, Error, Ops, VolumeRequest};
+use crate::ops::{AttachRequest, BranchRequest, Error, Ops, Pools, VolumeRequest};
 
 /// The namespace (RFC 9562) of ids that are made from names here.
 const NAMES: Uuid = Uuid::from_u128(0x6d1c_3e0a_52c6_4c0f_9e57_0f6b_2a61_7d34);
@@ -127,6 +127,14 @@ fn check_capabilities(capabilities: &[proto::VolumeCapability]) -> Result<(), St
     Ok(())
 }
 
+/// The pool where the Dot lies, else the one where new ones are made: the node's first.
+async fn pool_for<Z: Zfs, M: Mount>(pools: &Pools<Z, M>, dot: DotId) -> Result<Arc<Ops<Z, M>>, Error> {
+    match pools.of_dot(dot).await {
+        Err(Error::NotFound(text)) => pools.all().await?.into_iter().next().ok_or(Error::PoolMissing(text)),
+        found => found,
+    }
+}
+
 /// The volume's size, as it is now. What was made for one that cannot be made is taken back.
 async fn create<Z: Zfs, M: Mount>(ops: &Arc<Ops<Z, M>>, create: &Create) -> Result<u64, Error> {
     match create_in_dot(ops, create).await {
@@ -188,11 +196,15 @@ fn volume_name() -> Result<VolumeName, Error> {
     VOLUME.parse().map_err(|error| Error::Internal(format!("{error}")))
 }
 
-async fn delete<Z: Zfs, M: Mount>(ops: &Arc<Ops<Z, M>>, handle: Handle) -> Result<(), Error> {
+async fn delete<Z: Zfs, M: Mount>(pools: &Pools<Z, M>, handle: Handle) -> Result<(), Error> {
+    let ops = match pools.of_dot(handle.dot).await {
+        Err(Error::NotFound(_)) => return Ok(()),
+        found => found?,
+    };
     if handle.claim != own_claim(handle.dot) {
         return ops.detach(handle.dot, handle.claim).await;
     }
-    let users = ops.users_of(handle.dot).await?;
+    let users = pools.host().users_of(handle.dot).await?;
     if let Some(user) = users.first() {
         return Err(Error::InUse(format!(
             "the volume is still published at {}",
@@ -210,8 +222,8 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
         let wanted = parse_create(request.into_inner(), &self.node)?;
         let handle = wanted.handle();
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { create(&ops, &wanted).await };
+        let pools = Arc::clone(&self.pools);
+        let operation = async move { create(&pool_for(&pools, handle.dot).await?, &wanted).await };
         let size = self.calls.run("CreateVolume", operation).await?;
         let volume = proto::Volume {
             capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
@@ -232,8 +244,8 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             return Err(invalid("volume_id is missing"));
         }
         if let Ok(handle) = id.parse::<Handle>() {
-            let ops = Arc::clone(&self.ops);
-            let operation = async move { delete(&ops, handle).await };
+            let pools = Arc::clone(&self.pools);
+            let operation = async move { delete(&pools, handle).await };
             self.calls.run("DeleteVolume", operation).await?;
         }
         Ok(Response::new(proto::DeleteVolumeResponse {}))
@@ -248,8 +260,8 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             return Err(invalid("volume_capabilities are missing"));
         }
         let handle = parse_handle(&request.volume_id)?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.check_handle(handle).await };
+        let pools = Arc::clone(&self.pools);
+        let operation = async move { pools.of_dot(handle.dot).await?.check_handle(handle).await };
         self.calls.run("ValidateVolumeCapabilities", operation).await?;
         let refused = request
             .volume_capabilities

@@ -72,8 +72,8 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         request: Request<NodePublishVolumeRequest>,
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = parse_publish(request.into_inner())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.publish(&request).await };
+        let pools = Arc::clone(&self.pools);
+        let operation = async move { pools.publish(&request).await };
         self.calls.run("NodePublishVolume", operation).await?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }
@@ -88,8 +88,8 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
             handle: parse_handle(&volume_id)?,
             target,
         };
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.unpublish(&request).await };
+        let host = Arc::clone(self.pools.host());
+        let operation = async move { host.unpublish(&request).await };
         self.calls.run("NodeUnpublishVolume", operation).await?;
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
     }
@@ -101,8 +101,8 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         let request = request.into_inner();
         let path = parse_path("volume_path", request.volume_path)?;
         let handle = parse_handle(&request.volume_id)?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { ops.volume_usage(handle, &path).await };
+        let host = Arc::clone(self.pools.host());
+        let operation = async move { host.volume_usage(handle, &path).await };
         let usage = self.calls.run("NodeGetVolumeStats", operation).await?;
         Ok(Response::new(NodeGetVolumeStatsResponse {
             usage: volume_usage(usage),

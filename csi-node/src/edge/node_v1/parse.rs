@@ -63,6 +63,7 @@ pub(super) fn ensure_dot(request: proto::EnsureDotRequest) -> Result<(DotId, Dot
         dot_id,
         namespace,
         name,
+        pool_guid: _,
     } = request;
     // Both are DNS names in Kubernetes, and CSI allows 128 bytes; the property has room for more.
     if namespace.len() > 253 || name.len() > 253 {
@@ -80,6 +81,7 @@ pub(super) fn ensure_branch(request: proto::EnsureBranchRequest) -> Result<Branc
         volumes,
         origin,
         checkout,
+        pool_guid: _,
     } = request;
     Ok(BranchRequest {
         dot: parse("dot_id", &dot_id)?,
@@ -131,6 +133,7 @@ pub(super) fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Sta
         commit_id,
         volume_ids,
         record,
+        pool_guid: _,
     } = request;
     let proto::CommitRecord {
         namespace,
@@ -166,6 +169,7 @@ pub(super) fn attach(request: &proto::AttachRequest) -> Result<AttachRequest, St
         claim_uid,
         volume_id,
         branch_id,
+        pool_guid: _,
     } = request;
     let branch = Some(branch_id).filter(|id| !id.is_empty());
     Ok(AttachRequest {
@@ -329,6 +333,7 @@ mod tests {
                 committer: text("grace"),
                 metadata: [(text("build"), text("512"))].into(),
             }),
+            pool_guid: 1,
         };
         let record = CommitRecord {
             namespace: text("dev"),

@@ -166,7 +166,7 @@ async fn what_pods_use_is_waited_for() {
         handle: handle(),
         target: target.clone(),
     };
-    ops.unpublish(&unpublish).await.unwrap();
+    ops.host.unpublish(&unpublish).await.unwrap();
     assert!(ops.collect_dot(&pool, dot()).await.unwrap());
     assert!(host.zfs.destroyed_while_mounted().is_empty());
     assert_eq!(host.mount.table().iter().count(), 0);

@@ -177,7 +177,7 @@ async fn dots<Z: Zfs>(ops: &Arc<Ops<Z, FakeMount>>, count: u128) -> Vec<CommitRe
 async fn commits_that_come_together_go_together() {
     let host = Host::new();
     let zfs = Killed::after(&host.zfs, i64::MAX);
-    let ops = Ops::new(zfs, host.mount.clone(), host.config());
+    let ops = only_pool(zfs, host.mount.clone(), host.config());
     ops.ensure_pool(&host.pool_request()).await.unwrap();
     let commits = dots(&ops, 20).await;
     let before = count(&host.zfs, Verb::Snapshot);
@@ -197,7 +197,7 @@ async fn commits_that_come_together_go_together() {
 async fn nobody_fails_for_anothers_sake() {
     let host = Host::new();
     let zfs = Killed::after(&host.zfs, i64::MAX);
-    let ops = Ops::new(zfs, host.mount.clone(), host.config());
+    let ops = only_pool(zfs, host.mount.clone(), host.config());
     ops.ensure_pool(&host.pool_request()).await.unwrap();
     let commits = dots(&ops, 10).await;
     let pool = ops.known_pool().unwrap();

@@ -34,7 +34,7 @@ async fn nothing_is_obeyed_after_an_import_until_the_pool_was_compared() {
     assert!(matches!(ops.check_compared(), Err(Error::PoolMissing(_))));
     ops.import_known().await.unwrap();
     assert!(matches!(ops.check_compared(), Err(Error::Busy(_))));
-    assert!(!ops.refresh_states().await[0].compared);
+    assert!(!ops.refresh_state().await.unwrap().compared);
     let (seen, _) = ops.ensure_pool(&knowing(&host, newest(1, &state))).await.unwrap();
     assert!(seen.compared);
     ops.check_compared().unwrap();
@@ -59,7 +59,7 @@ async fn a_pool_that_was_taken_back_says_so_until_what_is_missing_is_given_up() 
             "{error:?}"
         );
         assert!(matches!(ops.check_compared(), Err(Error::Rewound(_))));
-        assert!(!ops.refresh_states().await[0].compared);
+        assert!(!ops.refresh_state().await.unwrap().compared);
     }
     assert_eq!(host.zfs.all_names(), before);
     ops.ensure_pool(&knowing(&host, newest(1, &one))).await.unwrap();

@@ -5,7 +5,7 @@ use super::*;
 
 impl Host {
     fn start_killed_after(&self, commands: i64) -> Arc<Ops<Killed, FakeMount>> {
-        Ops::new(Killed::after(&self.zfs, commands), self.mount.clone(), self.config())
+        only_pool(Killed::after(&self.zfs, commands), self.mount.clone(), self.config())
     }
 }
 
@@ -37,7 +37,7 @@ async fn destroy<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<()
         handle: handle(),
         target: "/pods/a/mount".into(),
     };
-    ops.unpublish(&unpublish).await?;
+    ops.host.unpublish(&unpublish).await?;
     ops.delete_commit(dot(), commit_id(0), head_id(0)).await?;
     ops.delete_branch(dot(), branch_id(0), &[head_id(0)]).await?;
     ops.delete_branch(dot(), branch_id(1), &[head_id(1)]).await?;

@@ -66,11 +66,11 @@ fn below_root(name: &str) -> DatasetName {
 
 #[tokio::test]
 async fn what_is_there_is_not_missing_and_one_list_tells_it_of_all() {
-    let (_host, ops, recorded) = with_records().await;
-    let before = ops.counts().total();
+    let (host, ops, recorded) = with_records().await;
+    let before = host.zfs.counts().total();
     assert_eq!(ops.find_missing(&recorded).await.unwrap(), []);
     // The list, and the pool's identity after it.
-    assert_eq!(ops.counts().total() - before, 2);
+    assert_eq!(host.zfs.counts().total() - before, 2);
     assert_eq!(ops.find_missing(&[]).await.unwrap(), []);
 }
 

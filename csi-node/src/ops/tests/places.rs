@@ -23,6 +23,10 @@ impl Files for WithDevices {
         HostFiles.read(file)
     }
 
+    fn list<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, io::Result<Vec<String>>> {
+        HostFiles.list(folder)
+    }
+
     fn replace<'a>(&'a self, file: &'a Path, content: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
         HostFiles.replace(file, content)
     }
@@ -111,7 +115,7 @@ async fn make_tank(zfs: &FakeZfs, disk: &str) {
 }
 
 fn start(host: &Host, config: &Config) -> Arc<Ops<FakeZfs, FakeMount>> {
-    Ops::new(host.zfs.clone(), host.mount.clone(), config.clone())
+    only_pool(host.zfs.clone(), host.mount.clone(), config.clone())
 }
 
 #[tokio::test]
@@ -252,7 +256,7 @@ async fn wherever_it_is_killed_there_is_one_pool_in_the_end() {
             }
             let killed = Killed::after(&host.zfs, killed_after);
             let commands = host.zfs.counts().total();
-            let first = Ops::new(killed, host.mount.clone(), config.clone());
+            let first = only_pool(killed, host.mount.clone(), config.clone());
             let result = first.ensure_pool(&request).await;
             let done = host.zfs.counts().total() - commands;
             let (state, _) = start(&host, &config).ensure_pool(&request).await.unwrap();

@@ -199,19 +199,19 @@ async fn a_second_or_tiny_or_crooked_pool_is_refused() {
 #[tokio::test]
 async fn who_watches_is_told_at_once_and_of_changes_only() {
     let (host, ops) = Host::with_pool().await;
-    let mut watch = ops.watch();
+    let mut watch = ops.host.states.subscribe();
     let state = watch.borrow_and_update().clone().unwrap();
     assert_eq!((state.pools.len(), state.users.map(|users| users.len())), (1, Some(0)));
-    ops.refresh_states().await;
+    ops.refresh_state().await;
     assert!(!watch.has_changed().unwrap());
     host.zfs.set_health(&name(), Health::Suspended);
-    ops.refresh_states().await;
+    ops.refresh_state().await;
     let health = |watch: &mut tokio::sync::watch::Receiver<Option<NodeState>>| {
         watch.borrow_and_update().clone().unwrap().pools[0].health
     };
     assert_eq!(health(&mut watch), Health::Suspended);
     host.zfs.set_imported(&name(), false);
-    ops.refresh_states().await;
+    ops.refresh_state().await;
     assert_eq!(health(&mut watch), Health::Unavailable);
 }
 
@@ -282,7 +282,7 @@ async fn a_pool_that_was_killed_while_it_grew_grows_when_it_is_asked_for_again()
     for killed_after in 0..commands {
         let host = Host::with_pool().await.0;
         let killed = Killed::after(&host.zfs, killed_after);
-        let first = Ops::new(killed, host.mount.clone(), host.config());
+        let first = only_pool(killed, host.mount.clone(), host.config());
         let result = first.ensure_pool(&larger(&host)).await;
         let (state, _) = host.start().ensure_pool(&larger(&host)).await.unwrap();
         assert_eq!(
@@ -303,8 +303,8 @@ async fn the_quota_follows_the_pools_size_and_otherwise_is_peoples() {
     assert_eq!(quota(&host), 5 << 30);
     // Somebody else makes the pool larger.
     host.zfs.set_size(&name(), 200 << 30);
-    let states = ops.refresh_states().await;
-    assert_eq!(states[0].size, 200 << 30);
+    let state = ops.refresh_state().await.unwrap();
+    assert_eq!(state.size, 200 << 30);
     assert!(quota(&host) > 150 << 30, "{}", quota(&host));
 }
 

@@ -48,14 +48,14 @@ async fn pods_share_one_private_mount_and_the_last_takes_it_along() {
     assert_eq!(table.of_zfs(&source).count(), 3);
     assert!(!table.at(TARGET.as_ref()).unwrap().readonly);
     assert!(table.at("/pods/b/mount".as_ref()).unwrap().readonly);
-    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
     assert!(host.mount.table().at(&private).is_some());
     assert!(!host.mount.exists(TARGET.as_ref()), "the target's folder is removed");
     assert!(
         host.mount.exists("/var/lib/kubelet/pods/a/volumes/v".as_ref()),
         "and nothing above it"
     );
-    ops.unpublish(&unpublish("/pods/b/mount")).await.unwrap();
+    ops.host.unpublish(&unpublish("/pods/b/mount")).await.unwrap();
     assert_eq!(host.mount.table().iter().count(), 0);
     assert!(!host.mount.exists(private.parent().unwrap()));
 }
@@ -63,9 +63,9 @@ async fn pods_share_one_private_mount_and_the_last_takes_it_along() {
 #[tokio::test]
 async fn who_uses_a_volume_is_told() {
     let (_host, ops) = attached().await;
-    let watch = ops.watch();
+    let watch = ops.host.states.subscribe();
     let users = async || {
-        ops.refresh_states().await;
+        ops.refresh_state().await;
         let state = watch.borrow().clone().unwrap();
         state
             .users
@@ -78,9 +78,9 @@ async fn who_uses_a_volume_is_told() {
     ops.publish(&publish(TARGET, false)).await.unwrap();
     ops.publish(&publish("/srv/b", true)).await.unwrap();
     assert_eq!(users().await, [User::Pod("a".to_owned()), User::Path("/srv/b".into())]);
-    ops.unpublish(&unpublish("/srv/b")).await.unwrap();
+    ops.host.unpublish(&unpublish("/srv/b")).await.unwrap();
     assert_eq!(users().await, [User::Pod("a".to_owned())]);
-    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
     assert_eq!(users().await, []);
 }
 
@@ -94,7 +94,7 @@ async fn repeating_mounts_nothing_and_unmounts_nothing_else() {
     ops.publish(&publish(TARGET, true)).await.unwrap();
     assert!(host.mount.table().at(TARGET.as_ref()).unwrap().readonly);
     for _ in 0..3 {
-        ops.unpublish(&unpublish(TARGET)).await.unwrap();
+        ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
         assert_eq!(host.mount.table().iter().count(), 0);
     }
 }
@@ -108,9 +108,9 @@ async fn publish_is_one_zfs_process_or_none() {
     let before = host.zfs.counts().total();
     ops.publish(&publish("/pods/b/mount", false)).await.unwrap();
     assert_eq!(host.zfs.counts().total(), before, "the Dot is known by now");
-    ops.unpublish(&unpublish("/pods/b/mount")).await.unwrap();
+    ops.host.unpublish(&unpublish("/pods/b/mount")).await.unwrap();
     let before = host.zfs.counts().total();
-    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
     assert_eq!(host.zfs.counts().total(), before, "unpublish needs no pool");
 }
 
@@ -203,7 +203,7 @@ async fn targets_that_are_links_full_or_taken_are_refused() {
         Err(Error::Conflict(_))
     ));
     assert!(matches!(
-        ops.unpublish(&unpublish("/pods/taken")).await,
+        ops.host.unpublish(&unpublish("/pods/taken")).await,
         Err(Error::Conflict(_))
     ));
     assert!(host.mount.table().at("/pods/taken".as_ref()).is_some());
@@ -246,9 +246,9 @@ async fn failures_and_kills_at_every_call_are_made_good_by_repeating() {
             ops.publish(&publish(TARGET, false)).await.unwrap();
             assert_eq!(host.mount.table().iter().count(), 2, "{call:?} {after}");
             fail();
-            let _ = ops.unpublish(&unpublish(TARGET)).await;
-            let _ = ops.unpublish(&unpublish(TARGET)).await;
-            ops.unpublish(&unpublish(TARGET)).await.unwrap();
+            let _ = ops.host.unpublish(&unpublish(TARGET)).await;
+            let _ = ops.host.unpublish(&unpublish(TARGET)).await;
+            ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
             assert_eq!(host.mount.table().iter().count(), 0, "{call:?} {after}");
         }
     }
@@ -260,7 +260,7 @@ async fn a_hung_target_is_unmounted_lazily_and_never_looked_into() {
     ops.publish(&publish(TARGET, false)).await.unwrap();
     let before = host.mount.calls();
     host.mount.fail_next(MountCall::Unmount, MountErrorKind::Timeout);
-    ops.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
     let after = host.mount.calls();
     for call in [MountCall::Statfs, MountCall::IsEmptyDir, MountCall::Syncfs] {
         assert_eq!(before.get(&call), after.get(&call), "{call:?}");
@@ -280,9 +280,9 @@ async fn usage_is_told_of_the_volume_that_is_mounted_there_only() {
         free_inodes: 2,
     };
     host.mount.set_usage(&dataset(&ops, 0), usage);
-    assert_eq!(ops.volume_usage(handle(), TARGET.as_ref()).await.unwrap(), usage);
+    assert_eq!(ops.host.volume_usage(handle(), TARGET.as_ref()).await.unwrap(), usage);
     assert!(matches!(
-        ops.volume_usage(handle(), "/".as_ref()).await,
+        ops.host.volume_usage(handle(), "/".as_ref()).await,
         Err(Error::NotFound(_))
     ));
 }

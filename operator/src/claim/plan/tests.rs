@@ -23,6 +23,7 @@ fn request(name: &str) -> Request {
             reclaim_policy: "Delete".to_owned(),
             mount_options: Some(vec!["noatime".to_owned()]),
         },
+        pool_class: None,
     }
 }
 
@@ -270,4 +271,25 @@ fn a_volume_of_that_name_is_ours_or_a_conflict() {
     assert_eq!(plan(&request("db"), &world), Ok(Plan::Done));
     world.volume = Some(volume("other"));
     assert!(told(plan(&request("db"), &world)).starts_with("Conflict: "));
+}
+
+#[test]
+fn a_storage_class_that_names_another_pool_class_than_the_dots_is_refused() {
+    let fast = "{volumes: [{name: db, size: 2Gi}], placement: {poolClass: fast}}";
+    for (spec, asked, is_fine) in [
+        (ONE, None, true),
+        (fast, None, true),
+        (fast, Some("fast"), true),
+        (ONE, Some("default"), true),
+        (ONE, Some("fast"), false),
+        (fast, Some("default"), false),
+    ] {
+        let request = Request {
+            pool_class: asked.map(str::to_owned),
+            ..request("db")
+        };
+        let planned = plan(&request, &world(spec, "{}"));
+        let is_refused = matches!(planned, Err(ClaimError::OtherPoolClass { .. }));
+        assert_eq!(!is_refused, is_fine, "{spec} {asked:?}: {planned:?}");
+    }
 }

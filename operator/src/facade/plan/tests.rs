@@ -14,6 +14,7 @@ fn request() -> CreateVolume {
         size_bytes: 1 << 30,
         limit_bytes: None,
         node: "n1".to_owned(),
+        pool_class: "default".to_owned(),
     }
 }
 
@@ -161,4 +162,29 @@ fn a_dot_that_is_going_away_is_waited_for_and_freed() {
         world.dot = Some(dot_with(dying, &status));
         assert_eq!(plan(&request(), &world), Ok(Step::Wait), "{status}");
     }
+}
+
+#[test]
+fn the_dot_is_made_for_the_class_that_the_storage_class_names() {
+    let fast = CreateVolume {
+        pool_class: "fast".to_owned(),
+        ..request()
+    };
+    assert_eq!(build_dot(&request()).spec.placement, None);
+    let dot = build_dot(&fast);
+    assert_eq!(dot.spec.pool_class(), "fast");
+    // Begun for another class, and not handed out: made anew.
+    let begun = World {
+        dot: Some(Dot {
+            status: Some(dotmesh_crds::DotStatus {
+                claims: vec![new_entry(&fast)],
+                ..dotmesh_crds::DotStatus::default()
+            }),
+            ..dot
+        }),
+        ..world(None)
+    };
+    let planned = plan(&request(), &begun);
+    assert_eq!(planned, Ok(Step::Withdraw(Refusal::OtherClass("fast".to_owned()))));
+    assert_eq!(plan(&fast, &begun), Ok(Step::Wait));
 }

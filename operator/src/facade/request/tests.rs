@@ -56,8 +56,24 @@ fn a_plain_claim_is_read_whole() {
             size_bytes: 1 << 30,
             limit_bytes: None,
             node: "n2".to_owned(),
+            pool_class: "default".to_owned(),
         }
     );
+}
+
+#[test]
+fn the_storage_class_names_the_pools_class() {
+    let asked = |class: &str| {
+        let mut request = wire();
+        request
+            .parameters
+            .insert(PARAMETER_POOL_CLASS.to_owned(), class.to_owned());
+        CreateVolume::try_from(request).map(|request| request.pool_class)
+    };
+    assert_eq!(asked("fast-2"), Ok("fast-2".to_owned()));
+    for class in ["", "Fast", "-fast", "fast-", "a/b", &"a".repeat(57)] {
+        assert_eq!(asked(class), Err(RequestError::PoolClass(class.to_owned())));
+    }
 }
 
 #[test]
