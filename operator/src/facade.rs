@@ -1,12 +1,14 @@
-//! The CSI controller socket for csi-provisioner.
+//! The CSI controller socket for csi-provisioner and csi-resizer.
 //!
 //! Calls write our objects and wait for their status; the controllers do the work, whoever leads. A repeated call
 //! finds what an earlier one wrote, so any replica may serve it and a caller may give up at any time. "Absent" is
-//! concluded from consistent reads only. Clauses: Container Storage Interface 1.12, external-provisioner's reading.
+//! concluded from consistent reads only. Clauses: Container Storage Interface 1.12, external-provisioner's and
+//! external-resizer's reading.
 
 pub mod controller;
 pub mod create;
 pub mod delete;
+pub mod expand;
 pub mod identity;
 pub mod plan;
 pub mod request;
@@ -29,7 +31,7 @@ use tonic::transport::Server;
 use crate::api::Api;
 use controller::ControllerService;
 use identity::IdentityService;
-use watch::WatchDot;
+use watch::WatchObject;
 
 /// Longest that a call is worked on, whatever the caller would wait.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -52,16 +54,16 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
 ///
 /// # Errors
 /// The socket cannot be served any more.
-pub async fn serve<A: Api + Clone, W: WatchDot>(
+pub async fn serve<A: Api + Clone, W: WatchObject>(
     listener: UnixListener,
     api: A,
-    dots: W,
+    watches: W,
     readiness: Readiness,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     Server::builder()
         .add_service(IdentityServer::new(IdentityService::new(readiness)))
-        .add_service(ControllerServer::new(ControllerService::new(api, dots)))
+        .add_service(ControllerServer::new(ControllerService::new(api, watches)))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown)
         .await
 }

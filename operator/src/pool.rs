@@ -12,6 +12,7 @@ pub mod newest;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod room;
 
 use std::sync::Arc;
 

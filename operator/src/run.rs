@@ -18,7 +18,7 @@ use crate::api::{Caches, KubeApi};
 use crate::args::Args;
 use crate::context::{Clock, Config, Context};
 use crate::enroll::{self, EnrollmentService, authority};
-use crate::facade::{self, watch::KubeDots};
+use crate::facade::{self, watch::KubeWatch};
 use crate::lead::Election;
 use crate::metrics::{Metrics, Objects};
 use crate::nodes::grpc::{Directory, GrpcNodes};
@@ -131,9 +131,10 @@ async fn start(
     parts.spawn(controlling.run());
 
     let socket = facade::bind(&args.csi_socket).with_context(|| format!("{}", args.csi_socket.display()))?;
-    let dots = KubeDots::new(client);
+    let watches = KubeWatch::new(client);
     let facade_api = api.clone();
-    parts.spawn(async move { Ok(facade::serve(socket, facade_api, dots, readiness, std::future::pending()).await?) });
+    parts
+        .spawn(async move { Ok(facade::serve(socket, facade_api, watches, readiness, std::future::pending()).await?) });
     let listener = listen(args.enroll_listen).await?;
     let service = EnrollmentService::new(api, certificates, args.namespace.clone());
     parts.spawn(async move { Ok(enroll::serve(listener, service, std::future::pending()).await?) });

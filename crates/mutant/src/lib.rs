@@ -69,6 +69,10 @@ mutants! {
     APoolOfAnyClass = "a pool of any class",
     EveryDotOfTheNodeIsInEachPool = "every Dot of the node is in each pool",
     TheNewestCommitOfTheNode = "the newest commit of the node",
+    AVolumeIsAsLargeAsItsClaims = "a volume is as large as its claims",
+    OtherBranchesStayAsTheyWere = "other branches stay as they were",
+    AVolumeIsToldLargerBeforeItIs = "a volume is told larger before it is",
+    AQuotaIsSetWhateverItWas = "a quota is set whatever it was",
 }
 
 #[cfg(feature = "planted")]

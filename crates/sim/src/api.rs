@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Cached, Event, Guard, Key, Kind};
-use dotmesh_operator::facade::watch::{DotStream, WatchDot};
+use dotmesh_operator::facade::watch::{Changes, WatchObject};
 use dotmesh_testkit::FakeApi;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource;
 use serde_json::Value;
 
 use crate::fault::{Class, Failure};
@@ -151,9 +153,9 @@ impl Api for SimApi {
     }
 }
 
-impl WatchDot for SimApi {
-    fn watch_dot(&self, key: &Key) -> DotStream {
-        self.server.watch_dot(key)
+impl WatchObject for SimApi {
+    fn watch_object<K: Kind + Resource<Scope = NamespaceResourceScope>>(&self, key: &Key) -> Changes<K> {
+        self.server.watch_object(key)
     }
 }
 

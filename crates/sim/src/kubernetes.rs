@@ -1,5 +1,7 @@
 //! What Kubernetes does around us, level-triggered and without faults of its own: the scheduler chooses nodes,
-//! csi-provisioner asks the façade, claims are bound and released, kubelets publish.
+//! csi-provisioner and csi-resizer ask the façade, claims are bound and released, kubelets publish.
+
+mod resizer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,6 +57,8 @@ struct State {
     pods: BTreeMap<String, Pod>,
     /// What is being asked of somebody.
     asked: BTreeSet<String>,
+    /// Claims, by uid, that cannot get so many bytes.
+    impossible: BTreeSet<(String, u64)>,
 }
 
 /// The replicas of the operator, by number; those that ended too.
@@ -203,6 +207,7 @@ impl Kubernetes {
         }
         for claim in &world.claims {
             unfinished |= self.serve(world, claim).await;
+            unfinished |= self.resize(world, claim);
         }
         for volume in &world.volumes {
             unfinished |= self.release(world, volume);

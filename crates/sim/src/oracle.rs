@@ -6,6 +6,7 @@ mod heads;
 mod objects;
 mod pools;
 pub mod settled;
+mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub struct Oracle {
     commits: BTreeMap<String, commits::Known>,
     heads: BTreeMap<String, String>,
     dots: BTreeMap<String, objects::Known>,
+    /// Bytes of volumes, by the uid of their Dot and their names.
+    sizes: BTreeMap<(String, String), u64>,
     pools: Vec<Inventory>,
     /// A copy stands in for the pool of this machine.
     stands_in: Option<usize>,
@@ -75,6 +78,7 @@ impl Oracle {
             commits: BTreeMap::new(),
             heads: BTreeMap::new(),
             dots: BTreeMap::new(),
+            sizes: BTreeMap::new(),
             stands_in: None,
             made: BTreeMap::new(),
             lost: BTreeSet::new(),

@@ -7,6 +7,7 @@ pub mod deletions;
 pub mod disruptions;
 pub mod losses;
 pub mod pools;
+pub mod sizes;
 
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub enum Step {
     RemoveVolumeOf(&'static str),
     /// Changes a Dot's list of volumes.
     Volumes(&'static str, Vec<DotVolume>),
+    /// Changes how much a claim asks for.
+    Resize(&'static str, &'static str),
     /// Asks for a larger file of the Pool of this name.
     GrowPool(&'static str, &'static str),
     /// Deletes an object: kind and name.
@@ -113,6 +116,8 @@ pub enum Until {
     NotReady(&'static str, String, Reason),
     /// A Pool is Ready and has this size: name and size.
     Sized(&'static str, &'static str),
+    /// The PersistentVolume of a claim says that it has this size: the claim's name, and the size.
+    Grown(&'static str, &'static str),
     /// An object has our finalizer: kind and name.
     Protected(&'static str, String),
     /// No object of this kind and name is there.
@@ -134,6 +139,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(disruptions::all());
     all.extend(losses::all());
     all.extend(pools::all());
+    all.extend(sizes::all());
     all
 }
 

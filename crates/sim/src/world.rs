@@ -273,6 +273,12 @@ impl World {
                 let key = Key::namespaced("dev", *dot);
                 api.patch::<Dot>(&key, &Guard::default(), patch).await.map(drop)
             }
+            Step::Resize(claim, size) => {
+                let patch = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+                let key = Key::namespaced("dev", *claim);
+                let claim = api.patch::<PersistentVolumeClaim>(&key, &Guard::default(), patch).await;
+                claim.map(drop)
+            }
             Step::GrowPool(pool, size) => {
                 let patch = json!({ "spec": { "file": { "size": size } } });
                 let key = Key::cluster(*pool);
@@ -446,6 +452,11 @@ impl World {
             Until::Ready(kind, name) => find(kind, name).is_some_and(|object| is_ready(&object)),
             Until::Sized(pool, size) => {
                 find("Pool", pool).is_some_and(|object| is_ready(&object) && object["status"]["size"] == **size)
+            }
+            Until::Grown(claim, size) => {
+                let all = self.cluster.server.all("PersistentVolume");
+                let has = all.iter().find(|volume| volume["spec"]["claimRef"]["name"] == **claim);
+                has.is_some_and(|volume| volume["spec"]["capacity"]["storage"] == **size)
             }
             Until::NotReady(kind, name, reason) => find(kind, name).is_some_and(|object| {
                 let conditions = object["status"]["conditions"].as_array();

@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dotmesh_crds::Dot;
 use dotmesh_operator::api::{Api, ApiError, ApiErrorKind, Cached, Event, Guard, Key, Kind, body};
-use dotmesh_operator::facade::watch::{DotStream, WatchDot};
+use dotmesh_operator::facade::watch::{Changes, WatchObject};
 use futures::{StreamExt, stream};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -347,8 +348,8 @@ impl Api for FakeApi {
     }
 }
 
-impl WatchDot for FakeApi {
-    fn watch_dot(&self, key: &Key) -> DotStream {
+impl WatchObject for FakeApi {
+    fn watch_object<K: Kind + kube::Resource<Scope = NamespaceResourceScope>>(&self, key: &Key) -> Changes<K> {
         let (api, key) = (self.clone(), key.clone());
         let first = (api, key, None, None);
         stream::unfold(first, async |(api, key, mut changes, mut last)| {
@@ -357,8 +358,12 @@ impl WatchDot for FakeApi {
                     None => api.changes_so_far(),
                     Some(seen) => api.changes(seen).await,
                 });
-                let now = api.lock().objects.get("Dot", &key).map(|dot| parse::<Dot>(dot));
-                let version = now.as_ref().and_then(|dot| dot.metadata.resource_version.clone());
+                let now = api
+                    .lock()
+                    .objects
+                    .get(&K::kind(&()), &key)
+                    .map(|object| parse::<K>(object));
+                let version = now.as_ref().and_then(ResourceExt::resource_version);
                 if last.as_ref() != Some(&version) {
                     last = Some(version);
                     return Some((Ok(now), (api, key, changes, last)));

@@ -390,7 +390,8 @@ impl CurrentVolume {
     fn missing(&self, volume: &VolumeRequest, wanted: Properties) -> Properties {
         let lacks = |name: &PropName| {
             if *name == REFQUOTA {
-                self.refquota < volume.size
+                let is_other = self.refquota != volume.size && is_planted(Mutant::AQuotaIsSetWhateverItWas);
+                self.refquota < volume.size || is_other
             } else {
                 self.name.is_none()
             }
@@ -430,11 +431,12 @@ fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error>
                 "volume {name} of {size} bytes is too small; the least is {MIN_VOLUME_BYTES}"
             )));
         }
-        if *size > pool.quota {
+        // The operator's rule as well: a size that it has recorded is never taken back.
+        if *size > pool.size {
             return Err(Error::OutOfSpace(format!(
-                "volume {name} of {size} bytes is larger than pool {}, which can hold {} bytes",
+                "volume {name} of {size} bytes is larger than pool {} of {} bytes",
                 pool.layout.pool(),
-                pool.quota
+                pool.size
             )));
         }
     }

@@ -1,12 +1,15 @@
 //! CSI standing alone over a pool, without Kubernetes; and the standard conformance program against it.
 
+use std::io::{Read, Write};
+use std::path::Path;
+
 use dotmesh_csi_proto::csi::controller_client::ControllerClient;
 use dotmesh_csi_proto::csi::identity_client::IdentityClient;
 use dotmesh_csi_proto::csi::node_client::NodeClient;
 use dotmesh_csi_proto::csi::volume_capability::{AccessType, BlockVolume};
 use dotmesh_csi_proto::csi::{
-    CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, GetPluginInfoRequest, NodeGetInfoRequest,
-    NodeGetVolumeStatsRequest,
+    CapacityRange, ControllerExpandVolumeRequest, CreateVolumeRequest, DeleteVolumeRequest, GetPluginInfoRequest,
+    NodeGetInfoRequest, NodeGetVolumeStatsRequest,
 };
 use dotmesh_model::handle::Handle;
 use tonic::Code;
@@ -23,6 +26,17 @@ fn create(name: &str, size: u64) -> CreateVolumeRequest {
         volume_capabilities: vec![capability()],
         ..CreateVolumeRequest::default()
     }
+}
+
+/// Writes a new file of so many bytes that do not compress, each MiB of it durable before the next.
+fn fill(path: &Path, bytes: u64) -> std::io::Result<()> {
+    let mut random = vec![0u8; 1 << 20];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
+    let mut file = std::fs::File::create(path)?;
+    (0..bytes >> 20).try_for_each(|_| {
+        file.write_all(&random)?;
+        file.sync_all()
+    })
 }
 
 #[tokio::test]
@@ -73,6 +87,44 @@ async fn a_volume_lives_without_kubernetes() {
         usage[0].total <= i64::try_from(SIZE).unwrap() && usage[0].total > 0,
         "{usage:?}"
     );
+
+    let expand = |volume_id: &str, required: u64, limit: u64| ControllerExpandVolumeRequest {
+        volume_id: volume_id.into(),
+        capacity_range: Some(CapacityRange {
+            required_bytes: required.try_into().unwrap(),
+            limit_bytes: limit.try_into().unwrap(),
+        }),
+        ..ControllerExpandVolumeRequest::default()
+    };
+    let full = fill(&first.join("more"), 2 * SIZE).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::QuotaExceeded, "{full}");
+    for (required, limit, size) in [(SIZE / 2, 0, SIZE), (2 * SIZE, 0, 2 * SIZE), (SIZE, 0, 2 * SIZE)] {
+        let grown = controller
+            .controller_expand_volume(expand(&volume.volume_id, required, limit))
+            .await
+            .unwrap()
+            .into_inner();
+        assert_eq!(grown.capacity_bytes, i64::try_from(size).unwrap(), "{required}");
+        assert!(!grown.node_expansion_required);
+    }
+    fill(&first.join("more"), SIZE + SIZE / 4).unwrap();
+    let stats = NodeGetVolumeStatsRequest {
+        volume_id: volume.volume_id.clone(),
+        volume_path: first.to_string_lossy().into_owned(),
+        ..NodeGetVolumeStatsRequest::default()
+    };
+    let usage = node.node_get_volume_stats(stats).await.unwrap().into_inner().usage;
+    assert!(usage[0].total > i64::try_from(SIZE).unwrap(), "{usage:?}");
+    for (id, required, limit, code) in [
+        (volume.volume_id.as_str(), SIZE / 2, SIZE, Code::OutOfRange),
+        (volume.volume_id.as_str(), 2 * SIZE, SIZE, Code::InvalidArgument),
+        (volume.volume_id.as_str(), 1 << 50, 0, Code::ResourceExhausted),
+        ("nonsense", SIZE, 0, Code::NotFound),
+    ] {
+        let request = expand(id, required, limit);
+        let refused = controller.controller_expand_volume(request).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{refused}");
+    }
 
     let delete = |volume_id: &str| DeleteVolumeRequest {
         volume_id: volume_id.into(),

@@ -1,6 +1,6 @@
 //! The next step for a Branch. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use dotmesh_crds::branch::BranchOrigin;
 use dotmesh_crds::condition::Reason;
@@ -8,6 +8,7 @@ use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::{Dot, DotStatus};
 use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
 use dotmesh_model::id::{BranchId, HeadId};
+use dotmesh_model::name::BranchName;
 use dotmesh_model::size::parse_quantity;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
@@ -131,18 +132,22 @@ fn plan_loss(seen: &Observed, node: &str) -> Option<Verdict> {
     })
 }
 
-/// Whether the head has these volumes in these sizes already.
+/// Whether the head has these volumes already, each at least as large.
 fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
-    let has: BTreeSet<(&str, Option<u64>)> = seen
+    let sizes: BTreeMap<&str, Option<u64>> = seen
         .branch
         .status
         .iter()
         .flat_map(|status| &status.volumes)
         .map(|volume| (volume.id.as_str(), parse_quantity(&volume.size).ok()))
         .collect();
-    wanted
-        .iter()
-        .all(|volume| has.contains(&(volume.id.as_str(), parse_quantity(&volume.size).ok())))
+    wanted.iter().all(|volume| {
+        let size = parse_quantity(&volume.size).ok();
+        sizes.get(volume.id.as_str()).is_some_and(|has| {
+            let is_as_it_was = seen.branch.spec.name != BranchName::DEFAULT && has.is_some();
+            *has >= size || (is_as_it_was && is_planted(Mutant::OtherBranchesStayAsTheyWere))
+        })
+    })
 }
 
 fn build_request(

@@ -163,7 +163,9 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
     }
     let is_waiting = |claim: &&DotClaim| !is_attached(seen, &claim.uid);
     if !valid.claims.iter().any(|claim| is_waiting(&claim)) {
-        return Plan::Report(plan_verdict(seen));
+        let verdict = plan_verdict(seen);
+        let refused = valid.refused.clone().filter(|_| verdict.is_ready());
+        return Plan::Report(refused.unwrap_or(verdict));
     }
     let pool_guid = match meant_pool(seen) {
         Ok(guid) => guid,

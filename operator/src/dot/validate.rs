@@ -1,6 +1,6 @@
 //! What a Dot asks for, as values that can no longer be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::{DotClaim, DotVolumeStatus};
@@ -8,10 +8,12 @@ use dotmesh_crds::{Dot, Pool};
 use dotmesh_model::id::{DotId, VolumeId};
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::size::{MIN_VOLUME_BYTES, format_quantity, parse_quantity, parse_volume_size};
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::{Observed, node_of};
 use crate::meta::uid;
+use crate::pool::room::check_growth;
 use crate::status::Verdict;
 
 /// A Dot as it should be.
@@ -23,6 +25,8 @@ pub struct Valid {
     pub node: Option<String>,
     /// Spec's and claims' volumes, and those that were there before; in order of their names.
     pub volumes: Vec<DotVolumeStatus>,
+    /// Why a volume is not as large as it is asked for. All else goes on.
+    pub refused: Option<Verdict>,
     /// The claims' entries.
     pub claims: Vec<DotClaim>,
 }
@@ -33,7 +37,7 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let id: DotId = uid(dot)
         .parse()
         .map_err(|why| Verdict::new(Reason::Error, format!("metadata.uid: {why}")))?;
-    let volumes = effective_volumes(dot, id)?;
+    let (volumes, refused) = effective_volumes(dot, id, seen.pool.as_deref())?;
     if let Some(pool) = seen.pool.as_deref() {
         fits(&volumes, pool)?;
     }
@@ -41,6 +45,7 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
         id,
         node: node_of(dot),
         volumes,
+        refused,
         claims: dot
             .status
             .as_ref()
@@ -49,8 +54,44 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     })
 }
 
-/// The union of what spec, claims and status name, each with the largest size: a volume neither shrinks nor goes.
-fn effective_volumes(dot: &Dot, id: DotId) -> Result<Vec<DotVolumeStatus>, Verdict> {
+/// The union of what spec, claims and status name, each with the largest size: a volume neither shrinks nor goes. One
+/// that cannot grow stays as it is; why, is told.
+fn effective_volumes(
+    dot: &Dot,
+    id: DotId,
+    pool: Option<&Pool>,
+) -> Result<(Vec<DotVolumeStatus>, Option<Verdict>), Verdict> {
+    let (wanted, recorded) = (wanted_sizes(dot)?, recorded_sizes(dot)?);
+    let names: BTreeSet<&String> = wanted.keys().chain(recorded.keys()).collect();
+    let (mut volumes, mut refused) = (Vec::new(), None);
+    for name in names {
+        let wanted = wanted.get(name).copied();
+        let bytes = match (wanted, recorded.get(name).copied()) {
+            (Some(wanted), Some(_)) if is_planted(Mutant::AVolumeIsAsLargeAsItsClaims) => wanted,
+            (Some(wanted), Some(recorded)) if wanted > recorded => match check_growth(pool, wanted) {
+                Ok(()) => wanted,
+                Err(why) => {
+                    let asked = format_quantity(wanted);
+                    let stays = format_quantity(recorded);
+                    let message = format!("volume {name:?} of {stays} cannot grow to {asked}: {why}");
+                    refused = refused.or(Some(Verdict::new(why.reason(), message)));
+                    recorded
+                }
+            },
+            (_, Some(recorded)) => recorded,
+            (wanted, None) => wanted.unwrap_or_default(),
+        };
+        volumes.push(DotVolumeStatus {
+            id: VolumeId::derive(id, name).to_string(),
+            size: format_quantity(bytes),
+            name: name.clone(),
+        });
+    }
+    Ok((volumes, refused))
+}
+
+/// Bytes that spec and claims ask for, by the volume's name.
+fn wanted_sizes(dot: &Dot) -> Result<BTreeMap<String, u64>, Verdict> {
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
     let mut add = |name: &str, bytes: u64| {
         let size = sizes.entry(name.to_owned()).or_default();
@@ -76,19 +117,18 @@ fn effective_volumes(dot: &Dot, id: DotId) -> Result<Vec<DotVolumeStatus>, Verdi
         let bytes = parse_quantity(&claim.size).map_err(|why| invalid(format!("the size {why}")))?;
         add(&claim.volume, bytes.max(MIN_VOLUME_BYTES));
     }
-    for volume in dot.status.iter().flat_map(|status| &status.volumes) {
+    Ok(sizes)
+}
+
+/// Bytes that volumes have had until now, by name.
+fn recorded_sizes(dot: &Dot) -> Result<BTreeMap<String, u64>, Verdict> {
+    let recorded = dot.status.iter().flat_map(|status| &status.volumes);
+    let size = |volume: &DotVolumeStatus| {
         let bytes = parse_quantity(&volume.size)
             .map_err(|why| Verdict::new(Reason::Error, format!("status.volumes: {:?}: {why}", volume.name)))?;
-        add(&volume.name, bytes);
-    }
-    Ok(sizes
-        .into_iter()
-        .map(|(name, bytes)| DotVolumeStatus {
-            id: VolumeId::derive(id, &name).to_string(),
-            size: format_quantity(bytes),
-            name,
-        })
-        .collect())
+        Ok((volume.name.clone(), bytes))
+    };
+    recorded.map(size).collect()
 }
 
 /// ZFS takes any quota; a volume that could never be filled is refused here.

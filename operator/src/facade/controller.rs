@@ -7,9 +7,10 @@ use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::controller_service_capability::{Rpc, Type, rpc};
 use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
 use dotmesh_csi_proto::csi::{
-    ControllerGetCapabilitiesRequest, ControllerGetCapabilitiesResponse, ControllerServiceCapability,
-    CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest, DeleteVolumeResponse, Topology,
-    ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
+    ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, ControllerGetCapabilitiesRequest,
+    ControllerGetCapabilitiesResponse, ControllerServiceCapability, CreateVolumeRequest, CreateVolumeResponse,
+    DeleteVolumeRequest, DeleteVolumeResponse, Topology, ValidateVolumeCapabilitiesRequest,
+    ValidateVolumeCapabilitiesResponse, Volume,
 };
 use dotmesh_model::handle::Handle;
 use tonic::{Request, Response, Status};
@@ -18,23 +19,24 @@ use tracing::{Instrument, info_span};
 use super::budget;
 use super::create::{CreateError, create_volume};
 use super::delete::{DeleteError, delete_volume, find_dot};
+use super::expand::{ExpandError, ExpandVolume, expand_volume};
 use super::plan::Created;
 use super::request::{CreateVolume, check_capability};
-use super::watch::WatchDot;
+use super::watch::WatchObject;
 use crate::api::Api;
 
 /// The Controller service.
 #[derive(Debug, Clone)]
 pub struct ControllerService<A, W> {
     api: A,
-    dots: W,
+    watches: W,
 }
 
-impl<A: Api, W: WatchDot> ControllerService<A, W> {
+impl<A: Api, W: WatchObject> ControllerService<A, W> {
     /// Over the API and a source of changes.
     #[must_use]
-    pub fn new(api: A, dots: W) -> Self {
-        Self { api, dots }
+    pub fn new(api: A, watches: W) -> Self {
+        Self { api, watches }
     }
 }
 
@@ -58,7 +60,7 @@ impl From<Created> for Volume {
 }
 
 #[tonic::async_trait]
-impl<A: Api, W: WatchDot> Controller for ControllerService<A, W> {
+impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
     async fn create_volume(
         &self,
         request: Request<CreateVolumeRequest>,
@@ -67,7 +69,7 @@ impl<A: Api, W: WatchDot> Controller for ControllerService<A, W> {
         let span = info_span!("CreateVolume", name = request.get_ref().name);
         let call = async {
             let request = CreateVolume::try_from(request.into_inner())?;
-            create_volume(&self.api, &self.dots, &request, budget).await
+            create_volume(&self.api, &self.watches, &request, budget).await
         };
         match call.instrument(span.clone()).await {
             Ok(created) => Ok(Response::new(CreateVolumeResponse {
@@ -95,7 +97,7 @@ impl<A: Api, W: WatchDot> Controller for ControllerService<A, W> {
             return Ok(Response::new(DeleteVolumeResponse {}));
         };
         let span = info_span!("DeleteVolume", handle = %handle);
-        match delete_volume(&self.api, &self.dots, handle, budget)
+        match delete_volume(&self.api, &self.watches, handle, budget)
             .instrument(span.clone())
             .await
         {
@@ -103,6 +105,29 @@ impl<A: Api, W: WatchDot> Controller for ControllerService<A, W> {
             Err(error) => {
                 span.in_scope(|| tracing::warn!(error = %dotmesh_telemetry::Chain(&error), "not deleted yet"));
                 Err(DeleteError::into(error))
+            }
+        }
+    }
+
+    async fn controller_expand_volume(
+        &self,
+        request: Request<ControllerExpandVolumeRequest>,
+    ) -> Result<Response<ControllerExpandVolumeResponse>, Status> {
+        let budget = budget(request.metadata());
+        let span = info_span!("ControllerExpandVolume", handle = request.get_ref().volume_id);
+        let call = async {
+            let request = ExpandVolume::try_from(request.into_inner())?;
+            expand_volume(&self.api, &self.watches, &request, budget).await
+        };
+        match call.instrument(span.clone()).await {
+            Ok(bytes) => Ok(Response::new(ControllerExpandVolumeResponse {
+                capacity_bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+                // A filesystem of ZFS has its new limit at once, mounted or not.
+                node_expansion_required: false,
+            })),
+            Err(error) => {
+                span.in_scope(|| tracing::warn!(error = %dotmesh_telemetry::Chain(&error), "not larger"));
+                Err(ExpandError::into(error))
             }
         }
     }
@@ -154,7 +179,10 @@ impl<A: Api, W: WatchDot> Controller for ControllerService<A, W> {
             r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
         };
         Ok(Response::new(ControllerGetCapabilitiesResponse {
-            capabilities: vec![capability(rpc::Type::CreateDeleteVolume)],
+            capabilities: vec![
+                capability(rpc::Type::CreateDeleteVolume),
+                capability(rpc::Type::ExpandVolume),
+            ],
         }))
     }
 }

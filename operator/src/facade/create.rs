@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::plan::{Created, PoolState, Refusal, Step, World, attached_volume, build_dot, is_claim, plan};
 use super::request::{CreateVolume, RequestError};
-use super::watch::{WatchDot, changed};
+use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
 use crate::claim::{entries, validate::has_source};
 use crate::dot::plan::tell_no_pool;
@@ -39,13 +39,13 @@ pub enum CreateError {
 }
 
 /// Makes the volume, or finds the one an earlier call made.
-pub async fn create_volume<A: Api, W: WatchDot>(
+pub async fn create_volume<A: Api, W: WatchObject>(
     api: &A,
-    dots: &W,
+    watches: &W,
     request: &CreateVolume,
     budget: Duration,
 ) -> Result<Created, CreateError> {
-    match timeout(budget, work(api, dots, request)).await {
+    match timeout(budget, work(api, watches, request)).await {
         Ok(result) => result,
         Err(_) => {
             let dot = api.cached::<Dot>(&dot_key(request));
@@ -62,9 +62,9 @@ fn dot_key(request: &CreateVolume) -> Key {
     Key::namespaced(&request.namespace, volume_object(&request.claim.to_string()))
 }
 
-async fn work<A: Api, W: WatchDot>(api: &A, dots: &W, request: &CreateVolume) -> Result<Created, CreateError> {
+async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, request: &CreateVolume) -> Result<Created, CreateError> {
     let key = dot_key(request);
-    let mut changes = dots.watch_dot(&key);
+    let mut changes = watches.watch_object::<Dot>(&key);
     loop {
         let claim: Option<PersistentVolumeClaim> = api.get(&Key::namespaced(&request.namespace, &request.name)).await?;
         let claim_exists = is_claim(claim.as_ref(), request);

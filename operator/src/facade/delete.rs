@@ -8,7 +8,7 @@ use dotmesh_model::handle::Handle;
 use kube::ResourceExt;
 use tokio::time::timeout;
 
-use super::watch::{WatchDot, changed};
+use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Key};
 use crate::claim::entries;
 
@@ -24,23 +24,23 @@ pub enum DeleteError {
 }
 
 /// Takes the claim off its Dot; a handle that nothing belongs to is a success.
-pub async fn delete_volume<A: Api, W: WatchDot>(
+pub async fn delete_volume<A: Api, W: WatchObject>(
     api: &A,
-    dots: &W,
+    watches: &W,
     handle: Handle,
     budget: Duration,
 ) -> Result<(), DeleteError> {
-    timeout(budget, work(api, dots, handle))
+    timeout(budget, work(api, watches, handle))
         .await
         .unwrap_or(Err(DeleteError::Deadline(budget)))
 }
 
-async fn work<A: Api, W: WatchDot>(api: &A, dots: &W, handle: Handle) -> Result<(), DeleteError> {
+async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, handle: Handle) -> Result<(), DeleteError> {
     let uid = handle.claim.to_string();
     let Some(key) = find_dot(api, &handle).await?.map(|dot| Key::of(&dot)) else {
         return Ok(());
     };
-    let mut changes = dots.watch_dot(&key);
+    let mut changes = watches.watch_object::<Dot>(&key);
     loop {
         let Some(dot) = api.get::<Dot>(&key).await?.filter(|dot| is_dot(dot, &handle)) else {
             return Ok(());

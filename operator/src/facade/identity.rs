@@ -2,7 +2,7 @@
 
 use dotmesh_crds::names::DRIVER;
 use dotmesh_csi_proto::csi::identity_server::Identity;
-use dotmesh_csi_proto::csi::plugin_capability::{Service, Type, service};
+use dotmesh_csi_proto::csi::plugin_capability::{Service, Type, VolumeExpansion, service, volume_expansion};
 use dotmesh_csi_proto::csi::{
     GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
     PluginCapability, ProbeRequest, ProbeResponse,
@@ -48,6 +48,12 @@ impl Identity for IdentityService {
             capabilities: vec![
                 capability(service::Type::ControllerService),
                 capability(service::Type::VolumeAccessibilityConstraints),
+                // Pods go on while their volumes grow.
+                PluginCapability {
+                    r#type: Some(Type::VolumeExpansion(VolumeExpansion {
+                        r#type: volume_expansion::Type::Online.into(),
+                    })),
+                },
             ],
         }))
     }

@@ -71,9 +71,12 @@ pub enum RequestError {
     /// A source that volumes are not made from here.
     #[error("volume_content_source is not served; name a Dot or Branch in the claim's dataSourceRef")]
     ContentSource,
-    /// Bytes below zero, or a limit below the request.
-    #[error("capacity_range is contradictory or negative")]
+    /// No bytes, bytes below zero, or a limit below the request.
+    #[error("capacity_range is missing, contradictory or negative")]
     Capacity,
+    /// Nobody says of what.
+    #[error("volume_id is missing")]
+    NoVolumeId,
     /// Smaller than any volume.
     #[error("limit_bytes is below the smallest volume, 1Mi")]
     LimitTooSmall,
@@ -180,7 +183,8 @@ pub fn check_capability(capability: &VolumeCapability) -> Result<(), RequestErro
     }
 }
 
-fn parse_range(required: i64, limit: i64) -> Result<(u64, Option<u64>), RequestError> {
+/// `required_bytes` and `limit_bytes`, where 0 stands for nothing said.
+pub fn parse_bytes(required: i64, limit: i64) -> Result<(u64, Option<u64>), RequestError> {
     let bytes = |value: i64| u64::try_from(value).map_err(|_| RequestError::Capacity);
     let (required, limit) = (bytes(required)?, bytes(limit)?);
     let limit = (limit > 0).then_some(limit);
@@ -190,6 +194,11 @@ fn parse_range(required: i64, limit: i64) -> Result<(u64, Option<u64>), RequestE
     if limit.is_some_and(|limit| limit < MIN_VOLUME_BYTES) {
         return Err(RequestError::LimitTooSmall);
     }
+    Ok((required, limit))
+}
+
+fn parse_range(required: i64, limit: i64) -> Result<(u64, Option<u64>), RequestError> {
+    let (required, limit) = parse_bytes(required, limit)?;
     let wanted = match required {
         0 => DEFAULT_BYTES.min(limit.unwrap_or(DEFAULT_BYTES)),
         required => required.max(MIN_VOLUME_BYTES),

@@ -2,14 +2,19 @@
 //!
 //! external-provisioner takes Unavailable, Aborted, Cancelled and DeadlineExceeded for "still running" and keeps the
 //! claim on its node; ResourceExhausted lets the scheduler choose another one; everything else ends the attempt.
+//! external-resizer repeats all that may pass, ResourceExhausted too, and takes OutOfRange, NotFound and InvalidArgument
+//! for "never": it asks rarely then, and people can ask for less. FailedPrecondition would mean "not while it is in use".
 
 use tonic::{Code, Status};
 
 use super::create::CreateError;
 use super::delete::DeleteError;
+use super::expand::ExpandError;
+use super::expand::plan::Refusal as ExpandRefusal;
 use super::plan::Refusal;
 use super::request::RequestError;
 use crate::api::ApiErrorKind;
+use crate::pool::room::NoRoom;
 
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Self {
@@ -25,6 +30,7 @@ impl From<RequestError> for Status {
             | RequestError::MultiNode
             | RequestError::ContentSource
             | RequestError::Capacity
+            | RequestError::NoVolumeId
             | RequestError::NoTopology => Code::InvalidArgument,
         };
         Self::new(code, error.to_string())
@@ -47,6 +53,31 @@ impl From<CreateError> for Status {
             CreateError::ServedElsewhere => Code::Aborted,
             CreateError::Deadline(..) => Code::DeadlineExceeded,
             CreateError::Api(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ExpandError> for Status {
+    fn from(error: ExpandError) -> Self {
+        let code = match error {
+            ExpandError::Request(request) => return request.into(),
+            ExpandError::UnknownHandle(_) => Code::NotFound,
+            ExpandError::Refused(ref refusal) => match refusal {
+                ExpandRefusal::NotFound(_) => Code::NotFound,
+                ExpandRefusal::AboveLimit { .. } => Code::OutOfRange,
+                ExpandRefusal::Deleting(_) | ExpandRefusal::Superseded => Code::Aborted,
+                ExpandRefusal::NoBranch(_) => Code::Unavailable,
+                ExpandRefusal::NoRoom { why, .. } => match why {
+                    NoRoom::Unknown(_) => Code::Unavailable,
+                    NoRoom::LargerThanPool { .. } => Code::OutOfRange,
+                    NoRoom::Low { .. } => Code::ResourceExhausted,
+                },
+                ExpandRefusal::NotReady { is_full: true, .. } => Code::ResourceExhausted,
+                ExpandRefusal::NotReady { is_full: false, .. } => Code::Unavailable,
+            },
+            ExpandError::Deadline(_) => Code::DeadlineExceeded,
+            ExpandError::Api(_) => Code::Unavailable,
         };
         Self::new(code, error.to_string())
     }

@@ -1,30 +1,30 @@
-//! Waiting for a Dot to change.
+//! Waiting for an object to change.
 
 use std::future::Future;
 
-use dotmesh_crds::Dot;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 
-use crate::api::{ApiError, Key};
+use crate::api::{ApiError, ApiErrorKind, Key, Kind};
 
-/// Changes of one Dot; absent: it is not there.
-pub type DotStream = BoxStream<'static, Result<Option<Dot>, ApiError>>;
+/// Changes of one object; absent: it is not there.
+pub type Changes<K> = BoxStream<'static, Result<Option<K>, ApiError>>;
 
-/// Where changes of a Dot come from.
-pub trait WatchDot: Send + Sync + 'static {
-    /// The Dot as it is, then as it becomes.
-    fn watch_dot(&self, key: &Key) -> DotStream;
+/// Where changes of an object in a namespace come from.
+pub trait WatchObject: Send + Sync + 'static {
+    /// The object as it is, then as it becomes.
+    fn watch_object<K: Kind + Resource<Scope = NamespaceResourceScope>>(&self, key: &Key) -> Changes<K>;
 }
 
-/// A watch on the API for each Dot that somebody waits for.
+/// A watch on the API for each object that somebody waits for.
 #[derive(Clone)]
-pub struct KubeDots(Client);
+pub struct KubeWatch(Client);
 
-impl KubeDots {
+impl KubeWatch {
     /// Over a client.
     #[must_use]
     pub fn new(client: Client) -> Self {
@@ -32,22 +32,23 @@ impl KubeDots {
     }
 }
 
-impl WatchDot for KubeDots {
-    fn watch_dot(&self, key: &Key) -> DotStream {
+impl WatchObject for KubeWatch {
+    fn watch_object<K: Kind + Resource<Scope = NamespaceResourceScope>>(&self, key: &Key) -> Changes<K> {
         let namespace = key.namespace.as_deref().unwrap_or_default();
-        let api = kube::Api::<Dot>::namespaced(self.0.clone(), namespace);
+        let api = kube::Api::<K>::namespaced(self.0.clone(), namespace);
         watch_object(api, &key.name)
             .default_backoff()
             .map_err(|error| ApiError {
-                kind: crate::api::ApiErrorKind::Unavailable,
+                kind: ApiErrorKind::Unavailable,
                 message: dotmesh_telemetry::Chain(&error).to_string(),
             })
             .boxed()
     }
 }
 
-/// Waits until the Dot is another than `seen`. A stream that ends or fails counts as a change: the caller reads again.
-pub fn changed(stream: &mut DotStream, seen: Option<&Dot>) -> impl Future<Output = ()> + Send {
+/// Waits until the object is another than `seen`. A stream that ends or fails counts as a change: the caller reads
+/// again.
+pub fn changed<K: Kind>(stream: &mut Changes<K>, seen: Option<&K>) -> impl Future<Output = ()> + Send {
     let seen = seen.and_then(ResourceExt::resource_version);
     async move {
         while let Some(Ok(now)) = stream.next().await {

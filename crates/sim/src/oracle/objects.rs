@@ -44,6 +44,7 @@ impl Oracle {
         }
         self.dots.insert(uid.clone(), now);
         self.look_at_holders(change);
+        self.look_at_sizes(change);
         if self.is_lost(&uid) {
             return;
         }
@@ -93,7 +94,10 @@ impl Oracle {
         }
         let handle = text(&change.object["spec"]["csi"]["volumeHandle"]);
         let parts: Vec<&str> = handle.split('.').collect();
-        let &[_, dot, _, claim] = parts.as_slice() else { return };
+        let &[_, dot, volume, claim] = parts.as_slice() else {
+            return;
+        };
+        self.look_at_capacity(dot, volume, claim, change);
         let attached = self.property(dot, &format!("io.dotmesh:claim.{claim}")).is_some();
         let claim_is_there = !self.is_requested(claim);
         if !attached && claim_is_there && !self.is_requested(dot) {

@@ -19,6 +19,7 @@ impl Oracle {
         self.judge_objects();
         self.check_all_commits();
         self.judge_bijection();
+        self.judge_sizes();
         self.judge_users();
         self.judge_holds();
         self.judge_tombstones();
@@ -54,7 +55,7 @@ impl Oracle {
         }
     }
 
-    fn typed<K: Kind>(&self) -> Vec<K> {
+    pub(super) fn typed<K: Kind>(&self) -> Vec<K> {
         let all = self.server.all(&K::kind(&()));
         all.iter().map(|object| K::clone(&object.read())).collect()
     }

@@ -97,24 +97,29 @@ fn parse_create(request: proto::CreateVolumeRequest, node: &str) -> Result<Creat
 
 /// Bytes to make it with, and the most it may have.
 fn parse_range(range: Option<proto::CapacityRange>) -> Result<(u64, u64), Status> {
-    let range = range.unwrap_or_default();
-    let bytes = |number: i64| u64::try_from(number).map_err(|_| invalid("the capacity is negative"));
-    let (required, limit) = (bytes(range.required_bytes)?, bytes(range.limit_bytes)?);
-    let limit = if limit == 0 { u64::MAX } else { limit };
+    let (required, limit) = parse_bounds(range.unwrap_or_default())?;
     let size = if required == 0 {
         DEFAULT_SIZE.min(limit)
     } else {
         required
     };
-    if size > limit {
-        return Err(invalid("the required capacity is above the limit"));
-    }
     if limit < MIN_VOLUME_BYTES {
         return Err(Status::out_of_range(format!(
             "a volume has at least {MIN_VOLUME_BYTES} bytes"
         )));
     }
     Ok((size.max(MIN_VOLUME_BYTES), limit))
+}
+
+/// The least and the most bytes: 0 and all there are where nothing is said.
+fn parse_bounds(range: proto::CapacityRange) -> Result<(u64, u64), Status> {
+    let bytes = |number: i64| u64::try_from(number).map_err(|_| invalid("the capacity is negative"));
+    let (required, limit) = (bytes(range.required_bytes)?, bytes(range.limit_bytes)?);
+    let limit = if limit == 0 { u64::MAX } else { limit };
+    if required > limit {
+        return Err(invalid("the required capacity is above the limit"));
+    }
+    Ok((required, limit))
 }
 
 fn check_capabilities(capabilities: &[proto::VolumeCapability]) -> Result<(), Status> {
@@ -152,9 +157,8 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
         namespace: String::new(),
         name: create.name.clone(),
     };
-    let branch = own_branch(dot);
     ops.ensure_dot(dot, &identity).await?;
-    let head = HeadId::first_of(branch);
+    let head = HeadId::first_of(own_branch(dot));
     let sizes: BTreeMap<VolumeId, u64> = ops.volume_sizes(dot, head).await?;
     let size = match sizes.get(&volume) {
         // Not sized yet: an attempt was interrupted.
@@ -167,20 +171,7 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
             )));
         }
     };
-    let request = BranchRequest {
-        dot,
-        branch,
-        name: BranchName::default(),
-        head,
-        volumes: vec![VolumeRequest {
-            id: volume,
-            name: volume_name()?,
-            size,
-            known: None,
-        }],
-        origin: None,
-        checkout: true,
-    };
+    let request = own_branch_request(dot, volume, size)?;
     ops.ensure_branch(&request).await?;
     let attach = AttachRequest {
         dot,
@@ -190,6 +181,64 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
     };
     ops.attach(&attach).await?;
     Ok(size)
+}
+
+/// A volume to make larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Expand {
+    handle: Handle,
+    /// Bytes it has at least.
+    size: u64,
+    /// Bytes it may have at most.
+    limit: u64,
+}
+
+fn parse_expand(request: proto::ControllerExpandVolumeRequest) -> Result<Expand, Status> {
+    let handle = parse_handle(&request.volume_id)?;
+    let range = request
+        .capacity_range
+        .ok_or_else(|| invalid("capacity_range is missing"))?;
+    if let Some(capability) = &request.volume_capability {
+        parse_capability(Some(capability)).map_err(invalid)?;
+    }
+    let (size, limit) = parse_bounds(range)?;
+    if handle.claim != own_claim(handle.dot) {
+        return Err(invalid("the volume was not made here; it grows where it was made"));
+    }
+    Ok(Expand { handle, size, limit })
+}
+
+/// The volume's size, as it is then. It only grows.
+async fn expand<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, expand: Expand) -> Result<u64, Error> {
+    let Handle { dot, volume, .. } = expand.handle;
+    let sizes = ops.volume_sizes(dot, HeadId::first_of(own_branch(dot))).await?;
+    let current = sizes.get(&volume).copied();
+    let current = current.ok_or_else(|| Error::NotFound(format!("there is no volume {}", expand.handle)))?;
+    if current >= expand.size {
+        return Ok(current);
+    }
+    ops.ensure_branch(&own_branch_request(dot, volume, expand.size)?)
+        .await?;
+    Ok(expand.size)
+}
+
+/// The one branch of a Dot that was made here, with a volume of at least so many bytes.
+fn own_branch_request(dot: DotId, volume: VolumeId, size: u64) -> Result<BranchRequest, Error> {
+    let branch = own_branch(dot);
+    Ok(BranchRequest {
+        dot,
+        branch,
+        name: BranchName::default(),
+        head: HeadId::first_of(branch),
+        volumes: vec![VolumeRequest {
+            id: volume,
+            name: volume_name()?,
+            size,
+            known: None,
+        }],
+        origin: None,
+        checkout: true,
+    })
 }
 
 fn volume_name() -> Result<VolumeName, Error> {
@@ -251,6 +300,26 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         Ok(Response::new(proto::DeleteVolumeResponse {}))
     }
 
+    async fn controller_expand_volume(
+        &self,
+        request: Request<proto::ControllerExpandVolumeRequest>,
+    ) -> Result<Response<proto::ControllerExpandVolumeResponse>, Status> {
+        let wanted = parse_expand(request.into_inner())?;
+        let ops = Arc::clone(&self.ops);
+        let operation = async move { expand(&ops, wanted).await };
+        let size = self.calls.run("ControllerExpandVolume", operation).await?;
+        if size > wanted.limit {
+            return Err(Status::out_of_range(format!(
+                "the volume has {size} bytes, more than the limit, and does not shrink"
+            )));
+        }
+        Ok(Response::new(proto::ControllerExpandVolumeResponse {
+            capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
+            // The quota of a filesystem is live at once.
+            node_expansion_required: false,
+        }))
+    }
+
     async fn validate_volume_capabilities(
         &self,
         request: Request<proto::ValidateVolumeCapabilitiesRequest>,
@@ -283,13 +352,11 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         &self,
         _: Request<proto::ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<proto::ControllerGetCapabilitiesResponse>, Status> {
-        let rpc = controller_service_capability::Rpc {
-            r#type: Rpc::CreateDeleteVolume.into(),
+        let capability = |rpc: Rpc| proto::ControllerServiceCapability {
+            r#type: Some(Type::Rpc(controller_service_capability::Rpc { r#type: rpc.into() })),
         };
         Ok(Response::new(proto::ControllerGetCapabilitiesResponse {
-            capabilities: vec![proto::ControllerServiceCapability {
-                r#type: Some(Type::Rpc(rpc)),
-            }],
+            capabilities: vec![capability(Rpc::CreateDeleteVolume), capability(Rpc::ExpandVolume)],
         }))
     }
 }

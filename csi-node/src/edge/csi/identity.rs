@@ -2,7 +2,7 @@
 
 use dotmesh_csi_proto::csi::identity_server::Identity;
 use dotmesh_csi_proto::csi::plugin_capability::service::Type as Service;
-use dotmesh_csi_proto::csi::plugin_capability::{self, Type};
+use dotmesh_csi_proto::csi::plugin_capability::{self, Type, VolumeExpansion, volume_expansion};
 use dotmesh_csi_proto::csi::{
     GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest, GetPluginInfoResponse,
     PluginCapability, ProbeRequest, ProbeResponse,
@@ -37,6 +37,11 @@ impl<Z: Zfs, M: Mount> Identity for Csi<Z, M> {
             capabilities: vec![
                 capability(Service::ControllerService),
                 capability(Service::VolumeAccessibilityConstraints),
+                PluginCapability {
+                    r#type: Some(Type::VolumeExpansion(VolumeExpansion {
+                        r#type: volume_expansion::Type::Online.into(),
+                    })),
+                },
             ],
         }))
     }

@@ -1,0 +1,140 @@
+//! Sizes: no volume shrinks, none is told to be larger than it is, and in the end each has, on all branches, what was
+//! asked for.
+
+use dotmesh_crds::{Branch, Dot};
+use dotmesh_model::size::parse_quantity;
+use dotmesh_testkit::Change;
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use serde_json::Value;
+
+use super::{Oracle, text, uid};
+
+const REFQUOTA: &str = "refquota";
+const SHRINKS: &str = "no volume shrinks";
+
+/// Bytes of a quantity; 0 for what is none.
+fn bytes(quantity: &str) -> u64 {
+    parse_quantity(quantity).unwrap_or(0)
+}
+
+impl Oracle {
+    /// Bytes that a dataset of ours may hold.
+    fn quota_of(&self, dataset: &str) -> u64 {
+        let found = self.find(dataset).and_then(|object| object.local.get(REFQUOTA));
+        found.map_or(0, |quota| bytes(quota))
+    }
+
+    /// What a Dot tells of its volumes.
+    pub(super) fn look_at_sizes(&mut self, change: &Change) {
+        for volume in change.object["status"]["volumes"].as_array().into_iter().flatten() {
+            let (name, now) = (text(&volume["name"]), bytes(&text(&volume["size"])));
+            let before = self.sizes.insert((uid(change), name.clone()), now).unwrap_or(0);
+            if before > now {
+                let what = format!("volume {name} of Dot {} had {before} bytes and has {now}", change.key);
+                self.violated(SHRINKS, what);
+            }
+        }
+    }
+
+    /// A dataset that was written to.
+    pub(super) fn judge_quota(&mut self, name: &str, was: Option<&String>, is: Option<&String>) {
+        let quota = |value: Option<&String>| value.map_or(0, |value| bytes(value));
+        if quota(was) > quota(is) {
+            self.violated(SHRINKS, format!("{name}: refquota {was:?} became {is:?}"));
+        }
+    }
+
+    /// A PersistentVolume is as large as it says on the branch that its claim mounts.
+    pub(super) fn look_at_capacity(&mut self, dot: &str, volume: &str, claim: &str, change: &Change) {
+        if self.is_requested(claim) || self.is_requested(dot) || self.is_lost(dot) || self.stands_in.is_some() {
+            return;
+        }
+        let Some(head) = self.head_of_claim(dot, claim) else {
+            return;
+        };
+        let told = bytes(&text(&change.object["spec"]["capacity"]["storage"]));
+        let has = self.quota_of(&format!("{dot}/{head}/{volume}"));
+        if told > has {
+            let what = format!("PersistentVolume {} tells of {told} bytes, it has {has}", change.key);
+            self.violated("larger before it is told", what);
+        }
+    }
+
+    /// The head that a claim mounts.
+    fn head_of_claim(&self, dot: &str, claim: &str) -> Option<String> {
+        let dots = self.server.all("Dot");
+        let dot = dots.iter().find(|object| object["metadata"]["uid"] == *dot)?;
+        let entries = dot["status"]["claims"].as_array()?;
+        let entry = entries.iter().find(|entry| entry["uid"] == *claim)?;
+        let is_it = |branch: &Value| match &entry["branch"] {
+            Value::Null => {
+                branch["spec"]["dot"] == dot["metadata"]["name"] && branch["spec"]["name"] == dot["status"]["checkout"]
+            }
+            object => branch["metadata"]["name"] == *object,
+        };
+        let branches = self.server.all("Branch");
+        let branch = branches.iter().find(|branch| is_it(branch))?;
+        let is_whole = !self.is_lost(&text(&branch["metadata"]["uid"]));
+        is_whole.then(|| text(&branch["status"]["head"]))
+    }
+
+    /// In a settled world.
+    pub(super) fn judge_sizes(&mut self) {
+        for dot in self.typed::<Dot>() {
+            let (name, uid) = (dot.metadata.name.clone(), dot.metadata.uid.clone().unwrap_or_default());
+            let status = dot.status.clone().unwrap_or_default();
+            if status.pool.is_none() || self.is_lost(&uid) {
+                continue;
+            }
+            let asked = dot.spec.volumes.iter().flatten();
+            let asked = asked.map(|volume| (&volume.name, &volume.size));
+            let asked = asked.chain(status.claims.iter().map(|entry| (&entry.volume, &entry.size)));
+            for (volume, size) in asked {
+                let has = status.volumes.iter().find(|has| has.name == *volume);
+                if has.is_none_or(|has| bytes(&has.size) < bytes(size)) {
+                    let what = format!("Dot {name:?}: volume {volume} is asked to have {size}, and has {has:?}");
+                    self.violated("all grow", what);
+                }
+            }
+            let is_its = |branch: &Branch| Some(&branch.spec.dot) == name.as_ref();
+            for branch in self.typed::<Branch>().into_iter().filter(is_its) {
+                let head = branch.status.clone().and_then(|status| status.head);
+                if self.is_lost(branch.metadata.uid.as_deref().unwrap_or_default()) {
+                    continue;
+                }
+                let head = head.unwrap_or_default();
+                for volume in &status.volumes {
+                    let has = self.quota_of(&format!("{uid}/{head}/{}", volume.id));
+                    if has < bytes(&volume.size) {
+                        let what = format!(
+                            "Branch {:?}: volume {} has {has} bytes instead of {}",
+                            branch.metadata.name, volume.name, volume.size
+                        );
+                        self.violated("all grow", what);
+                    }
+                }
+            }
+        }
+        self.judge_claims();
+    }
+
+    /// Claims have what they ask for.
+    fn judge_claims(&mut self) {
+        let volumes = self.typed::<PersistentVolume>();
+        for claim in self.typed::<PersistentVolumeClaim>() {
+            let spec = claim.spec.unwrap_or_default();
+            let volume = volumes.iter().find(|volume| volume.metadata.name == spec.volume_name);
+            let Some(volume) = volume.filter(|_| spec.volume_name.is_some()) else {
+                continue;
+            };
+            let asked = spec.resources.and_then(|resources| resources.requests);
+            let asked = asked.and_then(|all| all.get("storage").map(|size| bytes(&size.0)));
+            let capacity = volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref());
+            let has = capacity.and_then(|all| all.get("storage").map(|size| bytes(&size.0)));
+            if asked > has {
+                let what = format!("claim {:?} asks for {asked:?} and has {has:?}", claim.metadata.name);
+                self.violated("all grow", what);
+            }
+        }
+    }
+}
