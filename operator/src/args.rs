@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use dotmesh_crds::pool::PoolFile;
 use dotmesh_telemetry::LogFormat;
+
+use crate::pool::discover::Place;
 
 /// Dotmesh's operator: the controllers, and the CSI sockets for the standard sidecars.
 #[derive(Debug, Clone, Parser)]
@@ -22,12 +25,9 @@ pub struct Args {
     /// Socket of the CSI controller façade.
     #[arg(long, default_value = "/csi/csi.sock")]
     pub csi_socket: PathBuf,
-    /// File that a node's pool is made in, when nobody made a Pool object for the node.
-    #[arg(long, default_value = "/var/lib/dotmesh/pool.img")]
-    pub pool_file_path: String,
-    /// Size of that file, as a quantity.
-    #[arg(long, default_value = "20Gi")]
-    pub pool_file_size: String,
+    /// Where a node's pool lies, when nobody made a Pool object for the node.
+    #[command(flatten)]
+    pub pool: PoolArgs,
     /// Port of csi-node's `dotmesh.node.v1`.
     #[arg(long, default_value_t = 9808)]
     pub node_port: u16,
@@ -46,6 +46,38 @@ pub struct Args {
     /// A file with such a filter, which wins while it is there and not empty. It is looked at every few seconds.
     #[arg(long, env = "DOTMESH_LOG_FILE")]
     pub log_filter_file: Option<PathBuf>,
+}
+
+/// A file, devices, or a pool that is there.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PoolArgs {
+    /// File that the pool of a node is made in, when nobody made a Pool object for the node.
+    #[arg(long, default_value = "/var/lib/dotmesh/pool.img")]
+    pub pool_file_path: String,
+    /// Size of that file, as a quantity.
+    #[arg(long, default_value = "20Gi")]
+    pub pool_file_size: String,
+    /// Block device that the pool of a node is made on, instead of in a file; for each device once.
+    #[arg(long, conflicts_with_all = ["pool_file_path", "pool_file_size"])]
+    pub pool_device: Vec<String>,
+    /// Name of the pool that somebody made on each node, to be used instead of making one.
+    #[arg(long, conflicts_with_all = ["pool_file_path", "pool_file_size", "pool_device"])]
+    pub pool_existing: Option<String>,
+}
+
+impl PoolArgs {
+    /// Where it lies.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        match (&self.pool_existing, self.pool_device.as_slice()) {
+            (Some(name), _) => Place::Existing(name.clone()),
+            (None, []) => Place::File(PoolFile {
+                path: self.pool_file_path.clone(),
+                size: self.pool_file_size.clone(),
+            }),
+            (None, devices) => Place::Devices(devices.to_vec()),
+        }
+    }
 }
 
 /// What the program does besides being the operator.
@@ -77,7 +109,27 @@ mod tests {
             "--log-format=json",
             "--log-filter-file=/etc/dotmesh/log/operator",
         ]);
-        assert_eq!(operator.unwrap().command, None);
+        assert_eq!(operator.as_ref().unwrap().command, None);
+        assert!(matches!(operator.unwrap().pool.place(), Place::File(_)));
+        let place = |flags: &[&str]| {
+            let words = ["dotmesh-operator"].iter().chain(flags);
+            Args::try_parse_from(words).map(|args| args.pool.place()).ok()
+        };
+        let file = PoolFile {
+            path: "/var/lib/dotmesh/big.img".to_owned(),
+            size: "1Ti".to_owned(),
+        };
+        let flags = ["--pool-file-path=/var/lib/dotmesh/big.img", "--pool-file-size=1Ti"];
+        assert_eq!(place(&flags), Some(Place::File(file)));
+        let devices = vec!["/dev/vdb".to_owned(), "/dev/vdc".to_owned()];
+        let flags = ["--pool-device=/dev/vdb", "--pool-device=/dev/vdc"];
+        assert_eq!(place(&flags), Some(Place::Devices(devices)));
+        assert_eq!(
+            place(&["--pool-existing=tank"]),
+            Some(Place::Existing("tank".to_owned()))
+        );
+        assert_eq!(place(&["--pool-existing=tank", "--pool-device=/dev/vdb"]), None);
+        assert_eq!(place(&["--pool-existing=tank", "--pool-file-size=1Ti"]), None);
         let test = Args::try_parse_from(["dotmesh-operator", "check"]).unwrap();
         assert_eq!(test.command, Some(Command::Check { seconds: 120 }));
         assert!(Args::try_parse_from(["dotmesh-operator", "chekc"]).is_err());

@@ -14,6 +14,7 @@ use crate::lead::Lead;
 use crate::loss::Data;
 use crate::metrics::Metrics;
 use crate::nodes::{NodeError, NodeErrorKind, Nodes};
+use crate::pool::discover::Place;
 
 /// Shared by all reconcilers.
 pub struct Context<A, N> {
@@ -74,10 +75,8 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Config {
     /// The installation's namespace.
     pub namespace: String,
-    /// File for the pool of a node that nobody made a Pool of class `default` for.
-    pub pool_file_path: String,
-    /// Size of that file, as a quantity.
-    pub pool_file_size: String,
+    /// Where the pool of a node lies that nobody made a Pool of class `default` for.
+    pub pool: Place,
 }
 
 /// State that speeds things up or spares repetition. Losing it costs time, never correctness.

@@ -173,8 +173,7 @@ impl Controlling {
         );
         let config = Config {
             namespace: args.namespace.clone(),
-            pool_file_path: args.pool_file_path.clone(),
-            pool_file_size: args.pool_file_size.clone(),
+            pool: args.pool.place(),
         };
         let context: Arc<Shared> = Arc::new(Context::new(
             self.api.clone(),

@@ -132,7 +132,8 @@ pub(crate) fn import(instance: &Instance) -> Result<()> {
 /// Installs the chart, with our images, and waits until everything in it is ready.
 pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
     report::step("install the chart", || {
-        let (repository, tag) = nodeimage::provisioner_image();
+        let (provisioner, provisioner_tag) = nodeimage::provisioner_image();
+        let (resizer, resizer_tag) = nodeimage::resizer_image();
         let values = [
             "operator.image.registry=".to_owned(),
             format!("operator.image.repository={}", Program::Operator.repository()),
@@ -143,9 +144,13 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
             format!("csiNode.image.tag={TAG}"),
             "csiNode.image.pullPolicy=Never".to_owned(),
             "csiProvisioner.image.registry=".to_owned(),
-            format!("csiProvisioner.image.repository={repository}"),
-            format!("csiProvisioner.image.tag={tag}"),
+            format!("csiProvisioner.image.repository={provisioner}"),
+            format!("csiProvisioner.image.tag={provisioner_tag}"),
             "csiProvisioner.image.pullPolicy=Never".to_owned(),
+            "csiResizer.image.registry=".to_owned(),
+            format!("csiResizer.image.repository={resizer}"),
+            format!("csiResizer.image.tag={resizer_tag}"),
+            "csiResizer.image.pullPolicy=Never".to_owned(),
             "pool.file.size=4Gi".to_owned(),
         ];
         let helm = cluster::helm(instance)?.args(["upgrade", "--install", "dotmesh"]);

@@ -54,6 +54,8 @@ pub struct Oracle {
     dots: BTreeMap<String, objects::Known>,
     /// Bytes of volumes, by the uid of their Dot and their names.
     sizes: BTreeMap<(String, String), u64>,
+    /// Bytes that PersistentVolumes told of last, by uid.
+    capacities: BTreeMap<String, u64>,
     pools: Vec<Inventory>,
     /// A copy stands in for the pool of this machine.
     stands_in: Option<usize>,
@@ -79,6 +81,7 @@ impl Oracle {
             heads: BTreeMap::new(),
             dots: BTreeMap::new(),
             sizes: BTreeMap::new(),
+            capacities: BTreeMap::new(),
             stands_in: None,
             made: BTreeMap::new(),
             lost: BTreeSet::new(),

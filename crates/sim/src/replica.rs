@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dotmesh_crds::pool::PoolFile;
 use dotmesh_operator::context::{Clock, Config, Context};
 use dotmesh_operator::lead::Election;
 use dotmesh_operator::metrics::Metrics;
+use dotmesh_operator::pool::discover::Place;
 use dotmesh_testkit::{Change, FakeApi};
 use k8s_openapi::jiff::Timestamp;
 
@@ -103,8 +105,10 @@ impl Replica {
         let lead = election.win().await;
         let config = Config {
             namespace: NAMESPACE.to_owned(),
-            pool_file_path: POOL_FILE.to_owned(),
-            pool_file_size: "20Gi".to_owned(),
+            pool: Place::File(PoolFile {
+                path: POOL_FILE.to_owned(),
+                size: "20Gi".to_owned(),
+            }),
         };
         let nodes = SimNodes::new(stage.clone(), self.life.clone(), Arc::clone(machines), lead.term());
         let metrics = Metrics::default();

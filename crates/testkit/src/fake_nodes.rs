@@ -36,6 +36,8 @@ struct Pool {
     name: String,
     guid: u64,
     file_bytes: u64,
+    /// Bytes that are not free any more.
+    filled: u64,
     dots: BTreeMap<String, Dot>,
 }
 
@@ -102,6 +104,20 @@ impl FakeNodes {
             true => state.unreachable.remove(node),
             false => state.unreachable.insert(node.to_owned()),
         };
+    }
+
+    /// Bytes of the node's `dotmesh` are in use. Its next answer about the pool tells.
+    pub fn fill_pool(&self, node: &str, bytes: u64) {
+        let key = (node.to_owned(), POOL_NAME.to_owned());
+        self.lock().pools.entry(key).and_modify(|pool| pool.filled = bytes);
+    }
+
+    /// The sizes of a head's volumes, by id, in bytes.
+    pub fn sizes_of(&self, head: &str) -> BTreeMap<String, u64> {
+        let state = self.lock();
+        let dots = state.pools.values().flat_map(|pool| pool.dots.values());
+        let volumes = dots.filter_map(|dot| dot.heads.get(head)).flatten();
+        volumes.map(|(id, volume)| (id.clone(), volume.size_bytes)).collect()
     }
 
     /// Another pool takes the place of the node's `dotmesh`.
@@ -233,8 +249,8 @@ fn describe(pool: &Pool) -> PoolState {
         guid: pool.guid,
         health: "ONLINE".to_owned(),
         size_bytes: pool.file_bytes.max(20 << 30),
-        allocated_bytes: 0,
-        available_bytes: 19 << 30,
+        allocated_bytes: pool.filled,
+        available_bytes: (19 << 30) - pool.filled.min(19 << 30),
         fragmentation_percent: 0,
         zfs_userland: "2.3.9".to_owned(),
         zfs_kernel: "2.3.9".to_owned(),

@@ -68,6 +68,13 @@ fn of_all_pods() -> Vec<(&'static str, Value)> {
         ("csiProvisioner.image.pullPolicy", json!("Always")),
         ("csiProvisioner.verbosity", json!(5)),
         ("csiProvisioner.resources", resources()),
+        ("csiResizer.image.registry", json!("registry.example.com")),
+        ("csiResizer.image.repository", json!("csi/resizer")),
+        ("csiResizer.image.tag", json!("v2.2.1")),
+        ("csiResizer.image.digest", json!(DIGEST)),
+        ("csiResizer.image.pullPolicy", json!("Always")),
+        ("csiResizer.verbosity", json!(5)),
+        ("csiResizer.resources", resources()),
     ]
 }
 
@@ -118,6 +125,8 @@ fn of_the_cluster() -> Vec<(&'static str, Value)> {
     vec![
         ("pool.file.path", json!("/var/lib/dotmesh/big/pool.img")),
         ("pool.file.size", json!("1.5Ti")),
+        ("pool.devices", json!(["/dev/vdb", "/dev/disk/by-id/wwn-0x5"])),
+        ("pool.existing", json!("tank")),
         ("storageClass.create", json!(false)),
         ("storageClass.name", json!("fast.dots")),
         ("storageClass.name", json!("123")),
@@ -135,8 +144,11 @@ fn of_the_cluster() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// What must be on for the value to matter.
+/// What must be on for the value to matter, or off to let it be.
 fn beside(path: &str) -> Value {
+    if matches!(path, "pool.devices" | "pool.existing") {
+        return json!({"pool": {"file": null}});
+    }
     if path.starts_with("networkPolicy.") && path != "networkPolicy.enabled" {
         return json!({"networkPolicy": {"enabled": true}});
     }
@@ -212,8 +224,10 @@ async fn with_every_switch_the_chart_makes_something_else_and_the_server_takes_i
     let all = all.fold(json!({}), |all, (path, value)| {
         chart::merged(all, chart::only(path, value))
     });
-    let installed = json!({"storageClass": {"create": true}, "crds": {"install": true}});
-    let bare = json!({"storageClass": {"default": false}, "networkPolicy": {"enabled": false}});
+    let file = json!({"devices": [], "existing": ""});
+    let devices = json!({"file": null, "existing": ""});
+    let installed = json!({"storageClass": {"create": true}, "crds": {"install": true}, "pool": file});
+    let bare = json!({"storageClass": {"default": false}, "networkPolicy": {"enabled": false}, "pool": devices});
     for values in [chart::merged(all.clone(), installed), chart::merged(all, bare)] {
         renders.push(render(&values).await.unwrap());
     }

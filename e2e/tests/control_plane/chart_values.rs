@@ -58,6 +58,8 @@ async fn a_misspelled_name_is_refused_wherever_it_stands() {
         "csiNode.log",
         "csiProvisioner",
         "csiProvisioner.image",
+        "csiResizer",
+        "csiResizer.image",
         "pool",
         "pool.file",
         "storageClass",
@@ -110,6 +112,8 @@ fn senseless() -> Vec<(&'static str, Vec<Value>)> {
         ("operator.nodeSelector.disk", vec![json!("a b"), json!(true)]),
         ("csiProvisioner.image.tag", vec![json!("")]),
         ("csiProvisioner.verbosity", vec![json!(11), json!(-1)]),
+        ("csiResizer.image.tag", vec![json!("")]),
+        ("csiResizer.verbosity", vec![json!(11), json!(-1)]),
         (
             "csiNode.kubeletDir",
             vec![
@@ -130,6 +134,8 @@ fn senseless() -> Vec<(&'static str, Vec<Value>)> {
                 json!("/var/lib/dotmesh/"),
             ],
         ),
+        ("pool.devices", vec![json!("/dev/vdb"), json!(["/dev/vdb", "/dev/vdb"])]),
+        ("pool.existing", vec![json!("1tank"), json!("my tank"), json!(true)]),
         ("storageClass.name", vec![json!("Fast"), json!(""), json!("a..b")]),
         ("storageClass.reclaimPolicy", vec![json!("Recycle"), json!("delete")]),
         ("networkPolicy.enabled", vec![json!("yes")]),
@@ -156,6 +162,31 @@ async fn what_makes_no_sense_is_refused_by_its_name() {
 }
 
 #[tokio::test]
+async fn a_pool_is_a_file_devices_or_one_that_is_there() {
+    let devices = json!(["/dev/vdb", "/dev/disk/by-id/wwn-0x5"]);
+    for pool in [
+        json!({"devices": devices}),
+        json!({"existing": "tank"}),
+        json!({"file": null}),
+        json!({"file": null, "devices": devices, "existing": "tank"}),
+    ] {
+        let words = refusal(&json!({"pool": pool})).await;
+        assert!(words.contains("at '/pool'"), "{pool}\n{words}");
+    }
+    for (pool, flags) in [
+        (
+            json!({"file": null, "devices": devices}),
+            "--pool-device=/dev/vdb\n            - --pool-device=/dev/disk/by-id/wwn-0x5\n",
+        ),
+        (json!({"file": null, "existing": "tank"}), "--pool-existing=tank\n"),
+    ] {
+        let made = chart::template_with(&json!({"pool": pool})).unwrap().output().await;
+        let made = made.unwrap();
+        assert!(made.contains(flags) && !made.contains("--pool-file"), "{made}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_needed_cannot_be_taken_away() {
     for path in [
         "operator",
@@ -174,6 +205,10 @@ async fn what_is_needed_cannot_be_taken_away() {
 async fn what_stands_in_lists_and_maps_is_looked_at_too() {
     for (values, expected) in [
         (json!({"imagePullSecrets": ["pull"]}), "at '/imagePullSecrets/0'"),
+        (
+            json!({"pool": {"file": null, "devices": ["/etc/passwd"]}}),
+            "at '/pool/devices/0'",
+        ),
         (
             json!({"imagePullSecrets": [{}]}),
             "at '/imagePullSecrets/0': missing property 'name'",

@@ -15,6 +15,7 @@ mod history;
 mod installation;
 mod pools;
 mod reboot;
+mod sizes;
 mod story;
 
 /// A Dot that a pod has placed: its only volume is called like the Dot, its claim and its pod as well.

@@ -7,6 +7,7 @@ use dotmesh_crds::{Branch, Commit};
 use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest};
 use dotmesh_model::id::VolumeId;
 use dotmesh_model::name::BranchName;
+use dotmesh_model::size::{format_quantity, parse_quantity};
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::{Resource, ResourceExt};
 
@@ -358,10 +359,15 @@ fn plan_attach(seen: &Observed, valid: &Valid, claim: &DotClaim, pool_guid: u64)
     })?;
     let branch_status = branch.status.clone().unwrap_or_default();
     let volume = VolumeId::derive(valid.id, &claim.volume).to_string();
-    if !branch_status.volumes.iter().any(|has| has.id == volume) {
-        let object = branch.name_any();
+    // Nothing is handed out that is smaller than it was asked to be.
+    let wanted = valid.volumes.iter().find(|found| found.id == volume);
+    let wanted = wanted.and_then(|found| parse_quantity(&found.size).ok());
+    let has = branch_status.volumes.iter().find(|found| found.id == volume);
+    let has = has.and_then(|found| parse_quantity(&found.size).ok());
+    if has.is_none() || has < wanted {
+        let (object, size) = (branch.name_any(), format_quantity(wanted.unwrap_or_default()));
         return Err(waiting(format!(
-            "Branch {object:?} does not have volume {:?} yet",
+            "Branch {object:?} does not have volume {:?} of {size} yet",
             claim.volume
         )));
     }

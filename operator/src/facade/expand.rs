@@ -19,7 +19,7 @@ use super::watch::{Changes, WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Key};
 use crate::claim::entries;
 use crate::meta::{belongs_to, is_deleting};
-use crate::pool::pool_of;
+use crate::pool::pool_for;
 use plan::{Refusal, Step, World, explain, plan};
 
 /// A volume that shall be larger.
@@ -147,7 +147,7 @@ async fn observe<A: Api>(api: &A, key: &Key, request: &ExpandVolume, world: &mut
     world.branch = None;
     let Some(dot) = &world.dot else { return Ok(()) };
     let node = dot.status.as_ref().and_then(|status| status.node.as_ref());
-    world.pool = node.and_then(|node| pool_of(api, node));
+    world.pool = pool_for(api, dot, node.map(String::as_str));
     let Some(entry) = entries::entry_of(dot, &request.handle.claim.to_string()) else {
         return Ok(());
     };

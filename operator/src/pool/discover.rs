@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::controller::Action;
 
 use crate::api::{Api, ApiErrorKind};
-use crate::context::{Config, Context, ReconcileError};
+use crate::context::{Context, ReconcileError};
 use crate::meta::is_deleting;
 use crate::nodes::Nodes;
 use crate::pool::{is_of, pool_of};
@@ -33,22 +33,36 @@ pub async fn reconcile<A: Api, N: Nodes>(pod: Arc<Pod>, context: Arc<Context<A, 
     if pool_of(&context.api, node, DEFAULT_CLASS).is_some() || has_pool(&context.api.list::<Pool>(None, None).await?) {
         return Ok(Action::await_change());
     }
-    match context.api.create(&build_pool(node, &context.config)).await {
+    match context.api.create(&build_pool(node, context.config.pool.clone())).await {
         Err(error) if error.kind != ApiErrorKind::AlreadyExists => Err(error.into()),
         Ok(_) | Err(_) => Ok(Action::await_change()),
     }
 }
 
-fn build_pool(node: &str, config: &Config) -> Pool {
+/// Where a node's pool lies that nobody made a Pool object for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// In a file.
+    File(PoolFile),
+    /// On these block devices.
+    Devices(Vec<String>),
+    /// Somebody made a pool of this name.
+    Existing(String),
+}
+
+fn build_pool(node: &str, place: Place) -> Pool {
+    let (mut file, mut devices, mut existing) = (None, None, None);
+    match place {
+        Place::File(one) => file = Some(one),
+        Place::Devices(paths) => devices = Some(paths),
+        Place::Existing(name) => existing = Some(name),
+    }
     let spec = PoolSpec {
         node_name: node.to_owned(),
         class: default_class(),
-        file: Some(PoolFile {
-            path: config.pool_file_path.clone(),
-            size: config.pool_file_size.clone(),
-        }),
-        devices: None,
-        existing: None,
+        file,
+        devices,
+        existing,
     };
     Pool::new(node, spec)
 }

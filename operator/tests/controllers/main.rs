@@ -11,5 +11,6 @@ mod lead;
 mod losses;
 mod own_dots;
 mod pools;
+mod sizes;
 mod wakes;
 mod world;

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use dotmesh_crds::condition::Condition;
 use dotmesh_crds::names::MANAGER_CLAIMS;
+use dotmesh_crds::pool::PoolFile;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_operator::api::{Api, Guard, Key, Kind};
 use dotmesh_operator::context::{Config, Context};
 use dotmesh_operator::lead::Lead;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::nodes::NodeError;
+use dotmesh_operator::pool::discover::Place;
 use dotmesh_operator::status::ready_condition;
 use dotmesh_operator::wake::Wake;
 use dotmesh_operator::{branch, commit, dot, pool};
@@ -118,6 +120,15 @@ impl World {
         self.write_claims(dot, |claims| {
             claims.retain(|other| other["uid"] != entry["uid"]);
             claims.push(entry.clone());
+        })
+        .await;
+    }
+
+    /// The claim's entry asks for another size.
+    pub(crate) async fn resize(&self, dot: &str, n: u32, size: &str) {
+        self.write_claims(dot, |claims| {
+            let own = claims.iter_mut().find(|entry| entry["uid"] == json!(claim_uid(n)));
+            own.unwrap()["size"] = json!(size);
         })
         .await;
     }
@@ -277,8 +288,10 @@ impl World {
 fn context(api: &FakeApi, nodes: &FakeNodes) -> Arc<Context<FakeApi, FakeNodes>> {
     let config = Config {
         namespace: "dotmesh-system".to_owned(),
-        pool_file_path: "/var/lib/dotmesh/pool.img".to_owned(),
-        pool_file_size: "20Gi".to_owned(),
+        pool: Place::File(PoolFile {
+            path: "/var/lib/dotmesh/pool.img".to_owned(),
+            size: "20Gi".to_owned(),
+        }),
     };
     let clock = Arc::new(|| Timestamp::from_second(1_767_225_600).unwrap());
     Arc::new(Context::new(

@@ -18,6 +18,9 @@ pub(crate) const KUBERNETES_VERSION: &str = "v1.36.3";
 /// Version of the csi-provisioner module in go.mod.
 pub(crate) const PROVISIONER_VERSION: &str = "v6.3.0";
 
+/// Version of the csi-resizer module in go.mod.
+pub(crate) const RESIZER_VERSION: &str = "v2.2.0";
+
 /// A program built from Go modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -30,12 +33,13 @@ pub(crate) enum Tool {
     Etcd,
     Helm,
     CsiProvisioner,
+    CsiResizer,
     CsiSanity,
 }
 
 impl Tool {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Kubelet,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -45,6 +49,7 @@ impl Tool {
         Self::Etcd,
         Self::Helm,
         Self::CsiProvisioner,
+        Self::CsiResizer,
         Self::CsiSanity,
     ];
 
@@ -60,6 +65,7 @@ impl Tool {
             Self::Etcd => "etcd",
             Self::Helm => "helm",
             Self::CsiProvisioner => "csi-provisioner",
+            Self::CsiResizer => "csi-resizer",
             Self::CsiSanity => "csi-sanity",
         }
     }
@@ -72,6 +78,10 @@ impl Tool {
             Self::CsiProvisioner => (
                 "kubernetes",
                 "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner".to_owned(),
+            ),
+            Self::CsiResizer => (
+                "kubernetes",
+                "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer".to_owned(),
             ),
             Self::CsiSanity => ("csi", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity".to_owned()),
             Self::KubeApiserver

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::cache::{self, Recipe};
-use super::gotools::{PROVISIONER_VERSION, Tool};
+use super::gotools::{PROVISIONER_VERSION, RESIZER_VERSION, Tool};
 use super::oci::{Content, Image};
 use super::{dbimage, debian, sandbox};
 use crate::process::{Cmd, Daemon, wait_for};
@@ -181,14 +181,18 @@ pub(crate) fn node_disk() -> Result<NodeDisk> {
 pub(crate) fn kubernetes_disk() -> Result<PathBuf> {
     let base = root_folder()?;
     let programs = [Tool::Kubelet.path()?, Tool::KubeProxy.path()?];
-    let provisioner = Tool::CsiProvisioner.path()?;
+    let sidecars = [
+        ("csi-provisioner.tar", provisioner_image(), Tool::CsiProvisioner.path()?),
+        ("csi-resizer.tar", resizer_image(), Tool::CsiResizer.path()?),
+    ];
     let database = dbimage::image()?;
     let pause = workspace::root().join("xtask/testbed/pause/pause.rs");
     let mut recipe = Recipe::new("node-kubernetes")
         .with(DISK_SIZE)
         .with(path_bytes(&base))
         .with_file(&pause)?;
-    for input in programs.iter().chain([&provisioner, &database]) {
+    let paths = sidecars.iter().map(|(_, _, path)| path);
+    for input in programs.iter().chain(paths).chain([&database]) {
         recipe = recipe.with(path_bytes(input));
     }
     let done = recipe.build(|out| {
@@ -205,16 +209,13 @@ pub(crate) fn kubernetes_disk() -> Result<PathBuf> {
         fs::create_dir_all(&run)?;
         build_pause(&pause, &out.join("pause"), &log)?;
         write_program_image(PAUSE_IMAGE, &out.join("pause"), &run.join("pause.tar"))?;
-        let (name, tag) = provisioner_image();
-        write_program_image(&format!("{name}:{tag}"), &provisioner, &run.join("csi-provisioner.tar"))?;
+        let mut images = vec!["pause.tar", "database.tar"];
+        for (file, (name, tag), program) in &sidecars {
+            write_program_image(&format!("{name}:{tag}"), program, &run.join(file))?;
+            images.push(file);
+        }
         fs::copy(&database, run.join("database.tar")).context("copy the database image")?;
-        import_images(
-            &base,
-            &root,
-            &run,
-            &["pause.tar", "csi-provisioner.tar", "database.tar"],
-            &log,
-        )?;
+        import_images(&base, &root, &run, &images, &log)?;
         make_disk(&root, &out.join("disk.img"), &log)?;
         cache::remove_tree(&root)?;
         cache::remove_tree(&run)
@@ -225,6 +226,11 @@ pub(crate) fn kubernetes_disk() -> Result<PathBuf> {
 /// Name and tag of the csi-provisioner image that nodes have.
 pub(crate) fn provisioner_image() -> (&'static str, &'static str) {
     ("dotmesh.io/testbed/csi-provisioner", PROVISIONER_VERSION)
+}
+
+/// Name and tag of the csi-resizer image that nodes have.
+pub(crate) fn resizer_image() -> (&'static str, &'static str) {
+    ("dotmesh.io/testbed/csi-resizer", RESIZER_VERSION)
 }
 
 /// Writes an image of one static program, called as its file, to `out`.

@@ -44,15 +44,21 @@ impl Oracle {
         }
     }
 
-    /// A PersistentVolume is as large as it says on the branch that its claim mounts.
+    /// A PersistentVolume has, on the branch that its claim mounts, what the claim asked for when it is made, and what it
+    /// says when it grows.
     pub(super) fn look_at_capacity(&mut self, dot: &str, volume: &str, claim: &str, change: &Change) {
         if self.is_requested(claim) || self.is_requested(dot) || self.is_lost(dot) || self.stands_in.is_some() {
             return;
         }
-        let Some(head) = self.head_of_claim(dot, claim) else {
+        let Some((head, asked)) = self.head_of_claim(dot, claim) else {
             return;
         };
         let told = bytes(&text(&change.object["spec"]["capacity"]["storage"]));
+        let told = match self.capacities.insert(uid(change), told) {
+            None => told.min(asked),
+            Some(before) if before < told => told,
+            Some(_) => return,
+        };
         let has = self.quota_of(&format!("{dot}/{head}/{volume}"));
         if told > has {
             let what = format!("PersistentVolume {} tells of {told} bytes, it has {has}", change.key);
@@ -60,8 +66,8 @@ impl Oracle {
         }
     }
 
-    /// The head that a claim mounts.
-    fn head_of_claim(&self, dot: &str, claim: &str) -> Option<String> {
+    /// The head that a claim mounts, and how many bytes it asked for.
+    fn head_of_claim(&self, dot: &str, claim: &str) -> Option<(String, u64)> {
         let dots = self.server.all("Dot");
         let dot = dots.iter().find(|object| object["metadata"]["uid"] == *dot)?;
         let entries = dot["status"]["claims"].as_array()?;
@@ -75,7 +81,7 @@ impl Oracle {
         let branches = self.server.all("Branch");
         let branch = branches.iter().find(|branch| is_it(branch))?;
         let is_whole = !self.is_lost(&text(&branch["metadata"]["uid"]));
-        is_whole.then(|| text(&branch["status"]["head"]))
+        is_whole.then(|| (text(&branch["status"]["head"]), bytes(&text(&entry["size"]))))
     }
 
     /// In a settled world.

@@ -75,8 +75,10 @@ pub fn all() -> Vec<Workload> {
                 ],
                 pod("viewer", &["seen"]).to_vec(),
                 pod("both", &["one", "two"]).to_vec(),
-                vec![resize("seen", "2Gi"), resize("one", "2Gi"), resize("two", "3Gi")],
-                vec![grown("seen", "2Gi"), grown("two", "3Gi")],
+                vec![resize("seen", "2Gi"), resize("one", "2Gi")],
+                // One after the other, or the first would have what the second asks for.
+                vec![grown("seen", "2Gi"), grown("one", "2Gi")],
+                vec![resize("two", "3Gi"), grown("two", "3Gi")],
             ],
         ),
         workload(
@@ -94,8 +96,8 @@ pub fn all() -> Vec<Workload> {
             "a Dot gets a larger volume and one more",
             [
                 shop(),
-                vec![commit("first", "shop"), branch("try", "shop", "first")],
-                vec![resize("db", "4Gi")],
+                vec![commit("first", "shop"), ready("Commit", "first")],
+                vec![branch("try", "shop", "first"), resize("db", "4Gi")],
                 vec![Step::Volumes(
                     "shop",
                     vec![volume("db", "1Gi"), volume("cache", "2Gi"), volume("index", "1Gi")],
