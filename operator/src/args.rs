@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use dotmesh_crds::pool::PoolFile;
 use dotmesh_telemetry::LogFormat;
 
-use crate::pool::discover::Place;
+use crate::pool::discover::PoolSource;
 
 /// Dotmesh's operator: the controllers, and the CSI sockets for the standard sidecars.
 #[derive(Debug, Clone, Parser)]
@@ -68,14 +68,14 @@ pub struct PoolArgs {
 impl PoolArgs {
     /// Where it lies.
     #[must_use]
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> PoolSource {
         match (&self.pool_existing, self.pool_device.as_slice()) {
-            (Some(name), _) => Place::Existing(name.clone()),
-            (None, []) => Place::File(PoolFile {
+            (Some(name), _) => PoolSource::Existing(name.clone()),
+            (None, []) => PoolSource::File(PoolFile {
                 path: self.pool_file_path.clone(),
                 size: self.pool_file_size.clone(),
             }),
-            (None, devices) => Place::Devices(devices.to_vec()),
+            (None, devices) => PoolSource::Devices(devices.to_vec()),
         }
     }
 }
@@ -110,7 +110,7 @@ mod tests {
             "--log-filter-file=/etc/dotmesh/log/operator",
         ]);
         assert_eq!(operator.as_ref().unwrap().command, None);
-        assert!(matches!(operator.unwrap().pool.place(), Place::File(_)));
+        assert!(matches!(operator.unwrap().pool.place(), PoolSource::File(_)));
         let place = |flags: &[&str]| {
             let words = ["dotmesh-operator"].iter().chain(flags);
             Args::try_parse_from(words).map(|args| args.pool.place()).ok()
@@ -120,13 +120,13 @@ mod tests {
             size: "1Ti".to_owned(),
         };
         let flags = ["--pool-file-path=/var/lib/dotmesh/big.img", "--pool-file-size=1Ti"];
-        assert_eq!(place(&flags), Some(Place::File(file)));
+        assert_eq!(place(&flags), Some(PoolSource::File(file)));
         let devices = vec!["/dev/vdb".to_owned(), "/dev/vdc".to_owned()];
         let flags = ["--pool-device=/dev/vdb", "--pool-device=/dev/vdc"];
-        assert_eq!(place(&flags), Some(Place::Devices(devices)));
+        assert_eq!(place(&flags), Some(PoolSource::Devices(devices)));
         assert_eq!(
             place(&["--pool-existing=tank"]),
-            Some(Place::Existing("tank".to_owned()))
+            Some(PoolSource::Existing("tank".to_owned()))
         );
         assert_eq!(place(&["--pool-existing=tank", "--pool-device=/dev/vdb"]), None);
         assert_eq!(place(&["--pool-existing=tank", "--pool-file-size=1Ti"]), None);

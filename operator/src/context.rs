@@ -14,7 +14,7 @@ use crate::lead::Lead;
 use crate::loss::Data;
 use crate::metrics::Metrics;
 use crate::nodes::{NodeError, NodeErrorKind, Nodes};
-use crate::pool::discover::Place;
+use crate::pool::discover::PoolSource;
 
 /// Shared by all reconcilers.
 pub struct Context<A, N> {
@@ -76,7 +76,7 @@ pub struct Config {
     /// The installation's namespace.
     pub namespace: String,
     /// Where the pool of a node lies that nobody made a Pool of class `default` for.
-    pub pool: Place,
+    pub pool: PoolSource,
 }
 
 /// State that speeds things up or spares repetition. Losing it costs time, never correctness.

@@ -8,7 +8,7 @@ use dotmesh_crds::pool::PoolFile;
 use dotmesh_operator::context::{Clock, Config, Context};
 use dotmesh_operator::lead::Election;
 use dotmesh_operator::metrics::Metrics;
-use dotmesh_operator::pool::discover::Place;
+use dotmesh_operator::pool::discover::PoolSource;
 use dotmesh_testkit::{Change, FakeApi};
 use k8s_openapi::jiff::Timestamp;
 
@@ -105,7 +105,7 @@ impl Replica {
         let lead = election.win().await;
         let config = Config {
             namespace: NAMESPACE.to_owned(),
-            pool: Place::File(PoolFile {
+            pool: PoolSource::File(PoolFile {
                 path: POOL_FILE.to_owned(),
                 size: "20Gi".to_owned(),
             }),

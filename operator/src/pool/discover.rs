@@ -41,7 +41,7 @@ pub async fn reconcile<A: Api, N: Nodes>(pod: Arc<Pod>, context: Arc<Context<A, 
 
 /// Where a node's pool lies that nobody made a Pool object for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Place {
+pub enum PoolSource {
     /// In a file.
     File(PoolFile),
     /// On these block devices.
@@ -50,12 +50,12 @@ pub enum Place {
     Existing(String),
 }
 
-fn build_pool(node: &str, place: Place) -> Pool {
+fn build_pool(node: &str, place: PoolSource) -> Pool {
     let (mut file, mut devices, mut existing) = (None, None, None);
     match place {
-        Place::File(one) => file = Some(one),
-        Place::Devices(paths) => devices = Some(paths),
-        Place::Existing(name) => existing = Some(name),
+        PoolSource::File(one) => file = Some(one),
+        PoolSource::Devices(paths) => devices = Some(paths),
+        PoolSource::Existing(name) => existing = Some(name),
     }
     let spec = PoolSpec {
         node_name: node.to_owned(),

@@ -11,7 +11,7 @@ use dotmesh_operator::context::{Config, Context};
 use dotmesh_operator::lead::Lead;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::nodes::NodeError;
-use dotmesh_operator::pool::discover::Place;
+use dotmesh_operator::pool::discover::PoolSource;
 use dotmesh_operator::status::ready_condition;
 use dotmesh_operator::wake::Wake;
 use dotmesh_operator::{branch, commit, dot, pool};
@@ -288,7 +288,7 @@ impl World {
 fn context(api: &FakeApi, nodes: &FakeNodes) -> Arc<Context<FakeApi, FakeNodes>> {
     let config = Config {
         namespace: "dotmesh-system".to_owned(),
-        pool: Place::File(PoolFile {
+        pool: PoolSource::File(PoolFile {
             path: "/var/lib/dotmesh/pool.img".to_owned(),
             size: "20Gi".to_owned(),
         }),

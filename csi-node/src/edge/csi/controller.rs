@@ -305,8 +305,8 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         request: Request<proto::ControllerExpandVolumeRequest>,
     ) -> Result<Response<proto::ControllerExpandVolumeResponse>, Status> {
         let wanted = parse_expand(request.into_inner())?;
-        let ops = Arc::clone(&self.ops);
-        let operation = async move { expand(&ops, wanted).await };
+        let pools = Arc::clone(&self.pools);
+        let operation = async move { expand(&*pools.of_dot(wanted.handle.dot).await?, wanted).await };
         let size = self.calls.run("ControllerExpandVolume", operation).await?;
         if size > wanted.limit {
             return Err(Status::out_of_range(format!(
