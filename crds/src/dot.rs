@@ -1,6 +1,7 @@
 //! Kind Dot: a repository of live data, one or more volumes that pods mount.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
@@ -14,6 +15,7 @@ use crate::condition::Condition;
     namespaced,
     status = "DotStatus",
     category = "dotmesh",
+    selectable = ".status.id",
     doc = "A Dot is a repository of live data: one or more volumes that pods mount, with commits and branches. It lies on one node's pool.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -25,6 +27,10 @@ use crate::condition::Condition;
         .message("a Dot's name has at most 55 lower-case letters, digits and '-'"),
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || !has(oldSelf.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)")
+        .message("restoreFrom is decided when the Dot is made")
+)]
 pub struct DotSpec {
     /// The Dot's volumes. Given, the list is closed: a claim that names another volume stays Pending.
     /// Absent, each claim adds the volume it names. A volume that is taken off the list keeps its data.
@@ -32,6 +38,28 @@ pub struct DotSpec {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub volumes: Option<Vec<DotVolume>>,
+    /// What becomes of the data when the Dot is deleted. Delete: it can come back for the installation's grace period, as
+    /// a Remnant. Retain: the Remnant stays until somebody deletes it.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// The id of a Remnant of this namespace, whose data becomes this Dot's, with all branches and commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 36, max = 36))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')")
+            .message("restoreFrom is the whole id of a Remnant: kubectl get remnants")
+    )]
+    pub restore_from: Option<String>,
+}
+
+/// What becomes of data when its object is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// It is destroyed after the grace period.
+    #[default]
+    Delete,
+    /// It stays until somebody deletes its Remnant.
+    Retain,
 }
 
 /// One volume of a Dot.

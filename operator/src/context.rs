@@ -76,6 +76,8 @@ pub struct Config {
     pub pool_file_path: String,
     /// Size of that file, as a quantity.
     pub pool_file_size: String,
+    /// Seconds for which deleted data can come back; 0: it is destroyed at once.
+    pub grace: u64,
 }
 
 /// State that speeds things up or spares repetition. Losing it costs time, never correctness.
@@ -85,6 +87,7 @@ pub struct Memory {
     pools: Mutex<BTreeMap<String, PoolState>>,
     users: Mutex<BTreeMap<String, Vec<VolumeUser>>>,
     data: Mutex<BTreeMap<String, BTreeMap<String, Data>>>,
+    early: Mutex<BTreeMap<String, Timestamp>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
     follow_wanted: tokio::sync::Notify,
@@ -110,6 +113,9 @@ fn user_key(user: &VolumeUser) -> (&str, &str, &str, &str) {
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// Seconds between two Remnants of a node that go before their time: what the first frees takes its time to show.
+const EARLY_INTERVAL: i64 = 60;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -182,6 +188,19 @@ impl Memory {
     /// Nobody knows any more what is in a node's pool.
     pub fn forget_data(&self, node: &str) {
         lock(&self.data).remove(node);
+    }
+
+    /// A Remnant of a node went before its time.
+    pub fn went_early(&self, node: &str, now: Timestamp) {
+        lock(&self.early).insert(node.to_owned(), now);
+    }
+
+    /// Seconds until one more of the node's Remnants may go before its time.
+    pub fn early_in(&self, node: &str, now: Timestamp) -> u64 {
+        let early = lock(&self.early);
+        let passed = early.get(node).map(|last| now.as_second() - last.as_second());
+        let left = passed.map_or(0, |passed| EARLY_INTERVAL.saturating_sub(passed));
+        u64::try_from(left).unwrap_or(0)
     }
 
     /// This node's pool is to be followed.

@@ -174,6 +174,7 @@ impl Controlling {
             namespace: args.namespace.clone(),
             pool_file_path: args.pool_file_path.clone(),
             pool_file_size: args.pool_file_size.clone(),
+            grace: args.grace_period,
         };
         let context: Arc<Shared> = Arc::new(Context::new(
             self.api.clone(),

@@ -147,6 +147,8 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
             format!("csiProvisioner.image.tag={tag}"),
             "csiProvisioner.image.pullPolicy=Never".to_owned(),
             "pool.file.size=4Gi".to_owned(),
+            // Tests look whether all is gone that was deleted.
+            "gracePeriod=0".to_owned(),
         ];
         let helm = cluster::helm(instance)?.args(["upgrade", "--install", "dotmesh"]);
         let helm = helm.arg(workspace::root().join("charts/dotmesh")).args([

@@ -64,6 +64,12 @@ mutants! {
     ASharedVolumeNeedsOneWordOnly = "a shared volume needs one word only",
     ALossIsNotTold = "a loss is not told",
     WhatCannotBeReadIsLost = "what cannot be read is lost",
+    DotGoesBeforeItsRemnant = "Dot goes before its Remnant",
+    RemnantGoesBeforeItsData = "Remnant goes before its data",
+    ARemnantGoesBeforeItsTime = "a Remnant goes before its time",
+    ARemnantIsDestroyedWhoeverTookIt = "a Remnant is destroyed whoever took it",
+    WhatIsNotKnownIsNotFree = "what is not known is not free",
+    ARemnantIsTakenByWhoeverAsks = "a Remnant is taken by whoever asks",
 }
 
 #[cfg(feature = "planted")]

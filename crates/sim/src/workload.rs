@@ -6,6 +6,7 @@ pub mod commits;
 pub mod deletions;
 pub mod disruptions;
 pub mod losses;
+pub mod remnants;
 
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Workload {
     pub replicas: u8,
     /// Nodes.
     pub nodes: u8,
+    /// Seconds for which deleted data can come back.
+    pub grace: u64,
 }
 
 impl Workload {
@@ -34,6 +37,12 @@ impl Workload {
     #[must_use]
     pub fn with_replicas(self, replicas: u8) -> Self {
         Self { replicas, ..self }
+    }
+
+    /// Deleted data can come back for so many seconds.
+    #[must_use]
+    pub fn with_grace(self, grace: u64) -> Self {
+        Self { grace, ..self }
     }
 
     /// On so many nodes.
@@ -64,6 +73,14 @@ pub enum Step {
     GrowPool(&'static str, &'static str),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
+    /// Deletes the Remnant of the Dot of this name, if there is one.
+    DeleteRemnant(&'static str),
+    /// Says until when the Remnant of the Dot of this name stays, if there is one.
+    Expire(&'static str, Option<&'static str>),
+    /// Makes a Dot of the first name, from the data of the first Dot that had the second.
+    Restore(&'static str, &'static str),
+    /// Namespace `dev` goes with all that is in it.
+    DeleteNamespace,
     /// A pod with these claims shall run, best on the node of that number.
     RunPod(&'static str, Vec<String>, u8),
     /// The pod writes to all its volumes.
@@ -113,6 +130,12 @@ pub enum Until {
     Protected(&'static str, String),
     /// No object of this kind and name is there.
     Gone(&'static str, String),
+    /// There is a Remnant of a Dot that had this name.
+    Left(&'static str),
+    /// There is a Remnant of the data of the first Dot that had this name.
+    LeftOf(&'static str),
+    /// There is none.
+    Destroyed(&'static str),
     /// A pod has all its volumes.
     Runs(&'static str),
     /// A pod is gone.
@@ -129,6 +152,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(deletions::all());
     all.extend(disruptions::all());
     all.extend(losses::all());
+    all.extend(remnants::all());
     all
 }
 
@@ -147,10 +171,23 @@ pub fn dot(name: &str, volumes: &[&str]) -> Step {
     let listed = volumes.iter().map(|name| volume(name)).collect();
     let spec = DotSpec {
         volumes: Some(listed).filter(|_| !volumes.is_empty()),
+        ..DotSpec::default()
     };
     let mut dot = Dot::new(name, spec);
     dot.metadata.namespace = Some("dev".to_owned());
     Step::Dot(Box::new(dot))
+}
+
+/// Dot `name`, from the data of that id.
+#[must_use]
+pub fn restored(name: &str, id: &str) -> Dot {
+    let spec = DotSpec {
+        restore_from: Some(id.to_owned()),
+        ..DotSpec::default()
+    };
+    let mut dot = Dot::new(name, spec);
+    dot.metadata.namespace = Some("dev".to_owned());
+    dot
 }
 
 /// Makes a Commit of branch `main` of a Dot.
@@ -292,5 +329,6 @@ pub fn workload(name: &'static str, parts: impl IntoIterator<Item = Vec<Step>>) 
         steps: parts.into_iter().flatten().collect(),
         replicas: 1,
         nodes: 1,
+        grace: 0,
     }
 }

@@ -162,6 +162,7 @@ fn main() -> BranchRequest {
         volumes: vec![volume("cache"), volume("db")],
         origin: None,
         checkout: true,
+        object: "shop-main".to_owned(),
     }
 }
 

@@ -255,6 +255,7 @@ impl Dot {
             dot_id: self.id.to_string(),
             namespace: "dev".into(),
             name: "shop".into(),
+            take_over: false,
         }
     }
 
@@ -281,6 +282,11 @@ impl Dot {
             volumes: volumes.into(),
             origin: None,
             checkout: branch == self.main,
+            object_name: if branch == self.main {
+                "shop-main".into()
+            } else {
+                "shop-fork".into()
+            },
         }
     }
 

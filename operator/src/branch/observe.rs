@@ -17,7 +17,7 @@ use crate::claim::entries::entry_of;
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
-use crate::meta::{belongs_to, is_deleting, named_dot, uid};
+use crate::meta::{Leaves, belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
 
 /// What there is, and what was done in this pass.
@@ -29,6 +29,8 @@ pub struct Observed {
     pub is_fresh: bool,
     /// The Dot it names. A consistent read when the Branch is being deleted.
     pub dot: Option<Arc<Dot>>,
+    /// Whether it goes with its Dot, while it is being deleted: by consistent reads.
+    pub leaves: Leaves,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
     /// The claim it was made for.
@@ -149,6 +151,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         data: context.memory.data(place, head),
         users,
         own_claim,
+        leaves: Leaves::Alone,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,
         is_fresh: false,

@@ -8,7 +8,7 @@ use dotmesh_csi_proto::node::CommitResponse;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
-use crate::meta::{belongs_to, named_dot, uid};
+use crate::meta::{Leaves, belongs_to, named_dot, uid};
 use crate::nodes::Nodes;
 
 /// What there is, and what was done in this pass.
@@ -20,6 +20,8 @@ pub struct Observed {
     pub is_fresh: bool,
     /// The Dot it names. A consistent read when the Commit is being deleted.
     pub dot: Option<Arc<Dot>>,
+    /// Whether it goes with its Dot, while it is being deleted: by consistent reads.
+    pub leaves: Leaves,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
     /// Branches of that Dot.
@@ -45,6 +47,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) 
             status.and_then(|status| status.node.as_ref()),
             status.and_then(|status| status.id.as_ref()),
         ),
+        leaves: Leaves::Alone,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         is_fresh: false,
         commit,

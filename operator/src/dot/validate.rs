@@ -11,7 +11,8 @@ use dotmesh_model::size::{MIN_VOLUME_BYTES, format_quantity, parse_quantity, par
 use kube::ResourceExt;
 
 use super::observe::{Observed, node_of};
-use crate::meta::uid;
+use super::takeover::{Standing, standing};
+use crate::meta::{dot_id, uid};
 use crate::status::Verdict;
 
 /// A Dot as it should be.
@@ -30,16 +31,27 @@ pub struct Valid {
 /// Checks a Dot.
 pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let dot = &seen.dot;
-    let id: DotId = uid(dot)
+    let taken = match standing(seen) {
+        Standing::NotAsked => None,
+        Standing::Taken(remnant) => Some(remnant),
+        Standing::Free(_) => return Err(Verdict::new(Reason::Progressing, "being taken over")),
+        Standing::Refused(verdict) => return Err(verdict),
+    };
+    let id = match (taken, &dot.spec.restore_from) {
+        (Some(remnant), _) => &remnant.id,
+        (None, Some(_)) => dot_id(dot),
+        (None, None) => uid(dot),
+    };
+    let id: DotId = id
         .parse()
-        .map_err(|why| Verdict::new(Reason::Error, format!("metadata.uid: {why}")))?;
-    let volumes = effective_volumes(dot, id)?;
+        .map_err(|why| Verdict::new(Reason::Error, format!("the Dot's id: {why}")))?;
+    let volumes = effective_volumes(dot, id, taken.map_or(&[], |remnant| &remnant.volumes))?;
     if let Some(pool) = seen.pool.as_deref() {
         fits(&volumes, pool)?;
     }
     Ok(Valid {
         id,
-        node: node_of(dot),
+        node: taken.map(|remnant| remnant.node.clone()).or_else(|| node_of(dot)),
         volumes,
         claims: dot
             .status
@@ -49,8 +61,8 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     })
 }
 
-/// The union of what spec, claims and status name, each with the largest size: a volume neither shrinks nor goes.
-fn effective_volumes(dot: &Dot, id: DotId) -> Result<Vec<DotVolumeStatus>, Verdict> {
+/// The union of what spec, claims, status and the data to be taken over name, each with the largest size: a volume neither shrinks nor goes.
+fn effective_volumes(dot: &Dot, id: DotId, taken: &[DotVolumeStatus]) -> Result<Vec<DotVolumeStatus>, Verdict> {
     let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
     let mut add = |name: &str, bytes: u64| {
         let size = sizes.entry(name.to_owned()).or_default();
@@ -76,7 +88,7 @@ fn effective_volumes(dot: &Dot, id: DotId) -> Result<Vec<DotVolumeStatus>, Verdi
         let bytes = parse_quantity(&claim.size).map_err(|why| invalid(format!("the size {why}")))?;
         add(&claim.volume, bytes.max(MIN_VOLUME_BYTES));
     }
-    for volume in dot.status.iter().flat_map(|status| &status.volumes) {
+    for volume in dot.status.iter().flat_map(|status| &status.volumes).chain(taken) {
         let bytes = parse_quantity(&volume.size)
             .map_err(|why| Verdict::new(Reason::Error, format!("status.volumes: {:?}: {why}", volume.name)))?;
         add(&volume.name, bytes);

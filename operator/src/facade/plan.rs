@@ -241,6 +241,7 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
                 name: VOLUME.to_owned(),
                 size: format_quantity(request.size_bytes),
             }]),
+            ..DotSpec::default()
         },
         status: None,
     }

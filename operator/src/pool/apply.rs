@@ -1,6 +1,6 @@
 //! One effect per step.
 
-use dotmesh_crds::Dot;
+use dotmesh_crds::{Dot, Remnant};
 
 use super::newest;
 use super::observe::{Observed, lies_on, names_of};
@@ -41,7 +41,12 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::Release => {
             // The cache may not show yet what lies there.
             let dots: Vec<Dot> = api.list(None, None).await?;
-            seen.dots = names_of(dots.iter().filter(|dot| lies_on(dot, &seen.pool.spec.node_name)));
+            let remnants: Vec<Remnant> = api.list(None, None).await?;
+            let node = &seen.pool.spec.node_name;
+            seen.dots = names_of(
+                dots.iter().filter(|dot| lies_on(dot, node)),
+                remnants.iter().filter(|remnant| remnant.spec.node == *node),
+            );
             if seen.dots.is_empty() {
                 release(api, &seen.pool).await?;
                 return Ok(Then::Gone);

@@ -13,6 +13,7 @@ use super::losses;
 use crate::api::Api;
 use crate::context::Context;
 use crate::nodes::{NodeError, Nodes, PoolEvents};
+use crate::remnant::observe::{first_to_go, is_short};
 use crate::wake::{self, Wake};
 
 /// Between two looks at a node that keeps talking: its Pool's status is written at most once in this time.
@@ -51,6 +52,10 @@ pub async fn follow_all<A: Api, N: Nodes>(
 pub fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Wake {
     Wake {
         pools: wake::node_changed(&context.api, node),
+        remnants: match context.memory.pool(node).is_some_and(|pool| is_short(&pool)) {
+            true => first_to_go(&context.api, node).into_iter().collect(),
+            false => Vec::new(),
+        },
         ..Wake::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dotmesh_crds::{Dot, Pool};
+use dotmesh_crds::{Dot, Pool, Remnant};
 use dotmesh_csi_proto::node::PoolState;
 
 use super::{pool_of, zpool_name};
@@ -20,7 +20,7 @@ pub struct Observed {
     pub is_fresh: bool,
     /// Another Pool of the same node, which is older.
     pub rival: Option<Arc<Pool>>,
-    /// Dots that lie on the node.
+    /// Dots that lie on the node, and Remnants.
     pub dots: Vec<String>,
     /// What the node last said of the zpool of that name, or said in this pass.
     pub state: Option<PoolState>,
@@ -33,13 +33,11 @@ pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, pool: Pool) -> Observe
     let node = pool.spec.node_name.clone();
     Observed {
         rival: pool_of(&context.api, &node).filter(|oldest| uid(&**oldest) != uid(&pool)),
-        dots: names_of(
-            context
-                .api
-                .cached_where::<Dot>(|dot| lies_on(dot, &node))
-                .iter()
-                .map(|dot| &**dot),
-        ),
+        dots: {
+            let dots = context.api.cached_where::<Dot>(|dot| lies_on(dot, &node));
+            let remnants = context.api.cached_where::<Remnant>(|remnant| remnant.spec.node == node);
+            names_of(dots.iter().map(|dot| &**dot), remnants.iter().map(|remnant| &**remnant))
+        },
         state: context
             .memory
             .pool(&node)
@@ -55,9 +53,10 @@ pub fn lies_on(dot: &Dot, node: &str) -> bool {
     dot.status.as_ref().and_then(|status| status.node.as_deref()) == Some(node)
 }
 
-/// Namespaces and names of Dots, in order.
-pub fn names_of<'a>(dots: impl Iterator<Item = &'a Dot>) -> Vec<String> {
+/// Namespaces and names of Dots, and names of Remnants, in order.
+pub fn names_of<'a>(dots: impl Iterator<Item = &'a Dot>, remnants: impl Iterator<Item = &'a Remnant>) -> Vec<String> {
     let mut names: Vec<String> = dots.map(|dot| Key::of(dot).to_string()).collect();
+    names.extend(remnants.map(|remnant| format!("Remnant {}", Key::of(remnant))));
     names.sort();
     names
 }

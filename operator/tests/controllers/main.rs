@@ -11,5 +11,7 @@ mod lead;
 mod losses;
 mod own_dots;
 mod pools;
+mod remnants;
+mod restores;
 mod wakes;
 mod world;

@@ -172,6 +172,7 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
         }],
         origin: None,
         checkout: true,
+        object: String::new(),
     };
     ops.ensure_branch(&request).await?;
     let attach = AttachRequest {
