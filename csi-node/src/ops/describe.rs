@@ -219,7 +219,7 @@ fn describe_commits(
             continue;
         };
         let is_on_head = snapshot.dataset().parent().as_ref() == Some(&dataset);
-        if !is_on_head || state.dead_commits.contains_key(&id) {
+        if !is_on_head || state.is_dead(id) {
             continue;
         }
         let ours = properties.iter().filter(|(name, _)| is_commit_property(name));
