@@ -59,6 +59,14 @@ reasons! {
     Invalid,
     /// An object with the name that is needed belongs to somebody else.
     Conflict,
+    /// No Remnant has the id that an object is to be restored from, or not in this namespace.
+    RemnantNotFound,
+    /// Another object takes over, or has taken over, the data that this one is to be restored from.
+    RemnantTaken,
+    /// An object goes, and its data stays for a while as a Remnant.
+    CanBeRestored,
+    /// The pool is nearly full: deleted data goes before its time.
+    SpaceNeeded,
     /// The node has no Pool, or it is not usable.
     PoolUnavailable,
     /// The pool's GUID is not the one that is known.

@@ -1,6 +1,7 @@
 //! Kind Dot: a repository of live data, one or more volumes that pods mount.
 
 use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
@@ -16,6 +17,7 @@ use crate::pool::default_class;
     namespaced,
     status = "DotStatus",
     category = "dotmesh",
+    selectable = ".status.id",
     doc = "A Dot is a repository of live data: one or more volumes that pods mount, with commits and branches. It lies on one node's pool.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
@@ -30,7 +32,9 @@ use crate::pool::default_class;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("(has(self.placement) ? self.placement.poolClass : 'default') == (has(oldSelf.placement) ? oldSelf.placement.poolClass : 'default')")
-        .message("a Dot's pool class cannot be changed")
+        .message("a Dot's pool class cannot be changed"),
+    validation = Rule::new("has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || !has(oldSelf.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)")
+        .message("restoreFrom is decided when the Dot is made")
 )]
 pub struct DotSpec {
     /// The Dot's volumes. Given, the list is closed: a claim that names another volume stays Pending.
@@ -42,6 +46,18 @@ pub struct DotSpec {
     /// Where the Dot's data is put. It cannot be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<DotPlacement>,
+    /// What becomes of the data when the Dot is deleted. Delete: it can come back for the installation's grace period, as
+    /// a Remnant. Retain: the Remnant stays until somebody deletes it.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// The id of a Remnant of this namespace, whose data becomes this Dot's, with all branches and commits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 36, max = 36))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')")
+            .message("restoreFrom is the whole id of a Remnant: kubectl get remnants")
+    )]
+    pub restore_from: Option<String>,
 }
 
 /// Where a Dot's data is put.
@@ -67,6 +83,16 @@ impl DotSpec {
             .as_ref()
             .map_or(DEFAULT_CLASS, |placement| &placement.pool_class)
     }
+}
+
+/// What becomes of data when its object is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// It is destroyed after the grace period.
+    #[default]
+    Delete,
+    /// It stays until somebody deletes its Remnant.
+    Retain,
 }
 
 /// One volume of a Dot.

@@ -8,6 +8,7 @@ pub mod condition;
 pub mod dot;
 pub mod names;
 pub mod pool;
+pub mod remnant;
 pub mod yaml;
 
 pub use branch::{Branch, BranchSpec, BranchStatus};
@@ -15,3 +16,4 @@ pub use commit::{Commit, CommitSpec, CommitStatus};
 pub use condition::{Condition, Reason};
 pub use dot::{Dot, DotSpec, DotStatus};
 pub use pool::{Pool, PoolSpec, PoolStatus};
+pub use remnant::{Remnant, RemnantSpec, RemnantStatus};

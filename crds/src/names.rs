@@ -43,6 +43,8 @@ pub const ANNOTATION_HEAD: &str = "dotmesh.io/head";
 pub const DEFAULT_CLASS: &str = "default";
 /// The parameter of a StorageClass that names a Pool's class.
 pub const PARAMETER_POOL_CLASS: &str = "poolClass";
+/// Annotation on a Branch or Commit that comes back with its Dot: its id. Its Dot's controller completes it.
+pub const ANNOTATION_RESTORED: &str = "dotmesh.io/restored";
 
 /// Annotation on a Pool: the transaction group up to which commits that are missing in it are given up.
 pub const ANNOTATION_GIVEN_UP: &str = "dotmesh.io/given-up-until";
@@ -63,6 +65,11 @@ pub fn default_branch_object(dot: &str) -> String {
 /// Name of the Commit object of a Dot's initial commit.
 pub fn initial_commit_object(dot: &str) -> String {
     format!("{dot}-initial")
+}
+
+/// Name of the Remnant of a Dot of that id.
+pub fn dot_remnant(id: &str) -> String {
+    format!("dot-{id}")
 }
 
 /// Name of the PersistentVolume for a claim, of the Dot that a plain claim gets, and of the Branch that a claim of a

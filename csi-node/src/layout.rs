@@ -21,8 +21,9 @@ use dotmesh_zfs::{DatasetName, HoldTag, PoolName, PropName, PropValue, SnapName,
 pub use commit::{MAX_RECORD_LEN, StoredCommit, decode_commits, encode_commits, is_commit_property};
 pub use dot::{
     Attachment, BranchRecord, DeadCommits, DotIdentity, DotState, Follows, HeadOrigin, HeadRecord, MAX_DEAD,
-    branch_property, claim_property, dead_property, decode_head, decode_volume, encode_attachment, encode_branch,
-    encode_checkout, encode_dead_commits, encode_deleted, encode_head, encode_identity, encode_volume,
+    branch_property, claim_property, dead_property, decode_head, decode_object, decode_volume, encode_attachment,
+    encode_branch, encode_checkout, encode_dead_commits, encode_deleted, encode_head, encode_identity, encode_object,
+    encode_volume,
 };
 pub use encoding::DecodeError;
 
@@ -49,6 +50,8 @@ pub const CHECKOUT: PropName = PropName::from_static("io.dotmesh:checkout");
 pub const DELETED: PropName = PropName::from_static("io.dotmesh:deleted");
 /// On a head's dataset: its branch and origin.
 pub const HEAD: PropName = PropName::from_static("io.dotmesh:head");
+/// On a head's dataset: the name of its branch's object.
+pub const OBJECT: PropName = PropName::from_static("io.dotmesh:object");
 /// On a volume's dataset: its name.
 pub const VOLUME: PropName = PropName::from_static("io.dotmesh:volume");
 /// On a commit's snapshots: its record; read from the head's.

@@ -8,6 +8,8 @@
 
 #[path = "node/csi.rs"]
 mod csi;
+#[path = "node/describe.rs"]
+mod describe;
 #[path = "node/kill.rs"]
 mod kill;
 #[path = "node/losses.rs"]

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use dotmesh_crds::{Condition, Pool};
+use dotmesh_crds::{Condition, Pool, Remnant};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams};
@@ -120,6 +120,19 @@ impl Cluster {
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let list = self.api::<K>().list(&ListParams::default()).await;
         Ok(list.with_context(|| format!("list {kind}"))?.items)
+    }
+
+    /// What Dots of the namespace left.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn remnants(&self) -> Result<Vec<Remnant>> {
+        let all = Api::<Remnant>::all(self.client.clone())
+            .list(&ListParams::default())
+            .await;
+        let mut all = all.context("list Remnant")?.items;
+        all.retain(|remnant| remnant.spec.namespace.name == self.namespace);
+        Ok(all)
     }
 
     /// kubectl for the namespace.

@@ -17,7 +17,7 @@ pub async fn dump(cluster: &Cluster) -> String {
     }
     for args in [
         ["get", "pods", "-o", "wide"].as_slice(),
-        &["get", "pools,persistentvolumes"],
+        &["get", "pools,remnants,persistentvolumes"],
         &["logs", "deployment/dotmesh-operator", "--all-containers", "--tail=80"],
         &["logs", "daemonset/dotmesh-csi-node", "--all-containers", "--tail=80"],
     ] {

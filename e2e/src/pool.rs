@@ -119,9 +119,13 @@ pub async fn differences(cluster: &Cluster, nodes: &Nodes) -> Result<Vec<String>
     let dots: Vec<Dot> = cluster.list().await?;
     let branches: Vec<Branch> = cluster.list().await?;
     let commits: Vec<Commit> = cluster.list().await?;
+    let remnants = cluster.remnants().await?;
     let found = of_namespace(nodes, &cluster.namespace).await?;
     let found: Vec<bijection::Entry> = found.into_iter().map(|found| found.entry).collect();
-    Ok(bijection::compare(&expected(&dots, &branches, &commits), &found))
+    Ok(bijection::compare(
+        &expected(&dots, &branches, &commits, &remnants),
+        &found,
+    ))
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub struct Args {
     /// Where a node's pool lies, when nobody made a Pool object for the node.
     #[command(flatten)]
     pub pool: PoolArgs,
+    /// For how long the data of a deleted Dot can come back, for example 24h, 90m or 30s; 0: it is destroyed at once.
+    #[arg(long, default_value = "24h", value_parser = parse_period)]
+    pub grace_period: u64,
     /// Port of csi-node's `dotmesh.node.v1`.
     #[arg(long, default_value_t = 9808)]
     pub node_port: u16,
@@ -80,6 +83,24 @@ impl PoolArgs {
     }
 }
 
+/// Seconds in a whole number of days, hours, minutes or seconds.
+fn parse_period(text: &str) -> Result<u64, String> {
+    let why = || format!("{text:?} is no period: write 24h, 90m, 30s, 7d or 0");
+    if text == "0" {
+        return Ok(0);
+    }
+    let unit = text.chars().next_back().ok_or_else(why)?;
+    let seconds: u64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return Err(why()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| why())?;
+    number.checked_mul(seconds).ok_or_else(why)
+}
+
 /// What the program does besides being the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum Command {
@@ -99,6 +120,25 @@ mod tests {
     #[test]
     fn the_flags_are_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_period_has_a_unit() {
+        let all = ["0", "30s", "90m", "24h", "7d", "0h"].map(|text| parse_period(text).unwrap());
+        assert_eq!(all, [0, 30, 5400, 86_400, 604_800, 0]);
+        for wrong in [
+            "",
+            "h",
+            "24",
+            "-1h",
+            "1.5h",
+            "1w",
+            "ü",
+            "99999999999999999999s",
+            "9999999999999999d",
+        ] {
+            assert!(parse_period(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

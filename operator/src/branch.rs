@@ -17,7 +17,7 @@ use kube::runtime::controller::Action;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
-use crate::meta::{dot_now, is_deleting, named_dot, reread};
+use crate::meta::{dot_now, is_deleting, leaves, named_dot, reread};
 use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
@@ -48,6 +48,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         self.own_claim = observe::observe_claim(&context.api, &found).await?;
         if is_deleting(&found) {
             self.dot = named_dot(&context.api, &found, &found.spec.dot).await?;
+            self.leaves = leaves(&context.api, &found, self.dot.as_deref()).await?;
         } else if self.data.is_missing() {
             self.dot = dot_now(&context.api, &found, &found.spec.dot).await?;
         }

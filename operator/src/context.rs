@@ -77,6 +77,8 @@ pub struct Config {
     pub namespace: String,
     /// Where the pool of a node lies that nobody made a Pool of class `default` for.
     pub pool: PoolSource,
+    /// Seconds for which deleted data can come back; 0: it is destroyed at once.
+    pub grace: u64,
 }
 
 /// State that speeds things up or spares repetition. Losing it costs time, never correctness.
@@ -86,6 +88,7 @@ pub struct Memory {
     pools: Mutex<BTreeMap<String, Vec<PoolState>>>,
     users: Mutex<BTreeMap<String, Vec<VolumeUser>>>,
     data: Mutex<BTreeMap<Place, BTreeMap<String, Data>>>,
+    early: Mutex<BTreeMap<Place, Timestamp>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
     follow_wanted: tokio::sync::Notify,
@@ -100,6 +103,10 @@ pub type Place = (String, String);
 fn place_of(dot: &Dot) -> Option<Place> {
     let status = dot.status.as_ref()?;
     Some((status.node.clone()?, status.pool.clone()?))
+}
+
+fn place(pool: &Pool) -> Place {
+    (pool.spec.node_name.clone(), pool.name_any())
 }
 
 /// Heads of which others use volumes than before.
@@ -120,6 +127,9 @@ fn user_key(user: &VolumeUser) -> (&str, &str, &str, &str) {
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 /// Longest wait after a failure.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// Seconds between two Remnants of a node that go before their time: what the first frees takes its time to show.
+const EARLY_INTERVAL: i64 = 60;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -198,13 +208,25 @@ impl Memory {
 
     /// Remembers what a look at a Pool told.
     pub fn set_data(&self, pool: &Pool, now: BTreeMap<String, Data>) {
-        let place = (pool.spec.node_name.clone(), pool.name_any());
-        lock(&self.data).insert(place, now);
+        lock(&self.data).insert(place(pool), now);
     }
 
     /// Nobody knows any more what is in a node's pools.
     pub fn forget_data(&self, node: &str) {
         lock(&self.data).retain(|(of, _), _| of != node);
+    }
+
+    /// A Remnant of a pool went before its time.
+    pub fn went_early(&self, pool: &Pool, now: Timestamp) {
+        lock(&self.early).insert(place(pool), now);
+    }
+
+    /// Seconds until one more of the pool's Remnants may go before its time.
+    pub fn early_in(&self, pool: &Pool, now: Timestamp) -> u64 {
+        let early = lock(&self.early);
+        let passed = early.get(&place(pool)).map(|last| now.as_second() - last.as_second());
+        let left = passed.map_or(0, |passed| EARLY_INTERVAL.saturating_sub(passed));
+        u64::try_from(left).unwrap_or(0)
     }
 
     /// This node's pools are to be followed.

@@ -6,6 +6,8 @@ pub mod apply;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod restore;
+pub mod takeover;
 pub mod validate;
 
 use std::sync::Arc;
@@ -43,6 +45,8 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
             return Ok(Then::Gone);
         };
         self.own_claim = observe::observe_claim(&context.api, &found).await?;
+        self.source = takeover::observe_source(&context.api, &found).await?;
+        self.left = observe::observe_left(context, &found).await?;
         self.pool = pool_for(&context.api, &found, observe::node_of(&found).as_deref());
         self.dot = found;
         self.is_fresh = true;

@@ -66,6 +66,11 @@ pub trait Pass<A, N>: Send + Sync {
         context: &Context<A, N>,
         verdict: &Verdict,
     ) -> impl Future<Output = Result<(), ReconcileError>> + Send;
+
+    /// When it is to be looked at again although nothing changes; absent: never.
+    fn again(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Effects of one object in one go; far more than any has. A plan that never ends is a defect, and must not spin.
@@ -81,11 +86,11 @@ pub async fn drive<A: Api, N: Nodes, P: Pass<A, N>>(
 ) -> Result<Action, ReconcileError> {
     for _ in 0..EFFECTS_MAX {
         let result = match pass.plan() {
-            Plan::Rest => return Ok(Action::await_change()),
+            Plan::Rest => return Ok(next_look(pass.again())),
             Plan::Report(verdict) if pass.is_fresh() || !pass.is_news(context, &verdict) => {
                 context.must_lead()?;
                 pass.report(context, &verdict).await?;
-                return Ok(Action::await_change());
+                return Ok(next_look(pass.again()));
             }
             Plan::Do(step) if pass.is_fresh() || is_planted(Mutant::EffectsByOldCaches) => {
                 context.must_lead()?;
@@ -108,6 +113,10 @@ pub async fn drive<A: Api, N: Nodes, P: Pass<A, N>>(
     }
     tracing::error!("a plan that does not end");
     Ok(Action::requeue(Duration::from_secs(60)))
+}
+
+fn next_look(again: Option<Duration>) -> Action {
+    again.map_or_else(Action::await_change, Action::requeue)
 }
 
 /// What cannot be told is logged; the failure itself is logged by the caller.

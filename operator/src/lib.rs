@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod pki;
 pub mod pool;
+pub mod remnant;
 pub mod run;
 pub mod status;
 pub mod turn;

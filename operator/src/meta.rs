@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use dotmesh_crds::Dot;
-use dotmesh_crds::names::{FINALIZER, LABEL_DOT};
+use dotmesh_crds::names::{FINALIZER, LABEL_CLAIM_UID, LABEL_DOT};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -13,6 +14,61 @@ use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
 /// `metadata.uid`; never empty for an object that came from the API.
 pub fn uid<K: Resource>(object: &K) -> &str {
     object.meta().uid.as_deref().unwrap_or_default()
+}
+
+/// What identifies a Dot's data for ever: what it recorded, else its uid. They differ where it took data over.
+pub fn dot_id(dot: &Dot) -> &str {
+    let recorded = dot.status.as_ref().and_then(|status| status.id.as_deref());
+    recorded.unwrap_or_else(|| uid(dot))
+}
+
+/// Whether a Dot takes data over, and does not have all that belongs to it yet.
+pub fn is_restoring(dot: &Dot) -> bool {
+    let is_done = dot.status.as_ref().is_some_and(|status| status.checkout.is_some());
+    dot.spec.restore_from.is_some() && !is_done
+}
+
+/// The uid of a namespace, and whether it is about to go with all that is in it.
+///
+/// # Errors
+/// Those of the API.
+pub async fn namespace_of<A: Api, K: Resource>(api: &A, object: &K) -> Result<Option<(String, bool)>, ApiError> {
+    let name = object.namespace().unwrap_or_default();
+    let found: Option<Namespace> = api.get(&Key::cluster(name)).await?;
+    Ok(found.map(|namespace| (uid(&namespace).to_owned(), is_deleting(&namespace))))
+}
+
+/// Whether an object that is being deleted goes with its Dot, and needs no tombstone of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// It goes by itself.
+    Alone,
+    /// Its Dot is about to go: what becomes of the Dot's data becomes of its own.
+    WithItsDot,
+    /// Its Dot goes too, and looks what was made of it: the Dot first.
+    AfterItsDot,
+}
+
+/// How an object goes that was made of this Dot. A namespace that goes takes its Dots along, in whatever order it asks.
+///
+/// # Errors
+/// Those of the API.
+pub async fn leaves<A: Api, K: Kind>(api: &A, object: &K, dot: Option<&Dot>) -> Result<Leaves, ApiError> {
+    let Some(dot) = dot.filter(|_| is_deleting(object) && is_protected(object)) else {
+        return Ok(Leaves::Alone);
+    };
+    let is_claims = dot.labels().contains_key(LABEL_CLAIM_UID);
+    if is_deleting(dot) {
+        return Ok(if is_claims {
+            Leaves::AfterItsDot
+        } else {
+            Leaves::WithItsDot
+        });
+    }
+    match namespace_of(api, object).await? {
+        Some((_, true)) => Ok(Leaves::AfterItsDot),
+        Some((_, false)) | None => Ok(Leaves::Alone),
+    }
 }
 
 /// Whether our finalizer is on it.

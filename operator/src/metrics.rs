@@ -123,7 +123,7 @@ impl Collector for Objects {
                 }
             )*};
         }
-        count! { "Dot": dots, "Branch": branches, "Commit": commits, "Pool": pools, }
+        count! { "Dot": dots, "Branch": branches, "Commit": commits, "Pool": pools, "Remnant": remnants, }
         let help = "Objects by kind and the reason of their Ready condition";
         let kind = ConstGauge::new(0i64).metric_type();
         let mut family = encoder.encode_descriptor("dotmesh_objects", help, None, kind)?;

@@ -9,9 +9,9 @@ use std::future::Future;
 
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
-    DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest,
-    FindMissingResponse, Reason, WatchEvent,
+    DeleteDotRequest, DeleteResponse, DescribeDotRequest, DescribeDotResponse, DetachRequest, DetachResponse,
+    EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest,
+    EnsurePoolResponse, FindMissingRequest, FindMissingResponse, Reason, WatchEvent,
 };
 use futures::stream::BoxStream;
 
@@ -73,6 +73,12 @@ pub trait Nodes: Send + Sync + 'static {
         node: &str,
         request: DeleteDotRequest,
     ) -> impl Future<Output = Result<DeleteResponse, NodeError>> + Send;
+    /// What a Dot that is there holds: of its commits as many as fit, after one.
+    fn describe_dot(
+        &self,
+        node: &str,
+        request: DescribeDotRequest,
+    ) -> impl Future<Output = Result<DescribeDotResponse, NodeError>> + Send;
     /// What was recorded and is not in the pool.
     fn find_missing(
         &self,
@@ -95,6 +101,7 @@ macro_rules! unary_calls {
             delete_commit, "DeleteCommit", $crate::nodes::grpc::DEADLINE, DeleteCommitRequest => DeleteResponse;
             delete_branch, "DeleteBranch", $crate::nodes::grpc::DEADLINE, DeleteBranchRequest => DeleteResponse;
             delete_dot, "DeleteDot", $crate::nodes::grpc::DEADLINE, DeleteDotRequest => DeleteResponse;
+            describe_dot, "DescribeDot", $crate::nodes::grpc::DEADLINE, DescribeDotRequest => DescribeDotResponse;
             find_missing, "FindMissing", $crate::nodes::grpc::DEADLINE, FindMissingRequest => FindMissingResponse;
         }
     };

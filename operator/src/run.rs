@@ -174,6 +174,7 @@ impl Controlling {
         let config = Config {
             namespace: args.namespace.clone(),
             pool: args.pool.place(),
+            grace: args.grace_period,
         };
         let context: Arc<Shared> = Arc::new(Context::new(
             self.api.clone(),

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
-use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool};
+use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, dot_remnant, volume_object};
+use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Resource, ResourceExt};
 
@@ -13,8 +13,9 @@ use crate::api::{Api, Key};
 use crate::claim::validate::{has_source, is_unbound};
 use crate::claim::{waiting_for, waiting_for_commit};
 use crate::context::NewUsers;
-use crate::meta::{is_deleting, uid};
+use crate::meta::{dot_id, is_deleting, is_restoring, uid};
 use crate::pool::discover::serving_node;
+use crate::remnant::observe::{first_to_go, pool_below};
 use crate::status::is_ready;
 
 /// Objects to look at.
@@ -28,6 +29,8 @@ pub struct Wake {
     pub commits: Vec<Key>,
     /// Pools.
     pub pools: Vec<Key>,
+    /// Remnants.
+    pub remnants: Vec<Key>,
     /// csi-node's pods.
     pub pods: Vec<Key>,
     /// Claims.
@@ -45,6 +48,8 @@ pub enum Woken<'a> {
     Commit(&'a Commit),
     /// A Pool.
     Pool(&'a Pool),
+    /// A Remnant.
+    Remnant(&'a Remnant),
     /// A pod of csi-node.
     Pod(&'a Pod),
     /// A claim.
@@ -60,6 +65,7 @@ pub fn wakes<A: Api>(api: &A, woken: Woken<'_>) -> Wake {
         Woken::Branch(branch) => branch_changed(api, branch),
         Woken::Commit(commit) => commit_changed(api, commit),
         Woken::Pool(pool) => pool_changed(api, pool),
+        Woken::Remnant(remnant) => remnant_changed(api, remnant),
         Woken::Pod(pod) => pod_changed(api, pod),
         Woken::Claim(claim) => claim_changed(api, claim),
         Woken::Volume(volume) => volume_changed(api, volume),
@@ -130,7 +136,38 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
         dots: vec![key],
         branches: branches.iter().map(|branch| Key::of(&**branch)).collect(),
         pools: pools.iter().map(|pool| Key::of(&**pool)).collect(),
+        remnants: remnants_of(dot),
         pods: Vec::new(),
+    }
+}
+
+/// Those that a Dot leaves, or takes over.
+fn remnants_of(dot: &Dot) -> Vec<Key> {
+    let left = is_deleting(dot).then(|| dot_id(dot));
+    let all: BTreeSet<&str> = dot.spec.restore_from.as_deref().into_iter().chain(left).collect();
+    all.into_iter().map(|id| Key::cluster(dot_remnant(id))).collect()
+}
+
+/// A Remnant came, changed or went: the Dots that leave it or want it; its node's Pool, and the Remnant that goes early
+/// in its place.
+pub fn remnant_changed<A: Api>(api: &A, remnant: &Remnant) -> Wake {
+    let id = &remnant.spec.id;
+    let is_concerned = |dot: &Dot| {
+        let wants = dot.spec.restore_from.as_ref() == Some(id) && is_restoring(dot);
+        wants || is_deleting(dot) && dot_id(dot) == id
+    };
+    let mut remnants = vec![Key::of(remnant)];
+    remnants.extend(pool_below(api, remnant).and_then(|pool| first_to_go(api, &pool)));
+    remnants.dedup();
+    Wake {
+        dots: api
+            .cached_where(is_concerned)
+            .iter()
+            .map(|dot| Key::of(&**dot))
+            .collect(),
+        pools: node_changed(api, &remnant.spec.node),
+        remnants,
+        ..Wake::default()
     }
 }
 
@@ -141,14 +178,24 @@ pub fn branch_changed<A: Api>(api: &A, branch: &Branch) -> Wake {
     let mut branches = waiting_branches(api, |named| *named == dot);
     branches.push(Key::of(branch));
     branches.dedup();
+    let mut dots = restoring_beside(api, branch);
+    dots.push(dot.clone());
     Wake {
         branches,
         commits: waiting_commits(api, |named| *named == dot),
-        pools: Vec::new(),
-        pods: Vec::new(),
         claims: waiting_for(api, |named| *named == dot),
-        dots: vec![dot],
+        dots,
+        ..Wake::default()
     }
+}
+
+/// Dots of the namespace that take data over, and may wait for the name of an object that goes.
+fn restoring_beside<A: Api, K: Resource>(api: &A, object: &K) -> Vec<Key> {
+    if !is_deleting(object) {
+        return Vec::new();
+    }
+    let waits = |dot: &Dot| is_restoring(dot) && dot.meta().namespace == object.meta().namespace;
+    api.cached_where(waits).iter().map(|dot| Key::of(&**dot)).collect()
 }
 
 /// A Commit came, changed or went: Branches that wait for a reference, and claims that wait for it; its Dot, if that
@@ -158,13 +205,12 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     let is_automatic = commit.labels().contains_key(LABEL_AUTOMATIC);
     let is_claims = || {
         api.cached::<Dot>(&dot)
-            .is_some_and(|dot| dot.labels().contains_key(LABEL_CLAIM_UID))
+            .is_some_and(|dot| dot.labels().contains_key(LABEL_CLAIM_UID) || is_restoring(&dot))
     };
-    let dots = if is_automatic || is_claims() {
-        vec![dot.clone()]
-    } else {
-        Vec::new()
-    };
+    let mut dots = restoring_beside(api, commit);
+    if is_automatic || is_claims() {
+        dots.push(dot.clone());
+    }
     Wake {
         dots,
         branches: waiting_branches(api, |named| *named == dot),
@@ -193,6 +239,7 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
         pools,
         pods: pods.iter().map(|pod| Key::of(&**pod)).collect(),
         claims,
+        remnants: waiting_remnants(api, &pool.spec.node_name),
     }
 }
 
@@ -205,6 +252,15 @@ fn waiting_pools<A: Api>(api: &A, pool: &Pool) -> Vec<Key> {
             && !is_ready(conditions.unwrap_or_default())
     };
     api.cached_where(waits).iter().map(|pool| Key::of(&**pool)).collect()
+}
+
+/// Remnants of a node that are to go.
+fn waiting_remnants<A: Api>(api: &A, node: &str) -> Vec<Key> {
+    let waits = |remnant: &Remnant| remnant.spec.node == node && is_deleting(remnant);
+    api.cached_where(waits)
+        .iter()
+        .map(|remnant| Key::of(&**remnant))
+        .collect()
 }
 
 /// Claims that wait, and whose first pod will run on this node.

@@ -152,6 +152,8 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
             format!("csiResizer.image.tag={resizer_tag}"),
             "csiResizer.image.pullPolicy=Never".to_owned(),
             "pool.file.size=4Gi".to_owned(),
+            // Tests look whether all is gone that was deleted.
+            "gracePeriod=0".to_owned(),
         ];
         let helm = cluster::helm(instance)?.args(["upgrade", "--install", "dotmesh"]);
         let helm = helm.arg(workspace::root().join("charts/dotmesh")).args([

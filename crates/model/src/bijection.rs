@@ -23,12 +23,20 @@ pub struct Expected {
     pub snapshots: BTreeMap<String, Option<String>>,
     /// Datasets that may be there because commits are of them.
     pub heads: BTreeSet<String>,
+    /// Dots of which everything is accounted for.
+    pub whole: BTreeSet<String>,
 }
 
 impl Expected {
     /// A Dot that lies somewhere.
     pub fn add_dot(&mut self, dot: &str) {
         self.datasets.insert(dot.to_owned());
+    }
+
+    /// A Dot that is gone, and can come back with all that is in it.
+    pub fn add_remnant(&mut self, dot: &str) {
+        self.add_dot(dot);
+        self.whole.insert(dot.to_owned());
     }
 
     /// A branch's head with its volumes.
@@ -72,6 +80,13 @@ pub fn compare(expected: &Expected, found: &[Entry]) -> Vec<String> {
     let mut differences: Vec<String> = missing.map(|name| format!("{name} is missing in the pool")).collect();
     for entry in found {
         let name = entry.name.as_str();
+        if name
+            .split(['/', '@'])
+            .next()
+            .is_some_and(|dot| expected.whole.contains(dot))
+        {
+            continue;
+        }
         let accounted = match expected.snapshots.get(name) {
             Some(Some(guid)) if *guid != entry.guid => {
                 differences.push(format!("{name} has GUID {} where its Commit says {guid}", entry.guid));
@@ -122,6 +137,20 @@ mod tests {
                 "d/x has no object",
             ]
         );
+    }
+
+    #[test]
+    fn a_remnant_accounts_for_all_of_its_dot_and_for_nothing_else() {
+        let mut expected = Expected::default();
+        expected.add_remnant("d");
+        let found = [
+            entry("d", None),
+            entry("d/h", None),
+            entry("d/h@c", None),
+            entry("e", None),
+        ];
+        assert_eq!(compare(&expected, &found), ["e has no object"]);
+        assert_eq!(compare(&expected, &[]), ["d is missing in the pool"]);
     }
 
     #[test]

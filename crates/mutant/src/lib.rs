@@ -73,6 +73,12 @@ mutants! {
     OtherBranchesStayAsTheyWere = "other branches stay as they were",
     AVolumeIsToldLargerBeforeItIs = "a volume is told larger before it is",
     AQuotaIsSetWhateverItWas = "a quota is set whatever it was",
+    DotGoesBeforeItsRemnant = "Dot goes before its Remnant",
+    RemnantGoesBeforeItsData = "Remnant goes before its data",
+    ARemnantGoesBeforeItsTime = "a Remnant goes before its time",
+    ARemnantIsDestroyedWhoeverTookIt = "a Remnant is destroyed whoever took it",
+    WhatIsNotKnownIsNotFree = "what is not known is not free",
+    ARemnantIsTakenByWhoeverAsks = "a Remnant is taken by whoever asks",
 }
 
 #[cfg(feature = "planted")]

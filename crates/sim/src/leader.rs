@@ -5,12 +5,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Cached, Key};
 use dotmesh_operator::claim::report::Said;
 use dotmesh_operator::context::{Context, ReconcileError};
 use dotmesh_operator::wake::Wake;
-use dotmesh_operator::{branch, commit, pool, turn};
+use dotmesh_operator::{branch, commit, pool, remnant, turn};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::runtime::controller::Action;
@@ -33,6 +33,7 @@ pub struct Turn {
 enum Controller {
     Pod,
     Pool,
+    Remnant,
     Dot,
     Branch,
     Commit,
@@ -87,6 +88,7 @@ impl Leader {
             branches,
             commits,
             pools,
+            remnants,
             pods,
             claims,
         } = wake;
@@ -95,6 +97,7 @@ impl Leader {
             (Controller::Branch, branches),
             (Controller::Commit, commits),
             (Controller::Pool, pools),
+            (Controller::Remnant, remnants),
             (Controller::Pod, pods),
             (Controller::Claim, claims),
         ] {
@@ -172,6 +175,9 @@ impl Leader {
             Controller::Pool => self
                 .look(&turn, |pool: Arc<Pool>| pool::reconcile(pool, context))
                 .boxed(),
+            Controller::Remnant => self
+                .look(&turn, |remnant: Arc<Remnant>| remnant::reconcile(remnant, context))
+                .boxed(),
             Controller::Dot => self.look(&turn, |dot: Arc<Dot>| turn::take_dot(dot, context)).boxed(),
             Controller::Branch => self
                 .look(&turn, |branch: Arc<Branch>| branch::reconcile(branch, context))
@@ -212,6 +218,7 @@ impl Leader {
         turn::note(&self.context, &*object, &result);
         match result {
             Ok(action) if action == Action::await_change() => None,
+            Ok(action) if turn.kind == Controller::Remnant => Some(self.wait_of(&turn.key, &action)),
             Ok(_) => {
                 let what = format!("the plan of {turn:?} does not end");
                 self.stage.with_oracle(|oracle| oracle.violated("progress", what));
@@ -219,5 +226,15 @@ impl Leader {
             }
             Err(error) => Some(turn::retry_after(&self.context, &*object, &error)),
         }
+    }
+
+    /// How long a turn wants to wait for the next one: an action does not tell.
+    fn wait_of(&self, key: &Key, action: &Action) -> Duration {
+        let remnant: Option<Arc<Remnant>> = self.context.api.view().get(key);
+        let seen = remnant.map(|remnant| remnant::observe::observe(&self.context, Arc::unwrap_or_clone(remnant)));
+        let wait = seen.and_then(|seen| remnant::plan::again(&seen));
+        // What was seen then is known by its action; if it has changed since, it is looked at again anyway.
+        wait.filter(|wait| Action::requeue(*wait) == *action)
+            .unwrap_or(Duration::from_secs(1))
     }
 }

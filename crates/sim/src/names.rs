@@ -73,7 +73,7 @@ impl Names {
 }
 
 /// Fields that differ from history to history without meaning.
-const PASSING: [&str; 18] = [
+const PASSING: [&str; 20] = [
     "uid",
     "resourceVersion",
     "generation",
@@ -92,6 +92,8 @@ const PASSING: [&str; 18] = [
     "fragmentation",
     "parent",
     "selectedNode",
+    "deletedAt",
+    "expiresAt",
 ];
 
 /// An object without what differs from history to history; lists in the order of what they name.

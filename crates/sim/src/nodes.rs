@@ -8,9 +8,9 @@ use std::time::Duration;
 use dotmesh_csi_proto::node::node_server::Node;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
-    DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest,
-    FindMissingResponse, WatchRequest,
+    DeleteDotRequest, DeleteResponse, DescribeDotRequest, DescribeDotResponse, DetachRequest, DetachResponse,
+    EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest,
+    EnsurePoolResponse, FindMissingRequest, FindMissingResponse, WatchRequest,
 };
 use dotmesh_operator::nodes::grpc::node_error;
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
@@ -146,7 +146,7 @@ macro_rules! about {
 
 about! {
     EnsurePoolRequest: |of| format!("{} known {}", of.name, of.known_guid);
-    EnsureDotRequest: |of| of.dot_id.clone();
+    EnsureDotRequest: |of| format!("{}{}", of.dot_id, if of.take_over { " taken over" } else { "" });
     EnsureBranchRequest: |of| format!("{} head {} of {:?}, {} volumes", of.branch_id, of.head_id, of.origin.as_ref().map(|origin| &origin.commit_id), of.volumes.len());
     CommitRequest: |of| format!("{} of head {}, {} volumes", of.commit_id, of.head_id, of.volume_ids.len());
     AttachRequest: |of| format!("{} to volume {} of {}", of.claim_uid, of.volume_id, of.dot_id);
@@ -154,6 +154,7 @@ about! {
     DeleteCommitRequest: |of| format!("{} of head {}", of.commit_id, of.head_id);
     DeleteBranchRequest: |of| format!("{} heads {:?}", of.branch_id, of.head_ids);
     DeleteDotRequest: |of| of.dot_id.clone();
+    DescribeDotRequest: |of| format!("{} after {:?}", of.dot_id, of.after_commit_id);
     FindMissingRequest: |of| format!("of {}", of.recorded.len());
 }
 

@@ -5,6 +5,7 @@ mod commits;
 mod heads;
 mod objects;
 mod pools;
+mod remnants;
 pub mod settled;
 mod sizes;
 
@@ -49,6 +50,12 @@ pub struct Oracle {
     violations: Vec<Violation>,
     /// Uids whose deletion was requested, or that are gone.
     requested: BTreeSet<String>,
+    /// Ids of what may be destroyed.
+    ends: BTreeSet<String>,
+    /// Ids of data by the uids of their objects.
+    ids: BTreeMap<String, String>,
+    /// Seconds for which deleted data can come back.
+    grace: u64,
     commits: BTreeMap<String, commits::Known>,
     heads: BTreeMap<String, String>,
     dots: BTreeMap<String, objects::Known>,
@@ -68,7 +75,7 @@ pub struct Oracle {
 impl Oracle {
     /// Over these.
     #[must_use]
-    pub fn new(server: FakeApi, machines: Arc<Vec<Machine>>) -> Self {
+    pub fn new(server: FakeApi, machines: Arc<Vec<Machine>>, grace: u64) -> Self {
         Self {
             pools: machines.iter().map(|_| Inventory::default()).collect(),
             server,
@@ -77,6 +84,9 @@ impl Oracle {
             names: Names::default(),
             violations: Vec::new(),
             requested: BTreeSet::new(),
+            ends: BTreeSet::new(),
+            ids: BTreeMap::new(),
+            grace,
             commits: BTreeMap::new(),
             heads: BTreeMap::new(),
             dots: BTreeMap::new(),
@@ -119,10 +129,14 @@ impl Oracle {
         self.read += news.len();
         for change in &news {
             self.names.note(change);
+            self.note_id(change);
             if change.gone || !change.object["metadata"]["deletionTimestamp"].is_null() {
                 let is_first = self.requested.insert(uid(change));
                 if is_first && change.kind == "Branch" {
                     self.look_at_branch_that_goes(change);
+                }
+                if is_first {
+                    self.note_end(change);
                 }
             }
         }

@@ -42,6 +42,8 @@ pub struct Cluster {
     pub leases: FakeApi,
     /// The nodes.
     pub machines: Arc<Vec<Machine>>,
+    /// Seconds for which deleted data can come back.
+    pub grace: u64,
 }
 
 /// The incarnation; shared by cloning.
@@ -109,6 +111,7 @@ impl Replica {
                 path: POOL_FILE.to_owned(),
                 size: "20Gi".to_owned(),
             }),
+            grace: self.cluster.grace,
         };
         let nodes = SimNodes::new(stage.clone(), self.life.clone(), Arc::clone(machines), lead.term());
         let metrics = Metrics::default();

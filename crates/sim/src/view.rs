@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, Cached, Key};
 use dotmesh_operator::run::watches::{prune, prune_commit};
 use dotmesh_operator::wake::{Wake, Woken, wakes};
@@ -12,11 +12,12 @@ use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 
 /// The kinds that are watched.
-pub const WATCHED: [&str; 7] = [
+pub const WATCHED: [&str; 8] = [
     "Dot",
     "Branch",
     "Commit",
     "Pool",
+    "Remnant",
     "Pod",
     "PersistentVolumeClaim",
     "PersistentVolume",
@@ -42,6 +43,8 @@ pub enum Seen {
     Commit(Arc<Commit>),
     /// A Pool.
     Pool(Arc<Pool>),
+    /// A Remnant.
+    Remnant(Arc<Remnant>),
     /// A pod of csi-node.
     Pod(Arc<Pod>),
     /// A claim.
@@ -58,6 +61,7 @@ impl Seen {
             Self::Branch(object) => Woken::Branch(object),
             Self::Commit(object) => Woken::Commit(object),
             Self::Pool(object) => Woken::Pool(object),
+            Self::Remnant(object) => Woken::Remnant(object),
             Self::Pod(object) => Woken::Pod(object),
             Self::Claim(object) => Woken::Claim(object),
             Self::Volume(object) => Woken::Volume(object),
@@ -158,6 +162,7 @@ impl View {
             "Branch" => parsed!(Branch, prune),
             "Commit" => parsed!(Commit, prune_commit),
             "Pool" => parsed!(Pool, prune),
+            "Remnant" => parsed!(Remnant, prune),
             "Pod" => parsed!(Pod, prune),
             "PersistentVolumeClaim" => parsed!(PersistentVolumeClaim, prune),
             _ => parsed!(PersistentVolume, prune),
@@ -199,6 +204,7 @@ fn seen(kind: &str, object: &Arc<dyn Any + Send + Sync>) -> Option<Seen> {
         "Branch" => Seen::Branch(object.downcast().ok()?),
         "Commit" => Seen::Commit(object.downcast().ok()?),
         "Pool" => Seen::Pool(object.downcast().ok()?),
+        "Remnant" => Seen::Remnant(object.downcast().ok()?),
         "Pod" => Seen::Pod(object.downcast().ok()?),
         "PersistentVolumeClaim" => Seen::Claim(object.downcast().ok()?),
         _ => Seen::Volume(object.downcast().ok()?),

@@ -7,6 +7,7 @@ pub mod deletions;
 pub mod disruptions;
 pub mod losses;
 pub mod pools;
+pub mod remnants;
 pub mod sizes;
 
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Workload {
     pub replicas: u8,
     /// Nodes.
     pub nodes: u8,
+    /// Seconds for which deleted data can come back.
+    pub grace: u64,
 }
 
 impl Workload {
@@ -37,6 +40,12 @@ impl Workload {
     #[must_use]
     pub fn with_replicas(self, replicas: u8) -> Self {
         Self { replicas, ..self }
+    }
+
+    /// Deleted data can come back for so many seconds.
+    #[must_use]
+    pub fn with_grace(self, grace: u64) -> Self {
+        Self { grace, ..self }
     }
 
     /// On so many nodes.
@@ -69,6 +78,14 @@ pub enum Step {
     GrowPool(&'static str, &'static str),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
+    /// Deletes the Remnant of the Dot of this name, if there is one.
+    DeleteRemnant(&'static str),
+    /// Says until when the Remnant of the Dot of this name stays, if there is one.
+    Expire(&'static str, Option<&'static str>),
+    /// Makes a Dot of the first name, from the data of the first Dot that had the second.
+    Restore(&'static str, &'static str),
+    /// Namespace `dev` goes with all that is in it.
+    DeleteNamespace,
     /// A pod with these claims shall run, best on the node of that number.
     RunPod(&'static str, Vec<String>, u8),
     /// The pod writes to all its volumes.
@@ -122,6 +139,12 @@ pub enum Until {
     Protected(&'static str, String),
     /// No object of this kind and name is there.
     Gone(&'static str, String),
+    /// There is a Remnant of a Dot that had this name.
+    Left(&'static str),
+    /// There is a Remnant of the data of the first Dot that had this name.
+    LeftOf(&'static str),
+    /// There is none.
+    Destroyed(&'static str),
     /// A pod has all its volumes.
     Runs(&'static str),
     /// A pod is gone.
@@ -140,6 +163,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(losses::all());
     all.extend(pools::all());
     all.extend(sizes::all());
+    all.extend(remnants::all());
     all
 }
 
@@ -168,10 +192,23 @@ pub fn dot_of_class(class: &str, name: &str, volumes: &[&str]) -> Step {
             pool_class: class.to_owned(),
         })
         .filter(|_| class != DEFAULT_CLASS),
+        ..DotSpec::default()
     };
     let mut dot = Dot::new(name, spec);
     dot.metadata.namespace = Some("dev".to_owned());
     Step::Dot(Box::new(dot))
+}
+
+/// Dot `name`, from the data of that id.
+#[must_use]
+pub fn restored(name: &str, id: &str) -> Dot {
+    let spec = DotSpec {
+        restore_from: Some(id.to_owned()),
+        ..DotSpec::default()
+    };
+    let mut dot = Dot::new(name, spec);
+    dot.metadata.namespace = Some("dev".to_owned());
+    dot
 }
 
 /// Makes a Commit of branch `main` of a Dot.
@@ -313,5 +350,6 @@ pub fn workload(name: &'static str, parts: impl IntoIterator<Item = Vec<Step>>) 
         steps: parts.into_iter().flatten().collect(),
         replicas: 1,
         nodes: 1,
+        grace: 0,
     }
 }

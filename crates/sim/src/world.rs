@@ -1,6 +1,8 @@
 //! One history: a cluster of one node is put up, people follow a workload, faults strike by the schedule, and when all
 //! is quiet the world is judged.
 
+mod deletions;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -150,17 +152,19 @@ impl World {
     fn new(workload: &Workload, schedule: &Schedule, traced: bool) -> Self {
         let server = FakeApi::default();
         server.collect_garbage_later();
+        server.put_object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "dev" } }));
         storage_classes().into_iter().for_each(|class| server.put_object(class));
         let numbers = 1..=workload.nodes;
         numbers.clone().for_each(|node| server.put_object(csi_node(node)));
         let machines: Arc<Vec<Machine>> = Arc::new(numbers.map(Machine::new).collect());
-        let oracle = Oracle::new(server.clone(), Arc::clone(&machines));
+        let oracle = Oracle::new(server.clone(), Arc::clone(&machines), workload.grace);
         let (stage, crashes) = Stage::new(schedule, oracle, traced);
         let cluster = Cluster {
             stage,
             server,
             leases: FakeApi::default(),
             machines,
+            grace: workload.grace,
         };
         let replicas = Replicas::default();
         let world = Self {
@@ -284,15 +288,9 @@ impl World {
                 let key = Key::cluster(*pool);
                 api.patch::<Pool>(&key, &Guard::default(), patch).await.map(drop)
             }
-            Step::Delete(kind, name) => {
-                let key = Key::namespaced("dev", name);
-                match *kind {
-                    "Pool" => api.delete::<Pool>(&Key::cluster(name), &Guard::default()).await,
-                    "Dot" => api.delete::<Dot>(&key, &Guard::default()).await,
-                    "Branch" => api.delete::<Branch>(&key, &Guard::default()).await,
-                    "Commit" => api.delete::<Commit>(&key, &Guard::default()).await,
-                    _ => api.delete::<PersistentVolumeClaim>(&key, &Guard::default()).await,
-                }
+            Step::Delete(kind, name) => self.delete(kind, name).await,
+            Step::DeleteRemnant(_) | Step::Expire(..) | Step::Restore(..) | Step::DeleteNamespace => {
+                self.undo_or_delete(step).await
             }
             Step::RunPod(name, claims, node) => {
                 self.kubernetes.run_pod(name, claims, *node);
@@ -469,6 +467,16 @@ impl World {
                 find(kind, name).is_some_and(|object| object["metadata"]["finalizers"].as_array().is_some())
             }
             Until::Gone(kind, name) => find(kind, name).is_none(),
+            Until::LeftOf(dot) => {
+                let id = self.id_of(dot);
+                self.cluster
+                    .server
+                    .all("Remnant")
+                    .iter()
+                    .any(|object| object["spec"]["id"] == id)
+            }
+            Until::Left(dot) => self.remnant_of(dot).is_some(),
+            Until::Destroyed(dot) => self.remnant_of(dot).is_none(),
             Until::Runs(pod) => self.kubernetes.is_running(pod),
             Until::Ended(pod) => self.kubernetes.is_ended(pod),
         }
@@ -527,6 +535,7 @@ impl World {
             "Dot",
             "Branch",
             "Commit",
+            "Remnant",
             "PersistentVolumeClaim",
             "PersistentVolume",
         ] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_crds::{Branch, Commit, Condition, Dot};
+use dotmesh_crds::{Branch, Commit, Condition, Dot, Remnant};
 use dotmesh_model::bijection::Expected;
 use dotmesh_operator::loss::told;
 use dotmesh_operator::status::is_ready;
@@ -12,8 +12,11 @@ fn ready(conditions: Option<&Vec<Condition>>) -> bool {
 }
 
 /// What these objects account for; those that are not Ready, and Dots that are lost, account for nothing.
-pub fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit]) -> Expected {
+pub fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit], remnants: &[Remnant]) -> Expected {
     let mut expected = Expected::default();
+    for remnant in remnants {
+        expected.add_remnant(&remnant.spec.id);
+    }
     let mut ids: BTreeMap<(Option<&str>, &str), &str> = BTreeMap::new();
     for dot in dots {
         let Some(status) = &dot.status else { continue };

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::{
-    AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
-    DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest,
-    FindMissingResponse, Missing, PoolState, Recorded, RecordedVolume, SnapshotState, Volume, VolumeState, WatchEvent,
+    AttachRequest, AttachResponse, CommitRecord, CommitRequest, CommitResponse, DeleteBranchRequest,
+    DeleteCommitRequest, DeleteDotRequest, DeleteResponse, DescribeDotRequest, DescribeDotResponse, DetachRequest,
+    DetachResponse, EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest,
+    EnsurePoolResponse, FindMissingRequest, FindMissingResponse, Missing, Origin, PoolState, Recorded, RecordedVolume,
+    SnapshotState, StoredBranch, StoredCommit, StoredVolume, Volume, VolumeState, WatchEvent,
 };
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
 use dotmesh_operator::pool::POOL_NAME;
@@ -48,6 +49,12 @@ struct Dot {
     heads: BTreeMap<String, BTreeMap<String, VolumeState>>,
     origins: BTreeMap<String, String>,
     commits: BTreeMap<String, (String, CommitResponse)>,
+    /// What is said of branches and commits, and of volumes by their ids.
+    branch_names: BTreeMap<String, (String, String)>,
+    head_origins: BTreeMap<String, Origin>,
+    records: BTreeMap<String, CommitRecord>,
+    volume_names: BTreeMap<String, String>,
+    identity: (String, String),
     claims: BTreeSet<String>,
 }
 
@@ -290,6 +297,44 @@ fn missing(pool: &Pool, recorded: &Recorded) -> Option<Vec<String>> {
     (there.is_none() || !others.is_empty()).then_some(others)
 }
 
+/// Commits that one answer of [`Nodes::describe_dot`] tells of at most.
+const PAGE: usize = 2;
+
+fn describe_dot(dot: &Dot, after: &str) -> DescribeDotResponse {
+    let branches = dot.branches.iter().map(|(id, head)| {
+        let (name, object_name) = dot.branch_names.get(id).cloned().unwrap_or_default();
+        let volumes = dot.heads.get(head).into_iter().flat_map(BTreeMap::values);
+        StoredBranch {
+            branch_id: id.clone(),
+            name,
+            head_id: head.clone(),
+            object_name,
+            volumes: volumes
+                .map(|state| StoredVolume {
+                    name: dot.volume_names.get(&state.id).cloned().unwrap_or_default(),
+                    state: Some(state.clone()),
+                })
+                .collect(),
+            origin: dot.head_origins.get(head).cloned(),
+        }
+    });
+    let left = dot.commits.iter().filter(|(id, _)| id.as_str() > after);
+    let commits = left.clone().take(PAGE).map(|(id, (head, state))| StoredCommit {
+        commit_id: id.clone(),
+        head_id: head.clone(),
+        record: dot.records.get(id).cloned(),
+        state: Some(state.clone()),
+    });
+    DescribeDotResponse {
+        namespace: dot.identity.0.clone(),
+        name: dot.identity.1.clone(),
+        claim_uids: dot.claims.iter().cloned().collect(),
+        branches: branches.collect(),
+        commits: commits.collect(),
+        more: left.count() > PAGE,
+    }
+}
+
 fn not_found(what: &str, id: &str) -> (NodeErrorKind, String) {
     (NodeErrorKind::NotFound, format!("no {what} {id}"))
 }
@@ -343,8 +388,21 @@ impl Nodes for FakeNodes {
     async fn ensure_dot(&self, node: &str, request: EnsureDotRequest) -> Result<EnsureDotResponse, NodeError> {
         self.call("EnsureDot", node, |state| {
             let pool = state.pool(node, request.pool_guid)?;
-            if !pool.dots.contains_key(&request.dot_id) {
-                pool.dots.insert(request.dot_id.clone(), Dot::default());
+            if let Some(dot) = pool.dots.get_mut(&request.dot_id) {
+                let identity = (request.namespace, request.name);
+                if request.take_over {
+                    dot.identity = identity;
+                } else if dot.identity != identity {
+                    return Err((NodeErrorKind::Conflict, format!("it is {:?}", dot.identity)));
+                }
+            } else if request.take_over {
+                return Err(not_found("Dot", &request.dot_id));
+            } else {
+                let dot = Dot {
+                    identity: (request.namespace, request.name),
+                    ..Dot::default()
+                };
+                pool.dots.insert(request.dot_id.clone(), dot);
                 state.make("dot", &request.dot_id);
             }
             Ok(EnsureDotResponse {})
@@ -375,6 +433,15 @@ impl Nodes for FakeNodes {
                 dot.origins.insert(request.head_id.clone(), origin.commit_id.clone());
             }
             let is_new = !dot.heads.contains_key(&request.head_id);
+            if is_new {
+                let names = (request.branch_name.clone(), request.object_name.clone());
+                dot.branch_names.insert(request.branch_id.clone(), names);
+                dot.head_origins
+                    .extend(request.origin.clone().map(|origin| (request.head_id.clone(), origin)));
+            }
+            let names = request.volumes.iter();
+            dot.volume_names
+                .extend(names.map(|volume| (volume.id.clone(), volume.name.clone())));
             dot.branches.insert(request.branch_id.clone(), request.head_id.clone());
             let head = dot.heads.entry(request.head_id.clone()).or_default();
             for volume in &request.volumes {
@@ -426,6 +493,8 @@ impl Nodes for FakeNodes {
                 created_unix: 1_767_225_600,
                 parent_commit_id: parent.unwrap_or_default(),
             };
+            let record = request.record.unwrap_or_default();
+            dot.records.insert(request.commit_id.clone(), record);
             dot.commits
                 .insert(request.commit_id.clone(), (request.head_id.clone(), response.clone()));
             state.make("commit", &request.commit_id);
@@ -482,6 +551,13 @@ impl Nodes for FakeNodes {
             state.dot((node, request.pool_guid), &request.dot_id)?;
             state.pool(node, request.pool_guid)?.dots.remove(&request.dot_id);
             Ok(DeleteResponse { collected: true })
+        })
+    }
+
+    async fn describe_dot(&self, node: &str, request: DescribeDotRequest) -> Result<DescribeDotResponse, NodeError> {
+        self.call("DescribeDot", node, |state| {
+            let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
+            Ok(describe_dot(dot, &request.after_commit_id))
         })
     }
 

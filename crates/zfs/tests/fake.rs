@@ -125,11 +125,8 @@ impl Seen {
             return Ok(());
         }
         // Missing ancestors are made, and several names released, one by one.
-        let in_parts = match operation {
-            Operation::Create { parents, .. } => *parents,
-            Operation::Release(_, _, snaps) => snaps.len() > 1,
-            _ => false,
-        };
+        let in_parts = matches!(operation, Operation::Create { parents: true, .. })
+            || matches!(operation, Operation::Release(_, _, snaps) if snaps.len() > 1);
         if !answer.is_empty() && !in_parts {
             prop_assert_eq!(self, before, "it failed or only looked, and yet something changed");
         }

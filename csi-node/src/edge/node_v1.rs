@@ -1,6 +1,7 @@
 //! `dotmesh.node.v1`, for the operator.
 
 mod parse;
+mod stored;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -113,8 +114,12 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         request: Request<proto::EnsureDotRequest>,
     ) -> Result<Response<proto::EnsureDotResponse>, Status> {
         let sent = sent_to(&request, request.get_ref().pool_guid)?;
+        let take_over = request.get_ref().take_over;
         let (dot, identity) = parse::ensure_dot(request.into_inner())?;
-        let operation = async move |ops: Arc<Ops<Z, M>>| ops.ensure_dot(dot, &identity).await;
+        let operation = async move |ops: Arc<Ops<Z, M>>| match take_over {
+            true => ops.take_over_dot(dot, &identity).await,
+            false => ops.ensure_dot(dot, &identity).await,
+        };
         self.obey("EnsureDot", sent, dot.uuid(), operation).await?;
         Ok(Response::new(proto::EnsureDotResponse {}))
     }
@@ -209,6 +214,23 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_dot(dot).await;
         let collected = self.obey("DeleteDot", sent, dot.uuid(), operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
+    }
+
+    async fn describe_dot(
+        &self,
+        request: Request<proto::DescribeDotRequest>,
+    ) -> Result<Response<proto::DescribeDotResponse>, Status> {
+        let request = request.into_inner();
+        let pool = pool_guid(request.pool_guid)?;
+        let (dot, after) = parse::describe_dot(&request)?;
+        let pools = Arc::clone(&self.pools);
+        let operation = async move {
+            let ops = pools.of_guid(pool).await?;
+            ops.check_compared()?;
+            ops.describe_dot(dot).await
+        };
+        let description = self.calls.run("DescribeDot", operation).await?;
+        Ok(Response::new(stored::description(description, after)))
     }
 
     async fn find_missing(

@@ -10,7 +10,7 @@ use dotmesh_zfs::{PropName, PropValue};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{DecodeError, decode_json, decode_text, encode_json, encode_text, fields, value};
-use super::{CHECKOUT, DELETED, DOT, HEAD, VOLUME};
+use super::{CHECKOUT, DELETED, DOT, HEAD, OBJECT, VOLUME};
 
 const BRANCH_PREFIX: &str = "io.dotmesh:branch.";
 const CLAIM_PREFIX: &str = "io.dotmesh:claim.";
@@ -374,6 +374,20 @@ pub fn decode_head(text: &str) -> Result<HeadRecord, DecodeError> {
     })
 }
 
+/// The property that names a branch's object.
+#[must_use]
+pub fn encode_object(name: &str) -> (PropName, PropValue) {
+    (OBJECT, value(&[&encode_text(name)]))
+}
+
+/// The name of a branch's object.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn decode_object(text: &str) -> Result<String, DecodeError> {
+    decode_text(&OBJECT, single(&OBJECT, text)?)
+}
+
 /// The property of a volume.
 #[must_use]
 pub fn encode_volume(name: &str) -> (PropName, PropValue) {
@@ -577,6 +591,11 @@ mod tests {
             decode_volume(&encode_volume("pg-data").1.to_string()),
             Ok("pg-data".into())
         );
+        assert_eq!(
+            decode_object(&encode_object("shop-try").1.to_string()),
+            Ok("shop-try".into())
+        );
+        assert!(matches!(decode_object("2:x"), Err(DecodeError::UnknownVersion { .. })));
         assert!(matches!(decode_head("2:x"), Err(DecodeError::UnknownVersion { .. })));
         assert!(matches!(decode_volume("7:x"), Err(DecodeError::UnknownVersion { .. })));
     }

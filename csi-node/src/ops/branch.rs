@@ -19,7 +19,7 @@ use dotmesh_zfs::{
 use super::{Error, KnownPool, Ops};
 use crate::layout::{
     BranchRecord, DotState, HEAD, HeadOrigin, HeadRecord, VOLUME, decode_head, decode_volume, encode_branch,
-    encode_checkout, encode_head, encode_volume,
+    encode_checkout, encode_head, encode_object, encode_volume,
 };
 
 const GUID: PropName = PropName::from_static("guid");
@@ -44,6 +44,8 @@ pub struct BranchRequest {
     pub origin: Option<OriginRequest>,
     /// Claims that follow the Dot follow this branch.
     pub checkout: bool,
+    /// Name of its object, recorded when the head is made; may be empty.
+    pub object: String,
 }
 
 /// A volume that shall be there.
@@ -198,7 +200,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if !current.exists || current.record.is_none() {
             changed = true;
             self.note_usage();
-            let properties = Properties::new().with(name, value);
+            let mut properties = Properties::new().with(name, value);
+            if !request.object.is_empty() {
+                let (name, value) = encode_object(&request.object);
+                properties.insert(name, value);
+            }
             if current.exists {
                 self.set_volume(&head, &properties).await?;
             } else {

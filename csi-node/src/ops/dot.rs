@@ -92,6 +92,20 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
+    /// A Dot that is there becomes another's: it is not made, and says from now on who it is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`].
+    pub async fn take_over_dot(&self, dot: DotId, identity: &DotIdentity) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let _guard = self.host.dots.exclusive(dot).await;
+        let state = self.living_dot(&pool, dot).await?;
+        if state.identity.as_ref() == Some(identity) {
+            return Ok(());
+        }
+        self.set_dot(&pool, dot, [encode_identity(identity)]).await
+    }
+
     /// The Dot's dataset is there and says who it is.
     ///
     /// # Errors

@@ -169,6 +169,7 @@ fn main() -> BranchRequest {
         volumes: vec![volume("cache"), volume("db")],
         origin: None,
         checkout: true,
+        object: "shop-main".to_owned(),
     }
 }
 

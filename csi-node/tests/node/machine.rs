@@ -266,6 +266,7 @@ impl Dot {
             namespace: "dev".into(),
             name: "shop".into(),
             pool_guid: self.pool,
+            take_over: false,
         }
     }
 
@@ -293,6 +294,11 @@ impl Dot {
             origin: None,
             checkout: branch == self.main,
             pool_guid: self.pool,
+            object_name: if branch == self.main {
+                "shop-main".into()
+            } else {
+                "shop-fork".into()
+            },
         }
     }
 

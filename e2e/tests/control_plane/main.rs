@@ -40,7 +40,7 @@ async fn prepare() -> Result<()> {
     Program::kubectl(["apply", "--server-side", "--force-conflicts", "-f", &folder])?
         .output()
         .await?;
-    let names = ["dots", "branches", "commits", "pools"].map(|plural| format!("crd/{plural}.dotmesh.io"));
+    let names = ["dots", "branches", "commits", "pools", "remnants"].map(|plural| format!("crd/{plural}.dotmesh.io"));
     let wait = Program::kubectl(["wait", "--for=condition=Established", "--timeout=60s"])?;
     wait.args(names).output().await?;
     for name in [NAMESPACE, chart::NAMESPACE] {

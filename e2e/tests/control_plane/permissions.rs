@@ -61,6 +61,9 @@ async fn the_operator_may_do_its_work_and_not_much_more() {
         &["patch", "branches.dotmesh.io", "--subresource=status", "-n", "default"],
         &["update", "dots.dotmesh.io", "--subresource=finalizers", "-n", "default"],
         &["create", "pools.dotmesh.io"],
+        &["create", "remnants.dotmesh.io"],
+        &["patch", "remnants.dotmesh.io", "--subresource=status"],
+        &["get", "namespaces"],
         &["create", "persistentvolumes"],
         &["delete", "persistentvolumes"],
         &[
@@ -161,8 +164,13 @@ async fn whoever_views_edits_or_administers_a_namespace_does_so_with_our_kinds()
                     wrong.push(format!("{person} {verb} {kind}: expected {expected}"));
                 }
             }
-            // Statuses are the operator's alone, pools the administrator's of the cluster.
-            for (verb, resource) in [("patch", format!("{kind}/status")), ("create", "pools".to_owned())] {
+            // Statuses are the operator's alone, pools and remnants the administrator's of the cluster.
+            for (verb, resource) in [
+                ("patch", format!("{kind}/status")),
+                ("create", "pools".to_owned()),
+                ("patch", "remnants".to_owned()),
+                ("delete", "remnants".to_owned()),
+            ] {
                 if person_may(&cluster, person, verb, &resource).await.unwrap() {
                     wrong.push(format!("{person} {verb} {resource}: expected false"));
                 }

@@ -3,9 +3,11 @@
 use anyhow::{Result, ensure};
 use dotmesh_crds::{Branch, Commit, Dot, Reason};
 use dotmesh_e2e::cluster::readiness;
-use dotmesh_e2e::objects::{branch, commit};
+use dotmesh_e2e::objects::{branch, claim, commit, dot, holder};
 use dotmesh_e2e::scenario::{Scenario, scenario};
+use dotmesh_e2e::wait::{Look, PATIENCE, until};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde_json::json;
 
 use super::{entries, placed_dot};
 
@@ -123,6 +125,75 @@ async fn all_at_once() {
         ];
         s.cluster.kubectl(&args)?.output().await?;
         empty(s).await
+    })
+    .await;
+}
+
+/// What this prints in a pod with that claim, which goes afterwards.
+async fn in_a_pod(s: &Scenario, name: &str, script: &str) -> Result<String> {
+    s.cluster.apply([holder(name, &[name])]).await?;
+    s.cluster.wait_pod(name).await?;
+    let printed = s.cluster.bash(name, script).await?;
+    s.cluster.delete::<Pod>(name).await?;
+    s.cluster.wait_gone::<Pod>(name).await?;
+    Ok(printed.trim().to_owned())
+}
+
+#[tokio::test]
+async fn a_deleted_dot_comes_back_with_its_data_and_its_commits() {
+    scenario("restored", async |s| {
+        let mut kept = dot("shop", &[("db", "64Mi")]);
+        kept["spec"]["deletionPolicy"] = json!("Retain");
+        s.cluster
+            .apply([kept, claim("db", "64Mi", "Dot", "shop", "db")])
+            .await?;
+        in_a_pod(s, "db", "echo committed >/db/state; sync").await?;
+        s.cluster.apply([commit("one", "shop")]).await?;
+        let before: Commit = s.cluster.wait_ready("one").await?;
+        in_a_pod(s, "db", "echo later >/db/state; sync").await?;
+        s.cluster.delete::<PersistentVolumeClaim>("db").await?;
+        s.cluster.delete::<Dot>("shop").await?;
+        for name in ["one", "shop-initial"] {
+            s.cluster.wait_gone::<Commit>(name).await?;
+        }
+        s.cluster.wait_gone::<Dot>("shop").await?;
+        let [remnant] = &s.cluster.remnants().await?[..] else {
+            anyhow::bail!("not one Remnant");
+        };
+        ensure!(remnant.spec.expires_at.is_none(), "{:?}", remnant.spec);
+        s.settled().await?;
+
+        let mut back = dot("shop", &[]);
+        back["spec"] = json!({ "restoreFrom": remnant.spec.id });
+        s.cluster.apply([back]).await?;
+        s.cluster.wait_ready::<Dot>("shop").await?;
+        let after: Commit = s.cluster.wait_ready("one").await?;
+        let facts = |commit: &Commit| {
+            let status = commit.status.clone().unwrap_or_default();
+            (
+                status.id,
+                status.head,
+                status.parent,
+                status.time,
+                status.volumes,
+                commit.spec.clone(),
+            )
+        };
+        ensure!(facts(&before) == facts(&after), "{before:?} became {after:?}");
+        s.cluster
+            .apply([
+                claim("db", "64Mi", "Dot", "shop", "db"),
+                claim("old", "64Mi", "Commit", "one", "db"),
+            ])
+            .await?;
+        ensure!(in_a_pod(s, "db", "cat /db/state").await? == "later");
+        ensure!(in_a_pod(s, "old", "cat /old/state").await? == "committed");
+        until("the Remnant gone", PATIENCE, async || {
+            let left = s.cluster.remnants().await?;
+            Ok(Look::when(left.is_empty(), format!("{left:?}")))
+        })
+        .await?;
+        s.settled().await
     })
     .await;
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dotmesh_crds::names::MANAGER;
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Client;
 use kube::api::{
@@ -32,6 +32,8 @@ pub struct Caches {
     pub commits: Store<Commit>,
     /// All Pools.
     pub pools: Store<Pool>,
+    /// All Remnants.
+    pub remnants: Store<Remnant>,
     /// csi-node's pods.
     pub pods: Store<Pod>,
     /// All claims.
@@ -61,6 +63,7 @@ cached! {
     Branch: branches,
     Commit: commits,
     Pool: pools,
+    Remnant: remnants,
     Pod: pods,
     PersistentVolumeClaim: claims,
     PersistentVolume: volumes,

@@ -17,7 +17,7 @@ use crate::claim::entries::entry_of;
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
-use crate::meta::{belongs_to, is_deleting, named_dot, uid};
+use crate::meta::{Leaves, belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
 use crate::pool::pool_for;
 
@@ -32,6 +32,8 @@ pub struct Observed {
     pub dot: Option<Arc<Dot>>,
     /// The Pool where that lies, once it does.
     pub pool: Option<Arc<Pool>>,
+    /// Whether it goes with its Dot, while it is being deleted: by consistent reads.
+    pub leaves: Leaves,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
     /// The claim it was made for.
@@ -152,6 +154,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         users,
         own_claim,
         pool: dot.as_deref().and_then(|dot| pool_for(api, dot, None)),
+        leaves: Leaves::Alone,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,
         is_fresh: false,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dotmesh_crds::branch::BranchOrigin;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotVolumeStatus;
+use dotmesh_crds::names::ANNOTATION_RESTORED;
 use dotmesh_crds::{Dot, DotStatus};
 use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
 use dotmesh_model::id::{BranchId, HeadId};
@@ -18,7 +19,7 @@ use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, named, what_helps};
-use crate::meta::{is_deleting, is_protected, uid};
+use crate::meta::{Leaves, dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
 use crate::status::{Verdict, in_use};
 
@@ -62,6 +63,10 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     }
     if seen.own_claim == OwnClaim::Gone && !is_planted(Mutant::ABranchOfAClaimStays) {
         return Plan::Do(Step::Retire);
+    }
+    if branch.annotations().contains_key(ANNOTATION_RESTORED) && !is_accepted(branch) {
+        // Its Dot's controller completes it.
+        return Plan::Rest;
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,
@@ -185,7 +190,7 @@ fn build_request(
         }
     };
     Ok(EnsureBranchRequest {
-        dot_id: dot_id(&valid.dot),
+        dot_id: dot_id(&valid.dot).to_owned(),
         branch_id: status.id.unwrap_or_default(),
         branch_name: valid.name.to_string(),
         head_id: status.head.unwrap_or_default(),
@@ -193,14 +198,8 @@ fn build_request(
         origin,
         checkout: dot.checkout.as_deref() == Some(valid.name.as_str()),
         pool_guid,
+        object_name: seen.branch.name_any(),
     })
-}
-
-fn dot_id(dot: &Dot) -> String {
-    dot.status
-        .as_ref()
-        .and_then(|status| status.id.clone())
-        .unwrap_or_else(|| uid(dot).to_owned())
 }
 
 /// A branch that was never accepted has nothing on disk, nor has one of a Dot that was not made yet; with the Dot gone, its tombstone covers the branch.
@@ -223,6 +222,16 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let Some((node, pool)) = place else {
         return Plan::Do(Step::Release);
     };
+    match seen.leaves {
+        Leaves::Alone => {}
+        Leaves::WithItsDot => return Plan::Do(Step::Release),
+        Leaves::AfterItsDot => {
+            return Plan::Report(Verdict::new(
+                Reason::Deleting,
+                format!("goes after Dot {:?}", dot.name_any()),
+            ));
+        }
+    }
     if seen.is_tombstoned || is_planted(Mutant::BranchGoesBeforeItsHead) {
         return Plan::Do(Step::Release);
     }
@@ -230,7 +239,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
         Ok(pool_guid) => Plan::Do(Step::Delete {
             node,
             request: DeleteBranchRequest {
-                dot_id: dot_id(dot),
+                dot_id: dot_id(dot).to_owned(),
                 branch_id: status.id.unwrap_or_else(|| uid(branch).to_owned()),
                 head_ids: vec![head],
                 pool_guid,

@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use super::observe::{Observed, is_accepted};
 use crate::commit::validate::is_taken;
 use crate::loss::told;
-use crate::meta::{belongs_to, is_deleting, uid};
+use crate::meta::{belongs_to, is_deleting, is_restoring, uid};
 use crate::status::{Verdict, ready_condition};
 
 /// A branch that can be accepted, or was.
@@ -55,6 +55,10 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
             Reason::Deleting,
             format!("Dot {:?} is being deleted", spec.dot),
         ));
+    }
+    if is_restoring(&dot) && !is_accepted(&seen.branch) {
+        let why = format!("Dot {:?} is being restored", spec.dot);
+        return Err(Verdict::new(Reason::NotReady, why));
     }
     if is_accepted(&seen.branch) {
         let origin = seen.branch.status.as_ref().and_then(|status| status.origin.clone());

@@ -323,6 +323,8 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
         &status.conditions,
         &[
             Reason::Invalid,
+            Reason::RemnantNotFound,
+            Reason::RemnantTaken,
             Reason::PoolUnavailable,
             Reason::PoolForeign,
             Reason::Rewound,

@@ -8,7 +8,7 @@ use dotmesh_csi_proto::node::CommitResponse;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
-use crate::meta::{belongs_to, named_dot, uid};
+use crate::meta::{Leaves, belongs_to, named_dot, uid};
 use crate::nodes::Nodes;
 use crate::pool::pool_for;
 
@@ -23,6 +23,8 @@ pub struct Observed {
     pub dot: Option<Arc<Dot>>,
     /// The Pool where that lies, once it does.
     pub pool: Option<Arc<Pool>>,
+    /// Whether it goes with its Dot, while it is being deleted: by consistent reads.
+    pub leaves: Leaves,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
     /// Branches of that Dot.
@@ -46,6 +48,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) 
     Ok(Observed {
         data: context.memory.data(dot.as_deref(), id),
         pool: dot.as_deref().and_then(|dot| pool_for(api, dot, None)),
+        leaves: Leaves::Alone,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         is_fresh: false,
         commit,

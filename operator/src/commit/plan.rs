@@ -1,7 +1,8 @@
 //! The next step for a Commit. Pure.
 
-use dotmesh_crds::CommitStatus;
-use dotmesh_crds::names::ANNOTATION_HEAD;
+use dotmesh_crds::condition::Reason;
+use dotmesh_crds::names::{ANNOTATION_HEAD, ANNOTATION_RESTORED};
+use dotmesh_crds::{Commit, CommitStatus};
 use dotmesh_csi_proto::node::{CommitRecord, CommitRequest, DeleteCommitRequest};
 use dotmesh_model::id::HeadId;
 use dotmesh_mutant::{Mutant, is_planted};
@@ -11,7 +12,7 @@ use super::observe::Observed;
 use super::validate::{Valid, is_taken, validate};
 use crate::driver::Plan;
 use crate::loss::{lost, named, told, what_helps};
-use crate::meta::{is_deleting, is_protected, uid};
+use crate::meta::{Leaves, dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
 use crate::status::Verdict;
 
@@ -49,6 +50,9 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     }
     if let Some(status) = commit.status.as_ref().filter(|status| is_taken(status)) {
         return plan_taken(seen, status);
+    }
+    if is_coming_back(commit) {
+        return Plan::Rest;
     }
     let valid = match validate(seen) {
         Ok(valid) => valid,
@@ -125,7 +129,20 @@ fn build_request(seen: &Observed, valid: Valid, pool_guid: u64) -> CommitRequest
     }
 }
 
-/// Without a recorded head nothing was ever asked of a node; with the Dot gone, its tombstone covers the Commit.
+/// What identifies a Commit for ever: what it recorded, else its uid. They differ where it came back with its Dot.
+fn commit_id(commit: &Commit) -> &str {
+    let recorded = commit.status.as_ref().and_then(|status| status.id.as_deref());
+    recorded.unwrap_or_else(|| uid(commit))
+}
+
+/// Whether it comes back with its Dot, and its Dot's controller has not completed it.
+fn is_coming_back(commit: &Commit) -> bool {
+    commit.annotations().contains_key(ANNOTATION_RESTORED)
+        && commit.status.as_ref().is_none_or(|status| !is_taken(status))
+}
+
+/// Without a recorded head nothing was ever asked of a node; with the Dot gone, its tombstone covers the Commit. Of one
+/// that is coming back only the object goes, and is made again.
 fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let commit = &seen.commit;
     if !is_protected(commit) {
@@ -134,9 +151,20 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let head = commit.annotations().get(ANNOTATION_HEAD);
     let status = seen.dot.as_deref().and_then(|dot| dot.status.as_ref());
     let node = status.filter(|s| s.pool.is_some()).and_then(|s| s.node.clone());
-    let (Some(head), Some(dot), Some(node)) = (head, seen.dot.as_deref(), node) else {
+    let (Some(head), Some(dot), Some(node)) = (head.filter(|_| !is_coming_back(commit)), seen.dot.as_deref(), node)
+    else {
         return Plan::Do(Step::Release);
     };
+    match seen.leaves {
+        Leaves::Alone => {}
+        Leaves::WithItsDot => return Plan::Do(Step::Release),
+        Leaves::AfterItsDot => {
+            return Plan::Report(Verdict::new(
+                Reason::Deleting,
+                format!("goes after Dot {:?}", dot.name_any()),
+            ));
+        }
+    }
     if seen.is_tombstoned || is_planted(Mutant::CommitGoesBeforeItsSnapshots) {
         return Plan::Do(Step::Release);
     }
@@ -144,8 +172,8 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
         Ok(pool_guid) => Plan::Do(Step::Delete {
             node,
             request: DeleteCommitRequest {
-                dot_id: status.and_then(|s| s.id.clone()).unwrap_or_else(|| uid(dot).to_owned()),
-                commit_id: uid(commit).to_owned(),
+                dot_id: dot_id(dot).to_owned(),
+                commit_id: commit_id(commit).to_owned(),
                 head_id: head.clone(),
                 pool_guid,
             },
@@ -169,6 +197,7 @@ mod tests {
             is_fresh: true,
             dot: None,
             pool: None,
+            leaves: Leaves::Alone,
             is_retiring: false,
             branches: Vec::new(),
             data: Data::Unknown,

@@ -10,7 +10,7 @@ use dotmesh_model::name::BranchName;
 use kube::ResourceExt;
 
 use super::observe::Observed;
-use crate::meta::{belongs_to, is_deleting, uid};
+use crate::meta::{belongs_to, is_deleting, is_restoring, uid};
 use crate::status::{Verdict, is_ready, ready_condition};
 
 /// A Commit that can be taken.
@@ -111,6 +111,12 @@ fn validate_dot(seen: &Observed) -> Result<std::sync::Arc<Dot>, Verdict> {
     }
     if is_deleting(&*dot) || seen.is_retiring {
         return Err(Verdict::new(Reason::Deleting, format!("Dot {name:?} is being deleted")));
+    }
+    if is_restoring(&dot) {
+        return Err(Verdict::new(
+            Reason::NotReady,
+            format!("Dot {name:?} is being restored"),
+        ));
     }
     Ok(dot)
 }

@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_DOT, default_branch_object, initial_commit_object};
-use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool};
+use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool, Reason, Remnant};
 use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use super::observe::Observed;
+use super::observe::{Left, Observed};
 use super::plan::Step;
 use super::report::build_status;
-use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
+use crate::api::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind};
 use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
-use crate::meta::{adoption, belongs_to, owned_by, release, uid};
+use crate::meta::{adoption, belongs_to, namespace_of, owned_by, release, uid};
 use crate::nodes::{NodeErrorKind, Nodes};
 use crate::pool::{is_of, precedence};
-use crate::status::apply_status;
+use crate::remnant::leave::build_remnant;
+use crate::status::{apply_status, publish};
 
 /// Message of the automatic initial commit.
 pub const INITIAL_MESSAGE: &str = "Initial commit";
@@ -39,6 +40,15 @@ pub async fn apply<A: Api, N: Nodes>(
                 .await?;
         }
         Step::CreateMain => seen.main = Some(create_or_find(api, &default_branch(&seen.dot)).await?.into()),
+        Step::Take(remnant) => {
+            let taken = super::takeover::take(api, &seen.dot, &remnant).await?;
+            seen.source.get_or_insert_default().remnant = Some(taken);
+        }
+        Step::Describe { node, pool_guid } => {
+            seen.stored = Some(super::restore::describe(context, &seen.dot, &node, pool_guid).await?);
+        }
+        Step::Restore(missing) => super::restore::make(context, seen, missing).await?,
+        Step::Restored => seen.is_restored = true,
         Step::CreateInitial => seen.initial = Some(create_or_find(api, &initial_commit(&seen.dot)).await?.into()),
         Step::Record => {
             let verdict = super::report::progressing();
@@ -54,11 +64,13 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::Attach { node, request } => {
             let claim = request.claim_uid.clone();
             nodes.attach(&node, request).await?;
+            seen.detached.remove(&claim);
             seen.attached.insert(claim);
         }
         Step::Detach { node, request } => {
             let claim = request.claim_uid.clone();
             done_if_absent(nodes.detach(&node, request).await)?;
+            seen.attached.remove(&claim);
             seen.detached.insert(claim);
         }
         Step::Retire => return retire(context, seen).await,
@@ -77,6 +89,7 @@ pub async fn apply<A: Api, N: Nodes>(
             seen.pool = pools.into_iter().min_by_key(precedence).map(Arc::new);
             seen.is_pool_fresh = true;
         }
+        Step::Leave => seen.left = leave(context, &seen.dot).await?,
         Step::Release => {
             release(api, &seen.dot).await?;
             context.memory.keep(uid(&seen.dot));
@@ -98,14 +111,52 @@ fn done_if_absent<T>(result: Result<T, crate::nodes::NodeError>) -> Result<(), R
     }
 }
 
+/// Makes the Dot's Remnant, or finds it.
+async fn leave<A: Api, N: Nodes>(context: &Context<A, N>, dot: &Dot) -> Result<Left, ReconcileError> {
+    let api = &context.api;
+    let namespace = namespace_of(api, dot).await?;
+    let (namespace, _) = namespace.ok_or_else(|| ApiError {
+        kind: ApiErrorKind::Unavailable,
+        message: format!("the namespace of Dot {} is not found", Key::of(dot)),
+    })?;
+    match build_remnant(dot, &namespace, context.now(), context.config.grace) {
+        None => Ok(Left::NotAsked),
+        Some(remnant) => match api.create(&remnant).await {
+            Ok(made) => {
+                publish(api, dot, left_event(&made)).await;
+                Ok(Left::Remnant(Box::new(made)))
+            }
+            Err(_) => Ok(Left::Remnant(Box::new(create_or_find(api, &remnant).await?))),
+        },
+    }
+}
+
+/// Who may not see Remnants, which are in no namespace, learns the id here.
+fn left_event(remnant: &Remnant) -> Event {
+    let spec = &remnant.spec;
+    let until = spec
+        .expires_at
+        .as_ref()
+        .map_or_else(String::new, |time| format!(", until {time}"));
+    Event {
+        event_type: EventType::Normal,
+        reason: Reason::CanBeRestored.as_str(),
+        action: "Dot",
+        message: format!(
+            "the data stays as Remnant {:?}{until}; a Dot with spec.restoreFrom: {} gets it back",
+            remnant.name_any(),
+            spec.id
+        ),
+    }
+}
+
 /// Nothing new is recorded in the Dot from here on; then it is looked, by consistent reads, what people made of it;
 /// then the Dot is deleted, if it is still the one that was decided about.
 async fn retire<A: Api, N: Nodes>(context: &Context<A, N>, seen: &mut Observed) -> Result<Then, ReconcileError> {
     let (api, dot) = (&context.api, &seen.dot);
     context.memory.retire(uid(dot));
     let result = async {
-        let mut kept_for = made_by_people::<A, Commit>(api, dot, |commit| &commit.spec.dot).await?;
-        kept_for.extend(made_by_people::<A, Branch>(api, dot, |branch| &branch.spec.dot).await?);
+        let kept_for = made_by_people(api, dot).await?;
         if kept_for.is_empty() || is_planted(Mutant::AClaimsDotGoesWithWhatPeopleMadeOfIt) {
             api.delete::<Dot>(&Key::of(dot), &Guard::unchanged(dot)).await?;
         }
@@ -128,7 +179,17 @@ async fn retire<A: Api, N: Nodes>(context: &Context<A, N>, seen: &mut Observed) 
     }
 }
 
-async fn made_by_people<A: Api, K: Kind>(
+/// Branches and Commits that people made of a Dot, by a consistent read.
+///
+/// # Errors
+/// Those of the API.
+pub async fn made_by_people<A: Api>(api: &A, dot: &Dot) -> Result<Vec<String>, ApiError> {
+    let mut found = of_kind_by_people::<A, Commit>(api, dot, |commit| &commit.spec.dot).await?;
+    found.extend(of_kind_by_people::<A, Branch>(api, dot, |branch| &branch.spec.dot).await?);
+    Ok(found)
+}
+
+async fn of_kind_by_people<A: Api, K: Kind>(
     api: &A,
     dot: &Dot,
     names: impl Fn(&K) -> &String,

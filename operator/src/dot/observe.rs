@@ -4,18 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dotmesh_crds::branch::BranchUser;
-use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, initial_commit_object};
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::dot::DeletionPolicy;
+use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, dot_remnant, initial_commit_object};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_csi_proto::node::VolumeUser;
 use kube::ResourceExt;
 
+use super::restore::Stored;
+use super::takeover::{Source, observe_source};
 use crate::api::{Api, Key};
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
-use crate::meta::{belongs_to, is_deleting};
+use crate::meta::{belongs_to, dot_id, is_deleting, is_restoring};
 use crate::nodes::Nodes;
 use crate::pool::pool_for;
+use crate::remnant::leave::has_data;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug, Clone)]
@@ -36,6 +40,14 @@ pub struct Observed {
     pub users: Vec<BranchUser>,
     /// What its node said of its dataset.
     pub data: Data,
+    /// What it is to take over, until it has.
+    pub source: Option<Source>,
+    /// What the data that it took over holds, until all objects of it are made.
+    pub stored: Option<Stored>,
+    /// They are.
+    pub is_restored: bool,
+    /// What it leaves, while it is being deleted: a consistent read.
+    pub left: Left,
     /// The Pool where it lies or will lie.
     pub pool: Option<Arc<Pool>>,
     /// The Pool was looked for by a consistent read in this pass.
@@ -52,9 +64,27 @@ pub struct Observed {
     pub is_tombstoned: bool,
 }
 
-/// The node that holds the Dot, or will: recorded, else the one that the scheduler chose for the first claim.
+/// What a Dot leaves when it goes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub enum Left {
+    /// It is not being deleted, or lies nowhere.
+    #[default]
+    NotAsked,
+    /// Nothing: its data is destroyed at once.
+    Nothing,
+    /// A Remnant, which is not there yet.
+    ToBeMade,
+    /// A Remnant that is there.
+    Remnant(Box<Remnant>),
+}
+
+/// The node that holds the Dot, or will: recorded, else the one that the scheduler chose for the first claim. Of one that
+/// takes data over no claim chooses.
 pub fn node_of(dot: &Dot) -> Option<String> {
     let status = dot.status.as_ref()?;
+    if is_restoring(dot) {
+        return status.node.clone();
+    }
     let chosen = || status.claims.iter().find_map(|claim| claim.selected_node.clone());
     status.node.clone().or_else(chosen)
 }
@@ -82,6 +112,10 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
             .memory
             .data(Some(&dot), dot.status.as_ref().and_then(|status| status.id.as_ref())),
         users,
+        source: observe_source(api, &dot).await?,
+        stored: None,
+        is_restored: false,
+        left: Left::NotAsked,
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
         pool: pool_for(api, &dot, node_of(&dot).as_deref()),
@@ -123,4 +157,31 @@ pub async fn observe_claim<A: Api>(api: &A, dot: &Dot) -> Result<OwnClaim, Recon
         return Ok(OwnClaim::Present);
     }
     Ok(observe_own_claim(api, dot).await?)
+}
+
+/// What a Dot leaves that is being deleted. A Remnant of its own that is there counts, whatever the reason for it was.
+///
+/// # Errors
+/// Those of the API.
+pub async fn observe_left<A: Api, N: Nodes>(context: &Context<A, N>, dot: &Dot) -> Result<Left, ReconcileError> {
+    let api = &context.api;
+    if !is_deleting(dot) || !has_data(dot) {
+        return Ok(Left::NotAsked);
+    }
+    let found: Option<Remnant> = api.get(&Key::cluster(dot_remnant(dot_id(dot)))).await?;
+    if let Some(remnant) = found {
+        return Ok(Left::Remnant(Box::new(remnant)));
+    }
+    match dot.spec.deletion_policy {
+        DeletionPolicy::Retain => Ok(Left::ToBeMade),
+        DeletionPolicy::Delete if context.config.grace == 0 => Ok(Left::Nothing),
+        // The live data of a claim's own Dot goes with the claim; what people made of it they can have back.
+        DeletionPolicy::Delete if dot.labels().contains_key(LABEL_CLAIM_UID) => {
+            match super::apply::made_by_people(api, dot).await?.is_empty() {
+                true => Ok(Left::Nothing),
+                false => Ok(Left::ToBeMade),
+            }
+        }
+        DeletionPolicy::Delete => Ok(Left::ToBeMade),
+    }
 }

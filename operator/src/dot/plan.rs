@@ -3,7 +3,7 @@
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{DEFAULT_CLASS, LABEL_AUTOMATIC};
-use dotmesh_crds::{Branch, Commit};
+use dotmesh_crds::{Branch, Commit, Remnant};
 use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest};
 use dotmesh_model::id::VolumeId;
 use dotmesh_model::name::BranchName;
@@ -11,12 +11,14 @@ use dotmesh_model::size::{format_quantity, parse_quantity};
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::{Resource, ResourceExt};
 
-use super::observe::Observed;
+use super::observe::{Left, Observed};
+use super::restore::Missing;
+use super::takeover::{Standing, standing};
 use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, what_helps};
-use crate::meta::{is_deleting, is_protected, owner_dot, uid};
+use crate::meta::{dot_id, is_deleting, is_protected, is_restoring, owner_dot, uid};
 use crate::pool::meant;
 use crate::status::{Verdict, in_use, is_ready, ready_condition};
 
@@ -29,6 +31,19 @@ pub enum Step {
     CreateMain,
     /// Record id, node, volumes, and that the default branch was made: before anything lies anywhere.
     Record,
+    /// Say in the Remnant that this Dot takes its data.
+    Take(Box<Remnant>),
+    /// Look what the data that was taken over holds.
+    Describe {
+        /// Where.
+        node: String,
+        /// In which of its pools.
+        pool_guid: u64,
+    },
+    /// Make an object of what it holds.
+    Restore(Missing),
+    /// All of them are there.
+    Restored,
     /// Make the dataset.
     EnsureDot {
         /// Where.
@@ -68,6 +83,8 @@ pub enum Step {
         /// The node.
         node: String,
     },
+    /// Make a Remnant of the data, which stays.
+    Leave,
     /// Let the object go.
     Release,
 }
@@ -90,11 +107,15 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
     {
         return Plan::Do(step);
     }
+    if let Standing::Free(remnant) = standing(seen) {
+        return Plan::Do(Step::Take(Box::new(remnant.clone())));
+    }
     let valid = match validate(seen) {
         Ok(valid) => valid,
         Err(verdict) => return Plan::Report(verdict),
     };
-    if status.checkout.is_none() {
+    let is_restoring = is_restoring(&seen.dot);
+    if status.checkout.is_none() && !is_restoring {
         match &seen.main {
             None => return Plan::Do(Step::CreateMain),
             Some(branch) if !is_default_branch(seen, branch) => {
@@ -111,7 +132,8 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
         let why = "placed with the first pod that uses a claim on it";
         return Plan::Report(Verdict::new(Reason::WaitingForFirstPod, why));
     };
-    let recorded = (&status.id, &status.node, &status.volumes, status.checkout.is_some());
+    let has_main = status.checkout.is_some() || is_restoring;
+    let recorded = (&status.id, &status.node, &status.volumes, has_main);
     if recorded != (&Some(valid.id.to_string()), &valid.node, &valid.volumes, true) {
         return Plan::Do(Step::Record);
     }
@@ -149,11 +171,15 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
                 namespace: seen.dot.namespace().unwrap_or_default(),
                 name: seen.dot.name_any(),
                 pool_guid,
+                take_over: seen.dot.spec.restore_from.is_some(),
             },
         });
     }
     if status.pool.is_none() {
         return Plan::Do(Step::Record);
+    }
+    if is_restoring(&seen.dot) {
+        return plan_restoration(seen, node);
     }
     match plan_initial(seen) {
         Initial::Next(next) => return next,
@@ -187,6 +213,42 @@ fn meant_pool(seen: &Observed) -> Result<u64, Verdict> {
     let recorded = seen.dot.status.as_ref().and_then(|status| status.pool.as_deref());
     let class = || seen.dot.spec.pool_class();
     meant(seen.pool.as_deref(), recorded.unwrap_or_else(class))
+}
+
+/// The objects of what was taken over. A name is given to nothing else before all of them are there.
+fn plan_restoration(seen: &Observed, node: String) -> Plan<Step> {
+    if seen.is_restored {
+        return Plan::Do(Step::Record);
+    }
+    let pool_guid = match meant_pool(seen) {
+        Ok(guid) => guid,
+        Err(verdict) => return Plan::Report(verdict),
+    };
+    let Some(stored) = &seen.stored else {
+        return Plan::Do(Step::Describe { node, pool_guid });
+    };
+    if let Some(verdict) = &stored.blocked {
+        return Plan::Report(verdict.clone());
+    }
+    if let Some(missing) = stored.missing() {
+        return Plan::Do(Step::Restore(missing));
+    }
+    // None of them is this Dot's: it attaches claims afterwards.
+    if let Some(claim) = stored.claims.iter().find(|claim| !seen.detached.contains(*claim)) {
+        return Plan::Do(Step::Detach {
+            node,
+            request: DetachRequest {
+                dot_id: dot_id(&seen.dot).to_owned(),
+                claim_uid: claim.clone(),
+                pool_guid,
+            },
+        });
+    }
+    // Whether all of them are there still, and complete.
+    match stored.is_changed {
+        true => Plan::Do(Step::Describe { node, pool_guid }),
+        false => Plan::Do(Step::Restored),
+    }
 }
 
 fn plan_verdict(seen: &Observed) -> Verdict {
@@ -243,7 +305,8 @@ enum Initial {
 
 fn plan_initial(seen: &Observed) -> Initial {
     let status = seen.dot.status.clone().unwrap_or_default();
-    if status.initial_commit.is_some() || initial_done(seen).is_some() {
+    let is_restored = seen.dot.spec.restore_from.is_some();
+    if is_restored || status.initial_commit.is_some() || initial_done(seen).is_some() {
         return Initial::Done;
     }
     let Some(main) = current_main(seen) else {
@@ -401,6 +464,21 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if let Some(verdict) = in_use(&claims, &seen.users) {
         return Plan::Report(verdict);
     }
+    match &seen.left {
+        Left::ToBeMade if !is_planted(Mutant::DotGoesBeforeItsRemnant) => return Plan::Do(Step::Leave),
+        Left::ToBeMade => return Plan::Do(Step::Release),
+        Left::Remnant(remnant) if remnant.spec.uid == uid(&seen.dot) => return Plan::Do(Step::Release),
+        // The one that this Dot's data was taken from: its end comes first, and destroys nothing.
+        Left::Remnant(remnant) => {
+            let why = format!(
+                "waits until Remnant {:?}, which was here before, is gone",
+                remnant.name_any()
+            );
+            return Plan::Report(Verdict::new(Reason::Deleting, why));
+        }
+        // What it leaves is looked at anew before anything is done.
+        Left::NotAsked | Left::Nothing => {}
+    }
     let node = match status.node {
         Some(node) if !seen.is_tombstoned && !is_planted(Mutant::DotGoesBeforeItsData) => node,
         Some(_) | None => return Plan::Do(Step::Release),
@@ -412,7 +490,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
         Ok(pool_guid) => Plan::Do(Step::DeleteDot {
             node,
             request: DeleteDotRequest {
-                dot_id: status.id.unwrap_or_else(|| uid(&seen.dot).to_owned()),
+                dot_id: dot_id(&seen.dot).to_owned(),
                 pool_guid,
             },
         }),

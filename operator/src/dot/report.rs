@@ -12,6 +12,7 @@ use super::plan::{initial_done, is_attached, is_default_branch};
 use super::validate::validate;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
+use crate::meta::is_restoring;
 use crate::nodes::Nodes;
 use crate::status::{Verdict, tell, write_status};
 
@@ -31,8 +32,16 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> DotSt
         status.node = valid.node;
         status.volumes = valid.volumes;
     }
-    if status.checkout.is_none() && seen.main.as_deref().is_some_and(|main| is_default_branch(seen, main)) {
+    if status.checkout.is_none()
+        && !is_restoring(&seen.dot)
+        && seen.main.as_deref().is_some_and(|main| is_default_branch(seen, main))
+    {
         status.checkout = Some(BranchName::DEFAULT.to_owned());
+    }
+    if seen.is_restored {
+        status.checkout = Some(BranchName::DEFAULT.to_owned());
+        let initial = seen.stored.as_ref().and_then(|stored| stored.initial.clone());
+        status.initial_commit = status.initial_commit.or(initial);
     }
     if seen.is_ensured && status.pool.is_none() {
         status.pool = seen.pool.as_deref().map(ResourceExt::name_any);

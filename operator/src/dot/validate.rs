@@ -12,7 +12,8 @@ use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::{Observed, node_of};
-use crate::meta::uid;
+use super::takeover::{Standing, standing};
+use crate::meta::{dot_id, uid};
 use crate::pool::room::check_growth;
 use crate::status::Verdict;
 
@@ -34,16 +35,28 @@ pub struct Valid {
 /// Checks a Dot.
 pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let dot = &seen.dot;
-    let id: DotId = uid(dot)
+    let taken = match standing(seen) {
+        Standing::NotAsked => None,
+        Standing::Taken(remnant) => Some(remnant),
+        Standing::Free(_) => return Err(Verdict::new(Reason::Progressing, "being taken over")),
+        Standing::Refused(verdict) => return Err(verdict),
+    };
+    let id = match (taken, &dot.spec.restore_from) {
+        (Some(remnant), _) => &remnant.id,
+        (None, Some(_)) => dot_id(dot),
+        (None, None) => uid(dot),
+    };
+    let id: DotId = id
         .parse()
-        .map_err(|why| Verdict::new(Reason::Error, format!("metadata.uid: {why}")))?;
-    let (volumes, refused) = effective_volumes(dot, id, seen.pool.as_deref())?;
+        .map_err(|why| Verdict::new(Reason::Error, format!("the Dot's id: {why}")))?;
+    let there = taken.map_or(&[][..], |remnant| &remnant.volumes);
+    let (volumes, refused) = effective_volumes(dot, id, there, seen.pool.as_deref())?;
     if let Some(pool) = seen.pool.as_deref() {
         fits(&volumes, pool)?;
     }
     Ok(Valid {
         id,
-        node: node_of(dot),
+        node: taken.map(|remnant| remnant.node.clone()).or_else(|| node_of(dot)),
         volumes,
         refused,
         claims: dot
@@ -54,14 +67,15 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     })
 }
 
-/// The union of what spec, claims and status name, each with the largest size: a volume neither shrinks nor goes. One
-/// that cannot grow stays as it is; why, is told.
+/// The union of what spec, claims, status and the data to be taken over name, each with the largest size: a volume
+/// neither shrinks nor goes. One that cannot grow stays as it is; why, is told.
 fn effective_volumes(
     dot: &Dot,
     id: DotId,
+    taken: &[DotVolumeStatus],
     pool: Option<&Pool>,
 ) -> Result<(Vec<DotVolumeStatus>, Option<Verdict>), Verdict> {
-    let (wanted, recorded) = (wanted_sizes(dot)?, recorded_sizes(dot)?);
+    let (wanted, recorded) = (wanted_sizes(dot)?, recorded_sizes(dot, taken)?);
     let names: BTreeSet<&String> = wanted.keys().chain(recorded.keys()).collect();
     let (mut volumes, mut refused) = (Vec::new(), None);
     for name in names {
@@ -120,9 +134,9 @@ fn wanted_sizes(dot: &Dot) -> Result<BTreeMap<String, u64>, Verdict> {
     Ok(sizes)
 }
 
-/// Bytes that volumes have had until now, by name.
-fn recorded_sizes(dot: &Dot) -> Result<BTreeMap<String, u64>, Verdict> {
-    let recorded = dot.status.iter().flat_map(|status| &status.volumes);
+/// Bytes that volumes have had until now, in the data to be taken over as well, by name.
+fn recorded_sizes(dot: &Dot, taken: &[DotVolumeStatus]) -> Result<BTreeMap<String, u64>, Verdict> {
+    let recorded = dot.status.iter().flat_map(|status| &status.volumes).chain(taken);
     let size = |volume: &DotVolumeStatus| {
         let bytes = parse_quantity(&volume.size)
             .map_err(|why| Verdict::new(Reason::Error, format!("status.volumes: {:?}: {why}", volume.name)))?;

@@ -251,6 +251,7 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
                 pool_class: request.pool_class.clone(),
             })
             .filter(|placement| placement.pool_class != DEFAULT_CLASS),
+            ..DotSpec::default()
         },
         status: None,
     }

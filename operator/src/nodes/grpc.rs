@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 use dotmesh_csi_proto::node::node_client::NodeClient;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
-    DeleteDotRequest, DeleteResponse, DetachRequest, DetachResponse, EnsureBranchRequest, EnsureBranchResponse,
-    EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest, EnsurePoolResponse, Failure, FindMissingRequest,
-    FindMissingResponse, WatchRequest,
+    DeleteDotRequest, DeleteResponse, DescribeDotRequest, DescribeDotResponse, DetachRequest, DetachResponse,
+    EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest,
+    EnsurePoolResponse, Failure, FindMissingRequest, FindMissingResponse, WatchRequest,
 };
 use dotmesh_csi_proto::{CALL, TERM};
 use futures::{StreamExt, stream};

@@ -1,9 +1,9 @@
 //! One effect per step.
 
-use dotmesh_crds::Dot;
+use dotmesh_crds::{Dot, Remnant};
 
 use super::newest;
-use super::observe::{Observed, lies_on, names_of};
+use super::observe::{Observed, is_left_on, lies_on, names_of};
 use super::plan::Step;
 use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
@@ -41,8 +41,12 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::Release => {
             // The cache may not show yet what lies there.
             let dots: Vec<Dot> = api.list(None, None).await?;
+            let remnants: Vec<Remnant> = api.list(None, None).await?;
             let is_chosen = seen.is_chosen();
-            seen.dots = names_of(dots.iter().filter(|dot| lies_on(dot, &seen.pool, is_chosen)));
+            seen.dots = names_of(
+                dots.iter().filter(|dot| lies_on(dot, &seen.pool, is_chosen)),
+                remnants.iter().filter(|remnant| is_left_on(remnant, &seen.pool)),
+            );
             if seen.dots.is_empty() {
                 release(api, &seen.pool).await?;
                 return Ok(Then::Gone);

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dotmesh_crds::Pool;
 use dotmesh_csi_proto::node::WatchEvent;
 use futures::StreamExt;
 
-use super::losses;
-use crate::api::Api;
+use super::{losses, zpool_name};
+use crate::api::{Api, Key};
 use crate::context::Context;
 use crate::nodes::{NodeError, Nodes, PoolEvents};
+use crate::remnant::observe::{first_to_go, is_short};
 use crate::wake::{self, Wake};
 
 /// Between two looks at a node that keeps talking: a Pool's status is written at most once in this time.
@@ -51,8 +53,20 @@ pub async fn follow_all<A: Api, N: Nodes>(
 pub fn look<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Wake {
     Wake {
         pools: wake::node_changed(&context.api, node),
+        remnants: going_early(context, node),
         ..Wake::default()
     }
+}
+
+/// Of each Pool of the node that is nearly full, the Remnant that goes first.
+fn going_early<A: Api, N: Nodes>(context: &Context<A, N>, node: &str) -> Vec<Key> {
+    let pools = context.api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
+    let is_short = |pool: &&Arc<Pool>| {
+        let state = context.memory.pool(node, &zpool_name(&pool.spec));
+        state.is_some_and(|state| is_short(&state))
+    };
+    let first = |pool: &Arc<Pool>| first_to_go(&context.api, pool);
+    pools.iter().filter(is_short).filter_map(first).collect()
 }
 
 /// Until the node's stream ends, and a moment longer; then nothing is known of its pools, its data and users any more, and a

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dotmesh_crds::{Dot, Pool, PoolSpec};
+use dotmesh_crds::{Dot, Pool, PoolSpec, Remnant};
 use dotmesh_csi_proto::node::PoolState;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
@@ -22,7 +22,7 @@ pub struct Observed {
     pub is_fresh: bool,
     /// Another Pool of the same node that this one cannot be beside, and that was there before.
     pub rival: Option<Rival>,
-    /// Dots that lie on it.
+    /// Dots that lie on it, and Remnants.
     pub dots: Vec<String>,
     /// What the node last said of the zpool of that name, or said in this pass.
     pub state: Option<PoolState>,
@@ -36,8 +36,11 @@ pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, pool: Pool) -> Observe
     let rival = observe_rival(&context.api, &pool);
     let is_chosen = !is_of_same_class(rival.as_ref());
     let dots = context.api.cached_where::<Dot>(|dot| lies_on(dot, &pool, is_chosen));
+    let remnants = context
+        .api
+        .cached_where::<Remnant>(|remnant| is_left_on(remnant, &pool));
     Observed {
-        dots: names_of(dots.iter().map(|dot| &**dot)),
+        dots: names_of(dots.iter().map(|dot| &**dot), remnants.iter().map(|remnant| &**remnant)),
         state: context.memory.pool(&node, &zpool_name(&pool.spec)),
         rival,
         is_asked: false,
@@ -118,9 +121,20 @@ pub fn lies_on(dot: &Dot, pool: &Pool, chosen: bool) -> bool {
     }
 }
 
-/// Namespaces and names of Dots, in order.
-pub fn names_of<'a>(dots: impl Iterator<Item = &'a Dot>) -> Vec<String> {
+/// Whether the data of a Remnant lies on a Pool.
+pub fn is_left_on(remnant: &Remnant, pool: &Pool) -> bool {
+    let of = &remnant.spec;
+    let is_it = match &of.pool {
+        Some(name) => *name == pool.name_any(),
+        None => of.pool_class == pool.spec.class,
+    };
+    is_it && of.node == pool.spec.node_name
+}
+
+/// Namespaces and names of Dots, and names of Remnants, in order.
+pub fn names_of<'a>(dots: impl Iterator<Item = &'a Dot>, remnants: impl Iterator<Item = &'a Remnant>) -> Vec<String> {
     let mut names: Vec<String> = dots.map(|dot| Key::of(dot).to_string()).collect();
+    names.extend(remnants.map(|remnant| format!("Remnant {}", Key::of(remnant))));
     names.sort();
     names
 }

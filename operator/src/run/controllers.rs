@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -19,7 +19,7 @@ use crate::api::{Caches, Key, Kind};
 use crate::claim::report::Said;
 use crate::context::ReconcileError;
 use crate::wake::Wake;
-use crate::{branch, commit, pool, turn};
+use crate::{branch, commit, pool, remnant, turn};
 
 /// Objects of one kind that are worked on at a time.
 const CONCURRENCY: u16 = 64;
@@ -31,6 +31,7 @@ pub struct Queues {
     branches: UnboundedSender<ObjectRef<Branch>>,
     commits: UnboundedSender<ObjectRef<Commit>>,
     pools: UnboundedSender<ObjectRef<Pool>>,
+    remnants: UnboundedSender<ObjectRef<Remnant>>,
     pods: UnboundedSender<ObjectRef<Pod>>,
     claims: UnboundedSender<ObjectRef<PersistentVolumeClaim>>,
 }
@@ -41,6 +42,7 @@ pub struct Inboxes {
     branches: UnboundedReceiver<ObjectRef<Branch>>,
     commits: UnboundedReceiver<ObjectRef<Commit>>,
     pools: UnboundedReceiver<ObjectRef<Pool>>,
+    remnants: UnboundedReceiver<ObjectRef<Remnant>>,
     pods: UnboundedReceiver<ObjectRef<Pod>>,
     claims: UnboundedReceiver<ObjectRef<PersistentVolumeClaim>>,
 }
@@ -52,6 +54,7 @@ pub fn queues() -> (Queues, Inboxes) {
     let (branches, get_branches) = unbounded_channel();
     let (commits, get_commits) = unbounded_channel();
     let (pools, get_pools) = unbounded_channel();
+    let (remnants, get_remnants) = unbounded_channel();
     let (pods, get_pods) = unbounded_channel();
     let (claims, get_claims) = unbounded_channel();
     let queues = Queues {
@@ -59,6 +62,7 @@ pub fn queues() -> (Queues, Inboxes) {
         branches,
         commits,
         pools,
+        remnants,
         pods,
         claims,
     };
@@ -67,6 +71,7 @@ pub fn queues() -> (Queues, Inboxes) {
         branches: get_branches,
         commits: get_commits,
         pools: get_pools,
+        remnants: get_remnants,
         pods: get_pods,
         claims: get_claims,
     };
@@ -81,6 +86,7 @@ impl Queues {
             branches,
             commits,
             pools,
+            remnants,
             pods,
             claims,
         } = wake;
@@ -88,6 +94,7 @@ impl Queues {
         send(&self.branches, branches);
         send(&self.commits, commits);
         send(&self.pools, pools);
+        send(&self.remnants, remnants);
         send(&self.pods, pods);
         send(&self.claims, claims);
     }
@@ -117,6 +124,7 @@ pub fn spawn(
     parts.spawn(control(context, &caches.branches, inboxes.branches, branch::reconcile));
     parts.spawn(control(context, &caches.commits, inboxes.commits, commit::reconcile));
     parts.spawn(control(context, &caches.pools, inboxes.pools, pool::reconcile));
+    parts.spawn(control(context, &caches.remnants, inboxes.remnants, remnant::reconcile));
     parts.spawn(control(context, &caches.pods, inboxes.pods, pool::discover::reconcile));
     parts.spawn(control(
         context,

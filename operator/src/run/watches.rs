@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -28,6 +28,7 @@ pub struct Writers {
     branches: Writer<Branch>,
     commits: Writer<Commit>,
     pools: Writer<Pool>,
+    remnants: Writer<Remnant>,
     pods: Writer<Pod>,
     claims: Writer<PersistentVolumeClaim>,
     volumes: Writer<PersistentVolume>,
@@ -40,6 +41,7 @@ pub fn caches() -> (Caches, Writers) {
     let (branches, write_branches) = reflector::store();
     let (commits, write_commits) = reflector::store();
     let (pools, write_pools) = reflector::store();
+    let (remnants, write_remnants) = reflector::store();
     let (pods, write_pods) = reflector::store();
     let (claims, write_claims) = reflector::store();
     let (volumes, write_volumes) = reflector::store();
@@ -48,6 +50,7 @@ pub fn caches() -> (Caches, Writers) {
         branches,
         commits,
         pools,
+        remnants,
         pods,
         claims,
         volumes,
@@ -57,6 +60,7 @@ pub fn caches() -> (Caches, Writers) {
         branches: write_branches,
         commits: write_commits,
         pools: write_pools,
+        remnants: write_remnants,
         pods: write_pods,
         claims: write_claims,
         volumes: write_volumes,
@@ -74,6 +78,7 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
         branches,
         commits,
         pools,
+        remnants,
         pods,
         claims,
         volumes,
@@ -82,6 +87,7 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
     branches.wait_until_ready().await?;
     commits.wait_until_ready().await?;
     pools.wait_until_ready().await?;
+    remnants.wait_until_ready().await?;
     pods.wait_until_ready().await?;
     claims.wait_until_ready().await?;
     volumes.wait_until_ready().await?;
@@ -98,6 +104,7 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
         branches,
         commits,
         pools,
+        remnants,
         pods,
         claims,
         volumes,
@@ -109,7 +116,7 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
             }
         )*};
     }
-    tell! { dots: Dot, branches: Branch, commits: Commit, pools: Pool, pods: Pod, claims: Claim, volumes: Volume, }
+    tell! { dots: Dot, branches: Branch, commits: Commit, pools: Pool, remnants: Remnant, pods: Pod, claims: Claim, volumes: Volume, }
 }
 
 /// Starts the watches.
@@ -133,6 +140,7 @@ pub fn spawn(
         branches,
         commits,
         pools,
+        remnants,
         pods: write_pods,
         claims,
         volumes,
@@ -161,6 +169,13 @@ pub fn spawn(
         Commit
     );
     watch!(kube::Api::all(client.clone()), everything.clone(), pools, prune, Pool);
+    watch!(
+        kube::Api::all(client.clone()),
+        everything.clone(),
+        remnants,
+        prune,
+        Remnant
+    );
     watch!(kube::Api::all(client.clone()), everything.clone(), claims, prune, Claim);
     watch!(kube::Api::all(client.clone()), everything, volumes, prune, Volume);
     watch!(pods, csi_node, write_pods, prune, Pod);

@@ -11,6 +11,8 @@ mod lead;
 mod losses;
 mod own_dots;
 mod pools;
+mod remnants;
+mod restores;
 mod sizes;
 mod wakes;
 mod world;

@@ -1,11 +1,12 @@
 //! A small cluster: one node with csi-node, and all controllers run by hand.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dotmesh_crds::condition::Condition;
 use dotmesh_crds::names::MANAGER_CLAIMS;
 use dotmesh_crds::pool::PoolFile;
-use dotmesh_crds::{Branch, Commit, Dot, Pool};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, Guard, Key, Kind};
 use dotmesh_operator::context::{Config, Context};
 use dotmesh_operator::lead::Lead;
@@ -14,9 +15,9 @@ use dotmesh_operator::nodes::NodeError;
 use dotmesh_operator::pool::discover::PoolSource;
 use dotmesh_operator::status::ready_condition;
 use dotmesh_operator::wake::Wake;
-use dotmesh_operator::{branch, commit, dot, pool};
+use dotmesh_operator::{branch, commit, dot, pool, remnant};
 use dotmesh_testkit::{FakeApi, FakeNodes};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
@@ -35,6 +36,9 @@ pub(crate) struct World {
     pub(crate) api: FakeApi,
     pub(crate) nodes: FakeNodes,
     context: Mutex<Arc<Context<FakeApi, FakeNodes>>>,
+    grace: Mutex<u64>,
+    /// Seconds since the epoch.
+    pub(crate) now: Arc<AtomicI64>,
 }
 
 pub(crate) fn key(name: &str) -> Key {
@@ -50,10 +54,16 @@ impl World {
     /// Without nodes.
     pub(crate) fn empty() -> Self {
         let (api, nodes) = (FakeApi::default(), FakeNodes::default());
+        let now = Arc::new(AtomicI64::new(1_767_225_600));
+        for name in ["dev", "prod"] {
+            api.put(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}"));
+        }
         Self {
-            context: Mutex::new(context(&api, &nodes)),
+            context: Mutex::new(context(&api, &nodes, 0, &now)),
             api,
             nodes,
+            grace: Mutex::new(0),
+            now,
         }
     }
 
@@ -164,7 +174,35 @@ impl World {
 
     /// The operator starts again: what it only remembered is lost.
     pub(crate) fn restart(&self) {
-        *self.context.lock().unwrap() = context(&self.api, &self.nodes);
+        *self.context.lock().unwrap() = context(&self.api, &self.nodes, *self.grace.lock().unwrap(), &self.now);
+    }
+
+    /// From now on deleted data can come back for so many seconds.
+    pub(crate) fn set_grace(&self, seconds: u64) {
+        *self.grace.lock().unwrap() = seconds;
+        self.restart();
+    }
+
+    /// The namespace is being deleted; what is in it is not yet.
+    pub(crate) fn go_namespace(&self, name: &str) {
+        let mut namespace: serde_json::Value = json!(self.api.must_get::<Namespace>(&Key::cluster(name)));
+        namespace["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        namespace["metadata"]["finalizers"] = json!(["kubernetes"]);
+        self.api.put_object(namespace);
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&self, seconds: i64) {
+        self.now.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    pub(crate) fn memory(&self) -> Arc<Context<FakeApi, FakeNodes>> {
+        self.context()
+    }
+
+    pub(crate) fn remnants(&self) -> Vec<Remnant> {
+        let all = self.api.cached_where::<Remnant>(|_| true);
+        all.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     fn context(&self) -> Arc<Context<FakeApi, FakeNodes>> {
@@ -182,6 +220,9 @@ impl World {
         }
         for object in self.api.cached_where::<Dot>(|_| true) {
             clean &= dot::reconcile(object, self.context()).await.is_ok();
+        }
+        for object in self.api.cached_where::<Remnant>(|_| true) {
+            clean &= remnant::reconcile(object, self.context()).await.is_ok();
         }
         for object in self.api.cached_where::<Branch>(|_| true) {
             clean &= branch::reconcile(object, self.context()).await.is_ok();
@@ -285,15 +326,17 @@ impl World {
     }
 }
 
-fn context(api: &FakeApi, nodes: &FakeNodes) -> Arc<Context<FakeApi, FakeNodes>> {
+fn context(api: &FakeApi, nodes: &FakeNodes, grace: u64, now: &Arc<AtomicI64>) -> Arc<Context<FakeApi, FakeNodes>> {
     let config = Config {
         namespace: "dotmesh-system".to_owned(),
         pool: PoolSource::File(PoolFile {
             path: "/var/lib/dotmesh/pool.img".to_owned(),
             size: "20Gi".to_owned(),
         }),
+        grace,
     };
-    let clock = Arc::new(|| Timestamp::from_second(1_767_225_600).unwrap());
+    let now = now.clone();
+    let clock = Arc::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap());
     Arc::new(Context::new(
         api.clone(),
         nodes.clone(),

@@ -91,6 +91,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
         }],
         origin: None,
         checkout: true,
+        object: String::new(),
     };
     ops.ensure_branch(&branch).await.unwrap();
     let attach = AttachRequest {

@@ -23,9 +23,11 @@ impl Oracle {
         if change.gone || self.is_requested(&uid) {
             return;
         }
+        let id = self.id_of(&uid);
         let status = &object["status"];
         if !is_ready(object) {
-            if self.commits.contains_key(&uid) && !(self.is_lost(&uid) && tells_loss(object)) {
+            if self.commits.contains_key(&id) && !status["id"].is_null() && !(self.is_lost(&uid) && tells_loss(object))
+            {
                 self.violated("I1 ready stays", format!("Commit {} was Ready and is not", change.key));
             }
             return;
@@ -40,26 +42,26 @@ impl Oracle {
             parent: text(&status["parent"]),
             createtxg: status["createtxg"].as_i64().unwrap_or(0),
         };
-        match self.commits.get(&uid) {
+        match self.commits.get(&id) {
             Some(before) if *before == now => {}
             Some(before) => {
                 let what = format!("Commit {}: {before:?} became {now:?}", change.key);
                 self.violated("I1 never changes", what);
             }
             None => {
-                self.commits.insert(uid.clone(), now);
-                self.check_snapshots("ready before durable", &uid);
-                self.check_covers_all(&uid);
-                self.check_order(&uid);
+                self.commits.insert(id.clone(), now);
+                self.check_snapshots("ready before durable", &id);
+                self.check_covers_all(&id);
+                self.check_order(&id);
             }
         }
     }
 
-    /// The uid of the Dot that a commit or branch belongs to.
+    /// The id of the Dot that a commit or branch belongs to.
     pub(super) fn dot_of(&self, change: &Change) -> String {
         let owners = change.object["metadata"]["ownerReferences"].as_array();
         let owner = owners.and_then(|all| all.iter().find(|owner| owner["kind"] == "Dot"));
-        owner.map_or_else(String::new, |owner| text(&owner["uid"]))
+        owner.map_or_else(String::new, |owner| self.id_of(&text(&owner["uid"])))
     }
 
     /// Every snapshot that a Ready Commit tells of is there.
@@ -120,12 +122,7 @@ impl Oracle {
         let all = self.commits.keys().filter(|uid| !self.is_lost(uid));
         let all: Vec<String> = all.cloned().collect();
         for uid in all {
-            if self.is_requested(&uid)
-                || self
-                    .commits
-                    .get(&uid)
-                    .is_some_and(|known| self.is_requested(&known.dot))
-            {
+            if self.ends.contains(&uid) || self.commits.get(&uid).is_some_and(|known| self.may_end(&known.dot)) {
                 self.commits.remove(&uid);
             } else {
                 self.check_snapshots("I1 snapshots stay", &uid);

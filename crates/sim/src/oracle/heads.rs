@@ -45,7 +45,7 @@ impl Oracle {
                 format!("Branch {} has lost nothing", change.key),
             );
         }
-        if !is_ready(object) || self.is_lost(&uid) || self.is_requested(&dot) || self.stands_in.is_some() {
+        if !is_ready(object) || self.is_lost(&uid) || self.is_dot_requested(&dot) || self.stands_in.is_some() {
             return;
         }
         for volume in status["volumes"].as_array().into_iter().flatten() {

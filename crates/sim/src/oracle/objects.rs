@@ -51,8 +51,9 @@ impl Oracle {
         if tells_loss(object) {
             self.violated("only losses are told", format!("Dot {} has lost nothing", change.key));
         }
+        let id = self.id_of(&uid);
         let is_placed = !status["pool"].is_null();
-        if is_ready(object) && is_placed && self.find(&uid).is_none() {
+        if is_ready(object) && is_placed && self.find(&id).is_none() {
             let what = format!("Dot {} is Ready without its dataset", change.key);
             self.violated("ready before done", what);
         }
@@ -61,7 +62,7 @@ impl Oracle {
         let has_entry = |claim: &&Value| entries.into_iter().flatten().any(|entry| entry["uid"] == **claim);
         for claim in status["attachments"].as_array().into_iter().flatten().filter(has_entry) {
             let property = format!("io.dotmesh:claim.{}", text(claim));
-            if self.property(&uid, &property).is_none() {
+            if self.property(&id, &property).is_none() {
                 let what = format!(
                     "Dot {} tells of an attachment that its dataset lacks: {property}",
                     change.key
@@ -100,7 +101,7 @@ impl Oracle {
         self.look_at_capacity(dot, volume, claim, change);
         let attached = self.property(dot, &format!("io.dotmesh:claim.{claim}")).is_some();
         let claim_is_there = !self.is_requested(claim);
-        if !attached && claim_is_there && !self.is_requested(dot) {
+        if !attached && claim_is_there && !self.is_dot_requested(dot) {
             let what = format!("PersistentVolume {} was made before its claim was attached", change.key);
             self.violated("ready before done", what);
         }
@@ -113,26 +114,27 @@ impl Oracle {
     /// An object with data behind it goes only when a tombstone, or nothing, is left.
     pub(super) fn look_at_what_is_left(&mut self, change: &Change) {
         let (uid, object) = (uid(change), &change.object);
+        let id = self.id_of(&uid);
         let (dot, found, is_dead) = match change.kind {
-            // Its own tombstone covers all that was in it.
-            "Dot" => (uid.clone(), self.find(&uid).is_some(), false),
+            // Its own tombstone covers all that was in it, and so does its Remnant.
+            "Dot" => (id.clone(), self.find(&id).is_some() && !self.is_left(&id), false),
             "Branch" => {
                 let head = text(&object["status"]["head"]);
                 let dot = self.dot_of(change);
                 let found = !head.is_empty() && self.find(&format!("{dot}/{head}")).is_some();
-                let record = self.property(&dot, &format!("io.dotmesh:branch.{uid}"));
+                let record = self.property(&dot, &format!("io.dotmesh:branch.{id}"));
                 (dot, found, record.is_some_and(|record| record.starts_with("1:dead")))
             }
             "Commit" => {
                 let dot = self.dot_of(change);
-                let (prefix, suffix) = (format!("{dot}/"), format!("@{uid}"));
+                let (prefix, suffix) = (format!("{dot}/"), format!("@{id}"));
                 let is_its = |object: &FakeObject| {
                     below(&object.name).is_some_and(|name| name.starts_with(&prefix) && name.ends_with(&suffix))
                 };
                 let found = self.pools.iter().flat_map(Inventory::iter).any(is_its);
                 let is_dead = self
                     .find(&dot)
-                    .is_some_and(|dot| dead_commits(dot).any(|(_, dead)| dead == uid));
+                    .is_some_and(|dot| dead_commits(dot).any(|(_, dead)| dead == id));
                 (dot, found, is_dead)
             }
             _ => return,
@@ -140,7 +142,10 @@ impl Oracle {
         if !found {
             return;
         }
-        let whole = self.property(&dot, "io.dotmesh:deleted").is_some();
+        let owners = change.object["metadata"]["ownerReferences"].as_array();
+        let owner = owners.and_then(|all| all.first());
+        let goes_with_its_dot = owner.is_some_and(|owner| self.is_requested(&text(&owner["uid"])));
+        let whole = self.property(&dot, "io.dotmesh:deleted").is_some() || goes_with_its_dot;
         if !is_dead && !whole {
             let what = format!(
                 "{} {} is gone, its data is not, and no tombstone names it",

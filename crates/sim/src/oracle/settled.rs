@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot, Remnant};
 use dotmesh_model::bijection::{Entry, compare};
 use dotmesh_operator::api::Kind;
 use dotmesh_testkit::accounts::expected;
@@ -31,7 +31,7 @@ impl Oracle {
     }
 
     fn judge_objects(&mut self) {
-        for kind in ["Pool", "Dot", "Branch", "Commit"] {
+        for kind in ["Pool", "Dot", "Branch", "Commit", "Remnant"] {
             for object in self.server.all(kind) {
                 let name = format!("{kind} {}", text(&object["metadata"]["name"]));
                 if !object["metadata"]["deletionTimestamp"].is_null() {
@@ -62,6 +62,7 @@ impl Oracle {
 
     fn judge_bijection(&mut self) {
         let (dots, branches, commits) = (self.typed::<Dot>(), self.typed::<Branch>(), self.typed::<Commit>());
+        let remnants = self.typed::<Remnant>();
         let found: Vec<Entry> = self
             .pools
             .iter()
@@ -74,7 +75,7 @@ impl Oracle {
                 })
             })
             .collect();
-        for what in compare(&expected(&dots, &branches, &commits), &found) {
+        for what in compare(&expected(&dots, &branches, &commits, &remnants), &found) {
             self.violated("bijection", what);
         }
     }
@@ -130,7 +131,7 @@ impl Oracle {
             let Some((_, snap)) = object.name.split_once('@') else {
                 continue;
             };
-            let is_living = self.commits.contains_key(snap) && !self.is_requested(snap);
+            let is_living = self.commits.contains_key(snap) && !self.ends.contains(snap);
             match (is_living, object.holds.as_slice()) {
                 (true, [tag]) if tag == "dotmesh" => {}
                 (true, holds) => wrong.push(format!("{} has holds {holds:?}", object.name)),

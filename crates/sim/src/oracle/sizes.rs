@@ -72,11 +72,12 @@ impl Oracle {
         let dot = dots.iter().find(|object| object["metadata"]["uid"] == *dot)?;
         let entries = dot["status"]["claims"].as_array()?;
         let entry = entries.iter().find(|entry| entry["uid"] == *claim)?;
-        let is_it = |branch: &Value| match &entry["branch"] {
-            Value::Null => {
+        let is_it = |branch: &Value| {
+            if entry["branch"].is_null() {
                 branch["spec"]["dot"] == dot["metadata"]["name"] && branch["spec"]["name"] == dot["status"]["checkout"]
+            } else {
+                branch["metadata"]["name"] == entry["branch"]
             }
-            object => branch["metadata"]["name"] == *object,
         };
         let branches = self.server.all("Branch");
         let branch = branches.iter().find(|branch| is_it(branch))?;

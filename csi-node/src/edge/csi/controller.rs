@@ -238,6 +238,7 @@ fn own_branch_request(dot: DotId, volume: VolumeId, size: u64) -> Result<BranchR
         }],
         origin: None,
         checkout: true,
+        object: String::new(),
     })
 }
 

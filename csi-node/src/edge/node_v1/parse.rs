@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
-use dotmesh_model::id::{DotId, VolumeId};
+use dotmesh_model::id::{CommitId, DotId, VolumeId};
 use dotmesh_zfs::Guid;
 use tonic::Status;
 
@@ -64,6 +64,7 @@ pub(super) fn ensure_dot(request: proto::EnsureDotRequest) -> Result<(DotId, Dot
         namespace,
         name,
         pool_guid: _,
+        take_over: _,
     } = request;
     // Both are DNS names in Kubernetes, and CSI allows 128 bytes; the property has room for more.
     if namespace.len() > 253 || name.len() > 253 {
@@ -82,7 +83,11 @@ pub(super) fn ensure_branch(request: proto::EnsureBranchRequest) -> Result<Branc
         origin,
         checkout,
         pool_guid: _,
+        object_name,
     } = request;
+    if object_name.len() > 253 {
+        return Err(invalid("object_name: longer than 253 bytes"));
+    }
     Ok(BranchRequest {
         dot: parse("dot_id", &dot_id)?,
         branch: parse("branch_id", &branch_id)?,
@@ -91,6 +96,7 @@ pub(super) fn ensure_branch(request: proto::EnsureBranchRequest) -> Result<Branc
         volumes: volumes.iter().map(volume).collect::<Result<_, _>>()?,
         origin: origin.as_ref().map(origin_request).transpose()?,
         checkout,
+        object: object_name,
     })
 }
 
@@ -269,6 +275,19 @@ fn one_recorded(recorded: &proto::Recorded) -> Result<Recorded, Status> {
         commit,
         volumes,
     })
+}
+
+pub(super) fn describe_dot(request: &proto::DescribeDotRequest) -> Result<(DotId, Option<CommitId>), Status> {
+    let proto::DescribeDotRequest {
+        dot_id,
+        after_commit_id,
+        pool_guid: _,
+    } = request;
+    let after = match after_commit_id.as_str() {
+        "" => None,
+        id => Some(parse("after_commit_id", id)?),
+    };
+    Ok((parse("dot_id", dot_id)?, after))
 }
 
 pub(super) fn missing((index, volumes): (usize, BTreeSet<VolumeId>)) -> proto::Missing {

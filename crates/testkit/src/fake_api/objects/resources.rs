@@ -39,10 +39,11 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 15] = [
+const RESOURCES: [Resource; 16] = [
     Resource {
         kind: "Dot",
         plural: "dots",
+        fields: &["status.id"],
         ..OURS
     },
     Resource {
@@ -60,6 +61,12 @@ const RESOURCES: [Resource; 15] = [
     Resource {
         kind: "Pool",
         plural: "pools",
+        namespaced: false,
+        ..OURS
+    },
+    Resource {
+        kind: "Remnant",
+        plural: "remnants",
         namespaced: false,
         ..OURS
     },

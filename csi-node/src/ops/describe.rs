@@ -1,0 +1,286 @@
+//! What a Dot holds, from its properties: enough to make all its objects again. Reads only.
+//!
+//! Two processes, whatever the Dot holds: one `zfs get` of what was set on anything below it, one `zfs list` of what ZFS
+//! itself knows. What has a tombstone is left out.
+
+use std::collections::{BTreeMap, HashMap};
+
+use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
+use dotmesh_mount::Mount;
+use dotmesh_zfs::{
+    DatasetName, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, Row, Source, SourceKind, Txg, Zfs,
+};
+
+use super::batch::{CREATETXG, CREATION, GUID, REFERENCED, WRITTEN};
+use super::{CommitRecord, CommitState, Error, KnownPool, Ops, OriginRequest, SnapshotState, VolumeState};
+use crate::layout::{
+    BranchRecord, DotIdentity, DotState, HEAD, Layout, OBJECT, StoredCommit, VOLUME, decode_commits, decode_head,
+    decode_object, decode_volume, is_commit_property,
+};
+
+const ORIGIN: PropName = PropName::from_static("origin");
+const REFQUOTA: PropName = PropName::from_static("refquota");
+
+/// A Dot with all that was not deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DotDescription {
+    /// Who it is.
+    pub identity: DotIdentity,
+    /// Claims whose handles resolve.
+    pub claims: Vec<ClaimUid>,
+    /// Its branches, in the order of their ids.
+    pub branches: Vec<HeadDescription>,
+    /// Its commits, in the order of their ids.
+    pub commits: Vec<CommitDescription>,
+}
+
+/// A branch and its head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadDescription {
+    /// The branch.
+    pub branch: BranchId,
+    /// As git would call it.
+    pub name: String,
+    /// What it points at.
+    pub head: HeadId,
+    /// The name of its object; empty when that was not recorded.
+    pub object: String,
+    /// Volumes with their names.
+    pub volumes: Vec<(String, VolumeState)>,
+    /// What the head was cloned from, with the snapshots of those volumes that are clones.
+    pub origin: Option<OriginRequest>,
+}
+
+/// A commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitDescription {
+    /// Its id.
+    pub id: CommitId,
+    /// The head that it was taken of.
+    pub head: HeadId,
+    /// What people said of it.
+    pub record: CommitRecord,
+    /// What was made.
+    pub state: CommitState,
+}
+
+/// Everything that was read of a Dot.
+struct Found {
+    local: HashMap<ObjectName, BTreeMap<PropName, String>>,
+    rows: HashMap<ObjectName, Row>,
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// What a Dot holds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Deleted`]; what cannot be read.
+    pub async fn describe_dot(&self, dot: DotId) -> Result<DotDescription, Error> {
+        let pool = self.known_pool()?;
+        // Whoever changes something of it waits.
+        let _guard = self.host.dots.exclusive(dot).await;
+        let state = self.living_dot(&pool, dot).await?;
+        let found = self.read_all(&pool, dot).await?;
+        let layout = &pool.layout;
+        let mut branches = Vec::new();
+        for (branch, record) in &state.branches {
+            if let BranchRecord::Live { head, name } = record {
+                branches.push(describe_head(layout, &found, dot, (*branch, *head, name))?);
+            }
+        }
+        Ok(DotDescription {
+            identity: state.identity.clone().unwrap_or_default(),
+            claims: state.claims.keys().copied().collect(),
+            branches,
+            commits: describe_commits(layout, &found, dot, &state)?,
+        })
+    }
+
+    async fn read_all(&self, pool: &KnownPool, dot: DotId) -> Result<Found, Error> {
+        let targets = vec![ObjectName::from(pool.layout.dot(dot))];
+        let kinds = vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot];
+        let get = GetRequest {
+            targets: targets.clone(),
+            properties: Vec::new(),
+            sources: vec![SourceKind::Local],
+            depth: None,
+            kinds: kinds.clone(),
+        };
+        let list = ListRequest {
+            roots: targets,
+            depth: None,
+            kinds,
+            columns: vec![GUID, CREATETXG, CREATION, REFERENCED, WRITTEN, ORIGIN, REFQUOTA],
+        };
+        let (doing, what) = (format!("reading all of Dot {dot}"), format!("Dot {dot}"));
+        let properties = match self.host.zfs.get(&get).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.failed(pool, &doing, &what, &error).await),
+        };
+        let rows = match self.host.zfs.list(&list).await {
+            Ok(rows) => rows,
+            Err(error) => return Err(self.failed(pool, &doing, &what, &error).await),
+        };
+        let mut local: HashMap<ObjectName, BTreeMap<PropName, String>> = HashMap::new();
+        for row in properties.into_iter().filter(|row| row.source == Source::Local) {
+            local.entry(row.name).or_default().insert(row.property, row.value);
+        }
+        Ok(Found {
+            local,
+            rows: rows.into_iter().map(|row| (row.name.clone(), row)).collect(),
+        })
+    }
+}
+
+impl Found {
+    fn property(&self, name: &ObjectName, property: &PropName) -> Option<&str> {
+        self.local.get(name)?.get(property).map(String::as_str)
+    }
+
+    fn number(&self, name: &ObjectName, column: &PropName) -> Result<u64, Error> {
+        let row = self.rows.get(name);
+        row.and_then(|row| row.number(column).ok())
+            .ok_or_else(|| Error::Internal(format!("{column} of {name} is unknown; repeat")))
+    }
+
+    /// The datasets directly below one, with what their names say.
+    fn below<'a, T: std::str::FromStr + 'a>(&'a self, parent: &'a DatasetName) -> impl Iterator<Item = T> + 'a {
+        let datasets = self.rows.keys().filter(|name| name.snapshot().is_none());
+        datasets.filter_map(move |name| {
+            let name = name.dataset();
+            let is_child = name.parent().as_ref() == Some(parent);
+            is_child.then(|| name.base().parse().ok()).flatten()
+        })
+    }
+}
+
+fn describe_head(
+    layout: &Layout,
+    found: &Found,
+    dot: DotId,
+    (branch, head, name): (BranchId, HeadId, &String),
+) -> Result<HeadDescription, Error> {
+    let dataset = layout.head(dot, head);
+    let on_head = ObjectName::from(dataset.clone());
+    let record = found
+        .property(&on_head, &HEAD)
+        .ok_or_else(|| Error::NotFound(format!("head {head} of branch {name} is not in Dot {dot}")))?;
+    let record = decode_head(record)?;
+    let object = found.property(&on_head, &OBJECT).map(decode_object).transpose()?;
+    let mut ids: Vec<VolumeId> = found.below(&dataset).collect();
+    ids.sort_unstable();
+    let (mut volumes, mut guids) = (Vec::new(), BTreeMap::new());
+    for id in ids {
+        let volume = ObjectName::from(layout.volume(dot, head, id));
+        // Without a name it was not made completely, or others made it.
+        let Some(named) = found.property(&volume, &VOLUME) else {
+            continue;
+        };
+        let origin = found.rows.get(&volume).and_then(|row| row.value(&ORIGIN));
+        let origin: Option<ObjectName> = origin
+            .filter(|origin| !origin.is_empty())
+            .and_then(|name| name.parse().ok());
+        let state = VolumeState {
+            id,
+            guid: Guid(found.number(&volume, &GUID)?),
+            size: found.number(&volume, &REFQUOTA)?,
+            cloned: origin.is_some(),
+        };
+        if let Some(origin) = origin {
+            guids.insert(id, Guid(found.number(&origin, &GUID)?));
+        }
+        volumes.push((decode_volume(named)?, state));
+    }
+    Ok(HeadDescription {
+        branch,
+        name: name.clone(),
+        head,
+        object: object.unwrap_or_default(),
+        volumes,
+        origin: record.origin.map(|origin| OriginRequest {
+            commit: origin.commit,
+            head: origin.head,
+            guids,
+        }),
+    })
+}
+
+fn describe_commits(
+    layout: &Layout,
+    found: &Found,
+    dot: DotId,
+    state: &DotState,
+) -> Result<Vec<CommitDescription>, Error> {
+    let mut commits = Vec::new();
+    let dataset = layout.dot(dot);
+    for (name, properties) in &found.local {
+        let Some(snapshot) = name.snapshot() else { continue };
+        let (Ok(head), Ok(id)) = (snapshot.dataset().base().parse(), snapshot.snap().as_str().parse()) else {
+            continue;
+        };
+        let is_on_head = snapshot.dataset().parent().as_ref() == Some(&dataset);
+        if !is_on_head || state.is_dead(id) {
+            continue;
+        }
+        let ours = properties.iter().filter(|(name, _)| is_commit_property(name));
+        let ours = ours.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let stored = decode_commits(&ours)?.and_then(|mut all| all.remove(&id.to_string()));
+        if let Some(stored) = stored {
+            commits.push(describe_commit(layout, found, dot, (head, id), stored)?);
+        }
+    }
+    commits.sort_by_key(|commit| commit.id);
+    Ok(commits)
+}
+
+fn describe_commit(
+    layout: &Layout,
+    found: &Found,
+    dot: DotId,
+    (head, id): (HeadId, CommitId),
+    stored: StoredCommit,
+) -> Result<CommitDescription, Error> {
+    let damaged = |_| Error::Internal(format!("the record of commit {id} of Dot {dot} is damaged"));
+    let on_head = ObjectName::from(layout.head_snapshot(dot, head, id));
+    let mut snapshots = Vec::new();
+    for volume in &stored.volumes {
+        let volume: VolumeId = volume.parse().map_err(damaged)?;
+        let name = ObjectName::from(layout.volume_snapshot(dot, head, volume, id));
+        // One that others destroyed has no GUID; the others are what is left.
+        if !found.rows.contains_key(&name) {
+            continue;
+        }
+        snapshots.push(SnapshotState {
+            volume,
+            guid: Guid(found.number(&name, &GUID)?),
+            referenced: found.number(&name, &REFERENCED)?,
+            written: found.number(&name, &WRITTEN)?,
+        });
+    }
+    snapshots.sort_by_key(|snapshot| snapshot.volume);
+    let created = found.number(&on_head, &CREATION)?;
+    Ok(CommitDescription {
+        id,
+        head,
+        state: CommitState {
+            snapshots,
+            createtxg: Txg(found.number(&on_head, &CREATETXG)?),
+            created: i64::try_from(created).unwrap_or(i64::MAX),
+            parent: stored
+                .parent
+                .as_ref()
+                .map(|parent| parent.parse())
+                .transpose()
+                .map_err(damaged)?,
+        },
+        record: CommitRecord {
+            namespace: stored.namespace,
+            name: stored.name,
+            branch_name: stored.branch_name,
+            message: stored.message,
+            author: stored.author,
+            committer: stored.committer,
+            metadata: stored.metadata,
+        },
+    })
+}
