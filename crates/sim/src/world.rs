@@ -277,9 +277,7 @@ impl World {
                 api.patch::<Pool>(&key, &Guard::default(), patch).await.map(drop)
             }
             Step::Delete(kind, name) => self.delete(kind, name).await,
-            Step::DeleteRemnant(_) | Step::Expire(..) | Step::Restore(..) | Step::DeleteNamespace => {
-                self.undo_or_delete(step).await
-            }
+            Step::Undo(undo) => self.undo_or_delete(undo).await,
             Step::RunPod(name, claims, node) => {
                 self.kubernetes.run_pod(name, claims, *node);
                 Ok(())
