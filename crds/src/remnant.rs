@@ -1,7 +1,5 @@
 //! Kind Remnant: data of a Dot or Branch that was deleted, and that can come back.
 
-#![expect(clippy::duplicated_attributes, reason = "each printer column has a type and a path")]
-
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,10 +11,10 @@ use crate::pool::default_class;
 /// What was deleted, who may have it back, and until when. The operator writes it once; what can change of it belongs to people.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[kube(
-    derive = "PartialEq",
     group = "dotmesh.io",
     version = "v1alpha1",
     kind = "Remnant",
+    derive = "PartialEq",
     status = "RemnantStatus",
     category = "dotmesh",
     doc = "A Remnant is the data of a Dot or Branch that was deleted: it comes back with an object whose spec.restoreFrom is its id. Deleting the Remnant destroys the data.",
@@ -38,7 +36,9 @@ use crate::pool::default_class;
         type_ = "string",
         priority = "1",
         json_path = ".spec.volumes[*].size"
-    )
+    ),
+    validation = Rule::new("self.metadata.name == (self.spec.kind == 'Dot' ? 'dot-' : 'branch-') + self.spec.id")
+        .message("a Remnant is named after the kind and the id of what it was: dot-<id>"),
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -78,14 +78,8 @@ pub enum Step {
     GrowPool(&'static str, &'static str),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
-    /// Deletes the Remnant of the Dot of this name, if there is one.
-    DeleteRemnant(&'static str),
-    /// Says until when the Remnant of the Dot of this name stays, if there is one.
-    Expire(&'static str, Option<&'static str>),
-    /// Makes a Dot of the first name, from the data of the first Dot that had the second.
-    Restore(&'static str, &'static str),
-    /// Namespace `dev` goes with all that is in it.
-    DeleteNamespace,
+    /// Has to do with what deletions leave.
+    Undo(Undo),
     /// A pod with these claims shall run, best on the node of that number.
     RunPod(&'static str, Vec<String>, u8),
     /// The pod writes to all its volumes.
@@ -122,6 +116,19 @@ pub enum Step {
     Destroy(&'static str, &'static str),
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
+}
+
+/// What people do with what deletions leave, and a deletion of everything.
+#[derive(Debug, Clone)]
+pub enum Undo {
+    /// Deletes the Remnant of the Dot of this name, if there is one.
+    DeleteRemnant(&'static str),
+    /// Says until when the Remnant of the Dot of this name stays, if there is one.
+    Expire(&'static str, Option<&'static str>),
+    /// Makes a Dot of the first name, from the data of the first Dot that had the second.
+    Restore(&'static str, &'static str),
+    /// Namespace `dev` goes with all that is in it.
+    DeleteNamespace,
 }
 
 /// What is waited for.

@@ -2,6 +2,7 @@
 //! is quiet the world is judged.
 
 mod deletions;
+mod others;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +14,6 @@ use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_testkit::FakeApi;
-use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use serde_json::{Value, json};
@@ -289,9 +289,7 @@ impl World {
                 api.patch::<Pool>(&key, &Guard::default(), patch).await.map(drop)
             }
             Step::Delete(kind, name) => self.delete(kind, name).await,
-            Step::DeleteRemnant(_) | Step::Expire(..) | Step::Restore(..) | Step::DeleteNamespace => {
-                self.undo_or_delete(step).await
-            }
+            Step::Undo(undo) => self.undo_or_delete(undo).await,
             Step::RunPod(name, claims, node) => {
                 self.kubernetes.run_pod(name, claims, *node);
                 Ok(())
@@ -376,15 +374,6 @@ impl World {
         }
     }
 
-    async fn exchange_pool(&self) {
-        let machine = &self.cluster.machines[0];
-        machine.go_down();
-        self.cluster
-            .stage
-            .with_oracle(|oracle| oracle.pool_is_exchanged(0, || machine.exchange_pool()));
-        self.restart_node(1, true).await;
-    }
-
     /// By hand, and not because csi-provisioner has deleted what is behind it.
     async fn remove_volume_of(&self, claim: &str) {
         let server = &self.cluster.server;
@@ -409,21 +398,6 @@ impl World {
                 }
             }
         }
-    }
-
-    async fn make_foreign(&self) {
-        let zfs = &self.cluster.machines[0].zfs;
-        let request = CreateRequest {
-            dataset: "dotmesh/theirs".parse().unwrap_or_else(|error| panic!("{error}")),
-            kind: CreateKind::Filesystem,
-            properties: Properties::new(),
-            parents: false,
-        };
-        let _ = zfs.create(&request).await;
-        let theirs = "dotmesh/theirs@dotmesh"
-            .parse()
-            .unwrap_or_else(|error| panic!("{error}"));
-        let _ = zfs.snapshot(&[theirs], &Properties::new()).await;
     }
 
     async fn until(&self, until: &Until) {

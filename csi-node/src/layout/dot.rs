@@ -591,10 +591,7 @@ mod tests {
             decode_volume(&encode_volume("pg-data").1.to_string()),
             Ok("pg-data".into())
         );
-        assert_eq!(
-            decode_object(&encode_object("shop-try").1.to_string()),
-            Ok("shop-try".into())
-        );
+        assert_eq!(decode_object(&encode_object("try").1.to_string()), Ok("try".into()));
         assert!(matches!(decode_object("2:x"), Err(DecodeError::UnknownVersion { .. })));
         assert!(matches!(decode_head("2:x"), Err(DecodeError::UnknownVersion { .. })));
         assert!(matches!(decode_volume("7:x"), Err(DecodeError::UnknownVersion { .. })));

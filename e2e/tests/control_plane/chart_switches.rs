@@ -123,6 +123,7 @@ fn of_the_cluster() -> Vec<(&'static str, Value)> {
         {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
     ]);
     vec![
+        ("gracePeriod", json!(0)),
         ("gracePeriod", json!("0")),
         ("gracePeriod", json!("90m")),
         ("pool.file.path", json!("/var/lib/dotmesh/big/pool.img")),

@@ -1,6 +1,6 @@
 //! Deleted data that stays, comes back, or goes at its time.
 
-use super::{Step, Until, Workload, branch, claim, commit, delete, end, gone, pod, ready, shop, workload};
+use super::{Step, Undo, Until, Workload, branch, claim, commit, delete, end, gone, pod, ready, shop, workload};
 
 /// Longer than any history waits by itself.
 const DAY: u64 = 86_400;
@@ -71,7 +71,10 @@ pub fn all() -> Vec<Workload> {
             "a Remnant is deleted",
             [
                 left(),
-                vec![Step::DeleteRemnant("shop"), Step::Until(Until::Destroyed("shop"))],
+                vec![
+                    Step::Undo(Undo::DeleteRemnant("shop")),
+                    Step::Until(Until::Destroyed("shop")),
+                ],
             ],
         )
         .with_grace(DAY),
@@ -80,9 +83,9 @@ pub fn all() -> Vec<Workload> {
             [
                 left(),
                 vec![
-                    Step::Expire("shop", None),
+                    Step::Undo(Undo::Expire("shop", None)),
                     Step::Quiet,
-                    Step::Expire("shop", Some("2020-01-01T00:00:00Z")),
+                    Step::Undo(Undo::Expire("shop", Some("2020-01-01T00:00:00Z"))),
                     Step::Until(Until::Destroyed("shop")),
                 ],
             ],
@@ -92,7 +95,7 @@ pub fn all() -> Vec<Workload> {
             "a Dot is restored",
             [
                 left(),
-                vec![Step::Restore("shop", "shop"), ready("Dot", "shop")],
+                vec![Step::Undo(Undo::Restore("shop", "shop")), ready("Dot", "shop")],
                 restored(),
                 again("db", "app2"),
                 vec![commit("two", "shop"), ready("Commit", "two")],
@@ -107,7 +110,7 @@ pub fn all() -> Vec<Workload> {
                 vec![
                     delete("Dot", "shop"),
                     gone("Dot", "shop"),
-                    Step::Restore("shop", "shop"),
+                    Step::Undo(Undo::Restore("shop", "shop")),
                     ready("Dot", "shop"),
                 ],
                 restored(),
@@ -119,13 +122,13 @@ pub fn all() -> Vec<Workload> {
             [
                 left(),
                 vec![
-                    Step::Restore("back", "shop"),
+                    Step::Undo(Undo::Restore("back", "shop")),
                     ready("Dot", "back"),
                     commit("two", "back"),
                 ],
                 vec![ready("Commit", "two"), delete("Dot", "back"), gone("Dot", "back")],
                 vec![
-                    Step::Restore("shop", "shop"),
+                    Step::Undo(Undo::Restore("shop", "shop")),
                     ready("Dot", "shop"),
                     ready("Commit", "two"),
                 ],
@@ -137,7 +140,10 @@ pub fn all() -> Vec<Workload> {
             "two Dots want the same Remnant",
             [
                 left(),
-                vec![Step::Restore("left", "shop"), Step::Restore("right", "shop")],
+                vec![
+                    Step::Undo(Undo::Restore("left", "shop")),
+                    Step::Undo(Undo::Restore("right", "shop")),
+                ],
                 vec![ready("Commit", "one"), ready("Branch", "try"), Step::Quiet],
                 vec![delete("Dot", "left"), gone("Dot", "left"), ready("Dot", "right")],
             ],
@@ -147,10 +153,17 @@ pub fn all() -> Vec<Workload> {
             "a Remnant is deleted while it is restored",
             [
                 left(),
-                vec![Step::Restore("shop", "shop"), Step::DeleteRemnant("shop"), Step::Quiet],
+                vec![
+                    Step::Undo(Undo::Restore("shop", "shop")),
+                    Step::Undo(Undo::DeleteRemnant("shop")),
+                    Step::Quiet,
+                ],
                 vec![delete("Dot", "shop"), gone("Dot", "shop"), Step::Quiet],
                 // Whoever was first, now all of it goes.
-                vec![Step::DeleteRemnant("shop"), Step::Until(Until::Destroyed("shop"))],
+                vec![
+                    Step::Undo(Undo::DeleteRemnant("shop")),
+                    Step::Until(Until::Destroyed("shop")),
+                ],
             ],
         )
         .with_grace(DAY),
@@ -159,13 +172,16 @@ pub fn all() -> Vec<Workload> {
             [
                 left(),
                 vec![
-                    Step::Restore("shop", "shop"),
-                    Step::Expire("shop", Some("2020-01-01T00:00:00Z")),
+                    Step::Undo(Undo::Restore("shop", "shop")),
+                    Step::Undo(Undo::Expire("shop", Some("2020-01-01T00:00:00Z"))),
                     Step::Quiet,
                 ],
                 vec![delete("Dot", "shop"), gone("Dot", "shop"), Step::Quiet],
                 // Whoever was first, now all of it goes.
-                vec![Step::DeleteRemnant("shop"), Step::Until(Until::Destroyed("shop"))],
+                vec![
+                    Step::Undo(Undo::DeleteRemnant("shop")),
+                    Step::Until(Until::Destroyed("shop")),
+                ],
             ],
         )
         .with_grace(DAY),
@@ -174,12 +190,12 @@ pub fn all() -> Vec<Workload> {
             [
                 left(),
                 vec![
-                    Step::Restore("back", "shop"),
+                    Step::Undo(Undo::Restore("back", "shop")),
                     delete("Dot", "back"),
                     gone("Dot", "back"),
                 ],
                 vec![Step::Until(Until::LeftOf("shop")), Step::Quiet],
-                vec![Step::Restore("shop", "shop"), ready("Dot", "shop")],
+                vec![Step::Undo(Undo::Restore("shop", "shop")), ready("Dot", "shop")],
                 restored(),
             ],
         )
@@ -189,7 +205,7 @@ pub fn all() -> Vec<Workload> {
             [
                 unused(),
                 vec![
-                    Step::DeleteNamespace,
+                    Step::Undo(Undo::DeleteNamespace),
                     gone("Dot", "shop"),
                     gone("Commit", "one"),
                     gone("Branch", "try"),

@@ -6,34 +6,32 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use serde_json::json;
 
 use super::World;
-use crate::workload::{Step, restored};
+use crate::workload::{Undo, restored};
 
 impl World {
     /// Takes one of the steps that have to do with Remnants and namespaces.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "all other steps are taken by others")]
-    pub(super) async fn undo_or_delete(&self, step: &Step) -> Result<(), ApiError> {
+    pub(super) async fn undo_or_delete(&self, step: &Undo) -> Result<(), ApiError> {
         let api = &self.cluster.server;
         match step {
-            Step::DeleteRemnant(of) => match self.remnant_of(of) {
+            Undo::DeleteRemnant(of) => match self.remnant_of(of) {
                 Some(key) => api.delete::<Remnant>(&key, &Guard::default()).await,
                 None => Ok(()),
             },
-            Step::Expire(of, at) => match self.remnant_of(of) {
+            Undo::Expire(of, at) => match self.remnant_of(of) {
                 Some(key) => {
                     let patch = json!({ "spec": { "expiresAt": at } });
                     api.patch::<Remnant>(&key, &Guard::default(), patch).await.map(drop)
                 }
                 None => Ok(()),
             },
-            Step::Restore(name, of) => {
+            Undo::Restore(name, of) => {
                 let id = self.id_of(of);
                 api.create::<Dot>(&restored(name, &id)).await.map(drop)
             }
-            Step::DeleteNamespace => {
+            Undo::DeleteNamespace => {
                 self.delete_namespace().await;
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 
