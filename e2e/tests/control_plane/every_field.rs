@@ -22,11 +22,13 @@ fn examples() -> Vec<Value> {
     let pool = |place: &str, value: Value| {
         json!({
             "apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p"},
-            "spec": {"nodeName": "n1", place: value},
+            "spec": {"nodeName": "n1", "class": "fast", place: value},
         })
     };
+    let mut full_dot = dot("d", &[("a", "1Gi")]);
+    full_dot["spec"]["placement"] = json!({"poolClass": "fast"});
     vec![
-        dot("d", &[("a", "1Gi")]),
+        full_dot,
         full_commit,
         branch("b", "d", "HEAD"),
         pool("file", json!({"path": "/var/lib/dotmesh/pool.img", "size": "2Gi"})),

@@ -96,6 +96,26 @@ async fn volumes_grow_and_never_shrink() {
 }
 
 #[tokio::test]
+async fn a_dots_pool_class_is_for_ever() {
+    let cluster = cluster().await;
+    let class = |class: &str| json!({"spec": {"placement": {"poolClass": class}}});
+    let none = json!({"spec": {"placement": null}});
+    let mut placed = dot("placed", &[("a", "1Gi")]);
+    placed["spec"]["placement"] = json!({"poolClass": "fast"});
+    cluster.apply([dot("anywhere", &[("a", "1Gi")]), placed]).await.unwrap();
+    let because = "a Dot's pool class cannot be changed";
+    assert_refused(&cluster, "dot/anywhere", class("fast"), because).await;
+    assert_eq!(refusal(&cluster, "dot/anywhere", &class("default")).await, None);
+    for patch in [class("default"), class("faster"), none] {
+        assert_refused(&cluster, "dot/placed", patch, because).await;
+    }
+    assert_eq!(refusal(&cluster, "dot/placed", &class("fast")).await, None);
+    for name in ["anywhere", "placed"] {
+        cluster.delete::<Dot>(name).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_pools_place_is_for_ever_and_its_file_only_grows() {
     let cluster = cluster().await;
     let pool = json!({
@@ -105,6 +125,7 @@ async fn a_pools_place_is_for_ever_and_its_file_only_grows() {
     cluster.apply([pool]).await.unwrap();
     for patch in [
         json!({"spec": {"nodeName": "n2"}}),
+        json!({"spec": {"class": "fast"}}),
         json!({"spec": {"file": {"path": "/var/lib/dotmesh/other.img"}}}),
         json!({"spec": {"file": null, "devices": ["/dev/vdb"]}}),
         json!({"spec": {"file": null, "existing": "tank"}}),
