@@ -116,10 +116,10 @@ impl RemnantKind {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RemnantNamespace {
-    /// Its name.
+    /// The namespace's name.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Its uid.
+    /// The namespace's uid.
     #[schemars(length(min = 1, max = 64))]
     pub uid: String,
 }
@@ -144,10 +144,10 @@ pub struct RemnantStatus {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct RemnantTaker {
-    /// Its namespace.
+    /// The namespace of the object.
     pub namespace: String,
-    /// Its name.
+    /// The name of the object.
     pub name: String,
-    /// Its uid.
+    /// The uid of the object.
     pub uid: String,
 }
