@@ -2,10 +2,10 @@
 
 use anyhow::{Result, ensure};
 use dotmesh_crds::{Branch, Commit, Dot, Reason};
-use dotmesh_e2e::cluster::readiness;
+use dotmesh_e2e::cluster::{PATIENCE, readiness};
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder};
 use dotmesh_e2e::scenario::{Scenario, scenario};
-use dotmesh_e2e::wait::{Look, PATIENCE, until};
+use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 

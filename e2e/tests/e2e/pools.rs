@@ -112,11 +112,16 @@ async fn a_second_pool_of_a_node_has_the_data_of_its_own_class() {
             Ok(Look::when(left.is_none(), format!("{left:?}")))
         })
         .await?;
-        let names = s
-            .nodes
-            .run(&node, &["zfs", "list", "-H", "-o", "name", "-r", ZPOOL])
-            .await?;
-        ensure!(names.split_whitespace().eq([ZPOOL, "dotmesh-fast/dotmesh"]), "{names}");
+        // What was deleted is freed a little later.
+        until("nothing is left in the second pool", PATIENCE, async || {
+            let names = s
+                .nodes
+                .run(&node, &["zfs", "list", "-H", "-o", "name", "-r", ZPOOL])
+                .await?;
+            let is_empty = names.split_whitespace().eq([ZPOOL, "dotmesh-fast/dotmesh"]);
+            Ok(Look::when(is_empty, names))
+        })
+        .await?;
         s.nodes.run(&node, &["zpool", "destroy", ZPOOL]).await?;
         let memory = "/var/lib/dotmesh/pools/dotmesh-fast.json";
         s.nodes.run(&node, &["rm", FILE, memory]).await?;
