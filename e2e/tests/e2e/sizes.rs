@@ -52,10 +52,11 @@ async fn df(s: &Scenario, pod: &str, claims: &[&str]) -> Result<Vec<String>> {
     Ok(seen.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Whether so many MiB can be written to a new file of a claim.
+/// Whether so many MiB can be written to a new file of a claim. Far from the limit or beyond it: near it ZFS waits for what
+/// is on its way, write by write.
 async fn can_write(s: &Scenario, pod: &str, claim: &str, mib: u32) -> Result<bool> {
     let script = format!(
-        "rm -f /{claim}/big; sync; if head -c {mib}M /dev/urandom > /{claim}/big 2>/dev/null && sync /{claim}/big; then echo yes; else echo no; fi"
+        "rm -f /{claim}/big; sync; if dd if=/dev/urandom of=/{claim}/big bs=1M count={mib} conv=fsync 2>/dev/null; then echo yes; else echo no; fi"
     );
     Ok(s.cluster.bash(pod, &script).await?.trim() == "yes")
 }
@@ -84,35 +85,35 @@ async fn claims_grow_under_running_pods_on_all_branches() {
             ])
             .await?;
         s.cluster.wait_pod("viewer").await?;
-        ensure!(!can_write(s, "app", "db", 24).await?, "more than 16 MiB at first");
+        ensure!(!can_write(s, "app", "db", 20).await?, "more than 16 MiB at first");
 
-        ask(s, "db", "32Mi").await?;
+        ask(s, "db", "128Mi").await?;
         ask(s, "plain", "48Mi").await?;
-        wait_capacity(s, "db", "32Mi").await?;
+        wait_capacity(s, "db", "128Mi").await?;
         wait_capacity(s, "plain", "48Mi").await?;
-        ensure!(df(s, "app", &["db", "plain"]).await? == ["32", "48"]);
-        ensure!(can_write(s, "app", "db", 24).await?, "more than 16 MiB afterwards");
+        ensure!(df(s, "app", &["db", "plain"]).await? == ["128", "48"]);
+        ensure!(can_write(s, "app", "db", 20).await?, "more than 16 MiB afterwards");
 
         // A volume has one size on all branches; claims on the others tell it when they ask.
         until("the other branches have it", PATIENCE, async || {
             let seen = df(s, "viewer", &["aside", "seen"]).await?;
-            Ok(Look::when(seen == ["32", "32"], format!("{seen:?}")))
+            Ok(Look::when(seen == ["128", "128"], format!("{seen:?}")))
         })
         .await?;
-        ensure!(can_write(s, "viewer", "seen", 24).await?);
-        ask(s, "aside", "24Mi").await?;
-        wait_capacity(s, "aside", "32Mi").await?;
-        ask(s, "seen", "64Mi").await?;
-        wait_capacity(s, "seen", "64Mi").await?;
-        ensure!(df(s, "viewer", &["aside", "seen"]).await? == ["64", "64"]);
+        ensure!(can_write(s, "viewer", "seen", 20).await?);
+        ask(s, "aside", "64Mi").await?;
+        wait_capacity(s, "aside", "128Mi").await?;
+        ask(s, "seen", "192Mi").await?;
+        wait_capacity(s, "seen", "192Mi").await?;
+        ensure!(df(s, "viewer", &["aside", "seen"]).await? == ["192", "192"]);
 
         // A person makes the Dot's volume larger.
-        let more = json!({"spec": {"volumes": [{"name": "db", "size": "96Mi"}]}});
+        let more = json!({"spec": {"volumes": [{"name": "db", "size": "256Mi"}]}});
         let dots: Api<Dot> = s.cluster.api();
         dots.patch("shop", &PatchParams::default(), &Patch::Merge(more)).await?;
         until("the spec's size is there", PATIENCE, async || {
             let seen = df(s, "app", &["db"]).await?;
-            Ok(Look::when(seen == ["96"], format!("{seen:?}")))
+            Ok(Look::when(seen == ["256"], format!("{seen:?}")))
         })
         .await?;
         s.cluster.wait_ready::<Dot>("shop").await.map(drop)
