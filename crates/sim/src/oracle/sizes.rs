@@ -69,7 +69,7 @@ impl Oracle {
     /// The head that a claim mounts, and how many bytes it asked for.
     fn head_of_claim(&self, dot: &str, claim: &str) -> Option<(String, u64)> {
         let dots = self.server.all("Dot");
-        let dot = dots.iter().find(|object| object["metadata"]["uid"] == *dot)?;
+        let dot = dots.iter().find(|object| object["status"]["id"] == *dot)?;
         let entries = dot["status"]["claims"].as_array()?;
         let entry = entries.iter().find(|entry| entry["uid"] == *claim)?;
         let is_it = |branch: &Value| {
@@ -90,6 +90,7 @@ impl Oracle {
         for dot in self.typed::<Dot>() {
             let (name, uid) = (dot.metadata.name.clone(), dot.metadata.uid.clone().unwrap_or_default());
             let status = dot.status.clone().unwrap_or_default();
+            let id = self.id_of(&uid);
             if status.pool.is_none() || self.is_lost(&uid) {
                 continue;
             }
@@ -111,7 +112,7 @@ impl Oracle {
                 }
                 let head = head.unwrap_or_default();
                 for volume in &status.volumes {
-                    let has = self.quota_of(&format!("{uid}/{head}/{}", volume.id));
+                    let has = self.quota_of(&format!("{id}/{head}/{}", volume.id));
                     if has < bytes(&volume.size) {
                         let what = format!(
                             "Branch {:?}: volume {} has {has} bytes instead of {}",
