@@ -14,6 +14,7 @@ async fn describe(machine: &Machine, dot: &Dot) -> DescribeDotResponse {
     let request = DescribeDotRequest {
         dot_id: dot.id.to_string(),
         after_commit_id: String::new(),
+        pool_guid: dot.pool,
     };
     machine.node().await.describe_dot(request).await.unwrap().into_inner()
 }
@@ -21,11 +22,12 @@ async fn describe(machine: &Machine, dot: &Dot) -> DescribeDotResponse {
 #[tokio::test]
 async fn a_dot_says_of_itself_what_was_made_of_it() {
     let machine = Machine::with_pool().await;
-    let dot = Dot::new();
+    let dot = Dot::on(&machine);
     let mut node = machine.node().await;
     let unknown = DescribeDotRequest {
         dot_id: Uuid::new_v4().to_string(),
         after_commit_id: String::new(),
+        pool_guid: dot.pool,
     };
     assert_eq!(reason(&node.describe_dot(unknown).await.unwrap_err()), Reason::NotFound);
 
@@ -62,12 +64,14 @@ async fn a_dot_says_of_itself_what_was_made_of_it() {
         dot_id: dot.id.to_string(),
         branch_id: dead.to_string(),
         head_ids: vec![dead.to_string()],
+        pool_guid: dot.pool,
     };
     node.delete_branch(delete).await.unwrap();
     let delete = DeleteCommitRequest {
         dot_id: dot.id.to_string(),
         commit_id: gone.to_string(),
         head_id: fork.to_string(),
+        pool_guid: dot.pool,
     };
     node.delete_commit(delete).await.unwrap();
 
@@ -140,7 +144,7 @@ async fn a_dot_says_of_itself_what_was_made_of_it() {
 #[tokio::test]
 async fn a_dot_that_is_there_can_become_anothers_and_none_is_made() {
     let machine = Machine::with_pool().await;
-    let (dot, absent) = (Dot::new(), Dot::new());
+    let (dot, absent) = (Dot::on(&machine), Dot::on(&machine));
     let mut node = machine.node().await;
     node.ensure_dot(dot.ensure()).await.unwrap();
     let other = |dot: &Dot| EnsureDotRequest {

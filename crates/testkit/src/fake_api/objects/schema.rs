@@ -256,6 +256,9 @@ pub(crate) fn check(structure: &Structure, value: &Value, path: &Path<'_>, wrong
             if structure.is_time && text.parse::<k8s_openapi::jiff::Timestamp>().is_err() {
                 fault(format!("{text} is no date-time"));
             }
+            if !structure.choices.is_empty() && !structure.choices.contains(text) {
+                fault(format!("{text:?} is none of {}", structure.choices.join(", ")));
+            }
         }
         (Type::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => {}
         (Type::Boolean, Value::Bool(_)) => {}
@@ -302,10 +305,11 @@ mod tests {
     use super::*;
 
     /// Everything that a schema of ours may say, and this module reads or may leave unread.
-    const KNOWN: [&str; 23] = [
+    const KNOWN: [&str; 24] = [
         "additionalProperties",
         "default",
         "description",
+        "enum",
         "format",
         "items",
         "maxItems",

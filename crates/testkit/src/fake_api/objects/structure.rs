@@ -73,6 +73,8 @@ pub(crate) struct Structure {
     /// Least and greatest length of a text, list or object.
     pub(crate) bounds: (Option<usize>, Option<usize>),
     pub(crate) is_time: bool,
+    /// The texts that it may be; none: any.
+    pub(crate) choices: Vec<String>,
     pub(crate) required: Vec<String>,
     pub(crate) fields: BTreeMap<String, Structure>,
     /// Fields of any other name.
@@ -88,6 +90,7 @@ static NOTHING: Structure = Structure {
     default: None,
     bounds: (None, None),
     is_time: false,
+    choices: Vec::new(),
     required: Vec::new(),
     fields: BTreeMap::new(),
     others: None,
@@ -109,6 +112,7 @@ impl Structure {
             Type::Array => ("minItems", "maxItems"),
             Type::String | Type::Integer | Type::Boolean | Type::Unsaid => ("minLength", "maxLength"),
         };
+        let words = |name: &str| schema[name].as_array().map_or_else(Vec::new, |names| texts(names));
         let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
         let below = |name: &str| schema.get(name).map(|below| Box::new(Self::parse(below)));
         let fields = schema["properties"].as_object().into_iter().flatten();
@@ -118,9 +122,8 @@ impl Structure {
             default: schema.get("default").cloned(),
             bounds: (limit(least), limit(most)),
             is_time: schema["format"] == "date-time",
-            required: schema["required"]
-                .as_array()
-                .map_or_else(Vec::new, |names| texts(names)),
+            choices: words("enum"),
+            required: words("required"),
             fields: fields.map(|(name, field)| (name.clone(), Self::parse(field))).collect(),
             others: below("additionalProperties"),
             items: below("items"),
