@@ -162,10 +162,13 @@ pub struct DotStatus {
 #[serde(rename_all = "camelCase")]
 pub struct DotVolumeStatus {
     /// The volume's name.
+    #[schemars(length(max = 63))]
     pub name: String,
     /// Identifies the volume for ever and on every cluster.
+    #[schemars(length(max = 36))]
     pub id: String,
     /// How much it can hold, in bytes, as a quantity.
+    #[schemars(length(max = 32))]
     pub size: String,
 }
 

@@ -42,7 +42,7 @@ use crate::pool::default_class;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.kind == oldSelf.kind && self.id == oldSelf.id && self.dot == oldSelf.dot && self.name == oldSelf.name && self.uid == oldSelf.uid && self.node == oldSelf.node && self.poolClass == oldSelf.poolClass && self.branch == oldSelf.branch && self.head == oldSelf.head && self.deletedAt == oldSelf.deletedAt")
+    validation = Rule::new("self.kind == oldSelf.kind && self.id == oldSelf.id && self.dot == oldSelf.dot && self.name == oldSelf.name && self.uid == oldSelf.uid && self.node == oldSelf.node && self.poolClass == oldSelf.poolClass && self.branch == oldSelf.branch && self.head == oldSelf.head && self.deletedAt == oldSelf.deletedAt && has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || !has(oldSelf.pool) || self.pool == oldSelf.pool) && has(self.volumes) == has(oldSelf.volumes) && (!has(self.volumes) || !has(oldSelf.volumes) || self.volumes == oldSelf.volumes)")
         .message("of a Remnant only namespace and expiresAt can be changed")
 )]
 pub struct RemnantSpec {
@@ -67,6 +67,7 @@ pub struct RemnantSpec {
     pub node: String,
     /// The Pool that holds the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
     pub pool: Option<String>,
     /// Its class: that of a Dot which takes the data over.
     #[serde(default = "default_class")]
@@ -82,6 +83,7 @@ pub struct RemnantSpec {
     pub head: String,
     /// The volumes, with how much each can hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub volumes: Vec<DotVolumeStatus>,
     /// When it was deleted (RFC 3339).

@@ -109,6 +109,8 @@ impl Machine {
 
     /// csi-node begins.
     pub fn start(&self, stage: &Stage) {
+        // It may have crashed while the machine went down: then both bring it up.
+        self.stop();
         let life = Life::new(Actor::Node(self.number));
         let zfs = SimZfs::new(stage.clone(), life.clone(), self.zfs.clone());
         let mount = SimMount::new(stage.clone(), life.clone(), self.mount.clone());

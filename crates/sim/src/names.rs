@@ -101,7 +101,10 @@ const PASSING: [&str; 20] = [
 pub fn without_passing(object: &Value, names: &Names) -> Value {
     match object {
         Value::Object(fields) => {
-            let kept = fields.iter().filter(|(name, _)| !PASSING.contains(&name.as_str()));
+            // An empty list says no more than none.
+            let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+            let kept = fields.iter().filter(|(_, value)| !is_empty(value));
+            let kept = kept.filter(|(name, _)| !PASSING.contains(&name.as_str()));
             Value::Object(
                 kept.map(|(name, value)| (name.clone(), without_passing(value, names)))
                     .collect(),

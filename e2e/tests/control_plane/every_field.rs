@@ -27,8 +27,21 @@ fn examples() -> Vec<Value> {
     };
     let mut full_dot = dot("d", &[("a", "1Gi")]);
     full_dot["spec"]["placement"] = json!({"poolClass": "fast"});
+    full_dot["spec"]["deletionPolicy"] = json!("Retain");
+    let id = "0c5a6f6e-1111-4222-8333-444455556666";
+    full_dot["spec"]["restoreFrom"] = json!(id);
+    let remnant = json!({
+        "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": "r"},
+        "spec": {
+            "kind": "Dot", "id": id, "dot": id, "name": "d", "uid": id, "namespace": {"name": "n", "uid": id},
+            "node": "n1", "pool": "p", "poolClass": "fast", "branch": "main", "head": id,
+            "volumes": [{"name": "a", "id": id, "size": "1Gi"}],
+            "deletedAt": "2026-01-31T12:00:00Z", "expiresAt": "2026-02-01T12:00:00Z",
+        },
+    });
     vec![
         full_dot,
+        remnant,
         full_commit,
         branch("b", "d", "HEAD"),
         pool("file", json!({"path": "/var/lib/dotmesh/pool.img", "size": "2Gi"})),
@@ -86,9 +99,13 @@ fn wrongs(object: &Value, schema: &Value, pointer: &str, field: &str, all: &mut 
             if limit("minLength").is_some_and(|min| min > 0) {
                 add("empty", json!(""));
             }
-            let max = limit("maxLength").unwrap_or_else(|| panic!("{field} has no maxLength"));
-            add("too long", json!("a".repeat(max + 1)));
-            if schema.get("pattern").is_some() || schema.get("x-kubernetes-validations").is_some() {
+            let has = |word: &str| schema.get(word).is_some();
+            let is_bounded = has("enum") || schema["format"] == "date-time";
+            if !is_bounded {
+                let max = limit("maxLength").unwrap_or_else(|| panic!("{field} has no maxLength"));
+                add("too long", json!("a".repeat(max + 1)));
+            }
+            if is_bounded || has("pattern") || has("x-kubernetes-validations") {
                 add("of another form", json!("-?\u{1f}!"));
             }
         }
