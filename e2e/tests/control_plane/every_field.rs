@@ -31,7 +31,7 @@ fn examples() -> Vec<Value> {
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
     let remnant = json!({
-        "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": "r"},
+        "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": format!("dot-{id}")},
         "spec": {
             "kind": "Dot", "id": id, "dot": id, "name": "d", "uid": id, "namespace": {"name": "n", "uid": id},
             "node": "n1", "pool": "p", "poolClass": "fast", "branch": "main", "head": id,
