@@ -1,7 +1,7 @@
 //! Deletion in any order; each order there is, the simulator and the machine's tests try. That the pool is empty afterwards is checked at the end of every scenario.
 
 use anyhow::{Result, ensure};
-use dotmesh_crds::{Branch, Commit, Dot, Reason};
+use dotmesh_crds::{Branch, Commit, CommitSpec, Dot, Reason};
 use dotmesh_e2e::cluster::{PATIENCE, readiness};
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder};
 use dotmesh_e2e::scenario::{Scenario, scenario};
@@ -168,16 +168,16 @@ async fn a_deleted_dot_comes_back_with_its_data_and_its_commits() {
         s.cluster.apply([back]).await?;
         s.cluster.wait_ready::<Dot>("shop").await?;
         let after: Commit = s.cluster.wait_ready("one").await?;
+        // The branch is named where it was not, and space is told as it is now.
         let facts = |commit: &Commit| {
             let status = commit.status.clone().unwrap_or_default();
-            (
-                status.id,
-                status.head,
-                status.parent,
-                status.time,
-                status.volumes,
-                commit.spec.clone(),
-            )
+            let volumes = status.volumes.into_iter();
+            let volumes: Vec<_> = volumes.map(|volume| (volume.name, volume.id, volume.guid)).collect();
+            let spec = CommitSpec {
+                branch: status.branch,
+                ..commit.spec.clone()
+            };
+            (status.id, status.head, status.parent, status.time, volumes, spec)
         };
         ensure!(facts(&before) == facts(&after), "{before:?} became {after:?}");
         s.cluster
