@@ -211,6 +211,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
+    /// What was found; nothing when what was looked at is certainly not there.
+    pub(crate) async fn unless_absent<T>(
+        &self,
+        pool: &KnownPool,
+        doing: &str,
+        looked: Result<T, ZfsError>,
+    ) -> Result<Option<T>, Error> {
+        match looked {
+            Ok(found) => Ok(Some(found)),
+            Err(error) => self.failed(pool, doing, "", &error).await.absent_as(None),
+        }
+    }
+
     /// Whether the pool that is imported under the name is the known one.
     pub(crate) async fn verify_pool(&self, pool: &KnownPool) -> Result<(), Error> {
         let name = pool.layout.pool();

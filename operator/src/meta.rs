@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dotmesh_crds::Dot;
+use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::{FINALIZER, LABEL_CLAIM_UID, LABEL_DOT};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -10,6 +11,8 @@ use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
+use crate::driver::Plan;
+use crate::status::Verdict;
 
 /// `metadata.uid`; never empty for an object that came from the API.
 pub fn uid<K: Resource>(object: &K) -> &str {
@@ -47,6 +50,20 @@ pub enum Leaves {
     WithItsDot,
     /// Its Dot goes too, and looks what was made of it: the Dot first.
     AfterItsDot,
+}
+
+impl Leaves {
+    /// What is to be done of an object that does not go by itself; absent: it does.
+    pub fn plan<S>(self, dot: &Dot, release: S) -> Option<Plan<S>> {
+        match self {
+            Self::Alone => None,
+            Self::WithItsDot => Some(Plan::Do(release)),
+            Self::AfterItsDot => {
+                let why = format!("goes after Dot {:?}", dot.name_any());
+                Some(Plan::Report(Verdict::new(Reason::Deleting, why)))
+            }
+        }
+    }
 }
 
 /// How an object goes that was made of this Dot. A namespace that goes takes its Dots along, in whatever order it asks.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::DEFAULT_CLASS;
 use dotmesh_crds::{Dot, Pool, PoolSpec};
+use dotmesh_csi_proto::node::PoolState;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -41,6 +42,11 @@ pub fn zpool_name(spec: &PoolSpec) -> String {
         (None, DEFAULT_CLASS) => POOL_NAME.to_owned(),
         (None, class) => format!("{POOL_NAME}-{class}"),
     }
+}
+
+/// Whether a zpool works, with or without all of its devices.
+pub fn is_usable(state: &PoolState) -> bool {
+    matches!(state.health.as_str(), "ONLINE" | "DEGRADED")
 }
 
 /// The GUID that was recorded when the pool was first seen.

@@ -94,6 +94,12 @@ impl Count {
         self.failed += other.failed;
     }
 
+    /// Says so, and is the exit code: 0 only when something passed and nothing failed.
+    fn conclude(self) -> u8 {
+        println!("{} passed, {} failed", self.passed, self.failed);
+        u8::from(self.failed > 0 || self.passed == 0)
+    }
+
     /// A check that is one thing.
     fn of(name: &str, result: Result<()>) -> Self {
         match result {
@@ -170,8 +176,7 @@ fn run_parts(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
         total.add(count);
     }
     println!("\n{}", lines.join("\n"));
-    println!("{} passed, {} failed", total.passed, total.failed);
-    Ok(u8::from(total.failed > 0 || total.passed == 0))
+    Ok(total.conclude())
 }
 
 fn unit() -> Result<Count> {
@@ -287,8 +292,7 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
         let env = format!("DOTMESH_CONTRACT_OPS={} DOTMESH_CONTRACT_SEED={seed}", contract.ops);
         counted(on_node(instance, CRATE, &env)?.within(OPERATION_TIME * contract.ops))
     })?;
-    println!("{} passed, {} failed", count.passed, count.failed);
-    Ok(u8::from(count.failed > 0 || count.passed == 0))
+    Ok(count.conclude())
 }
 
 /// The scenarios of `test`, and those that it leaves out, or those of them that have one of these words in their names;
@@ -297,15 +301,13 @@ pub(crate) fn all_of_e2e(accel: Option<Accel>, names: &[String]) -> Result<u8> {
     let mut args = vec!["--include-ignored"];
     args.extend(names.iter().map(String::as_str));
     let count = e2e(accel, &args)?;
-    println!("{} passed, {} failed", count.passed, count.failed);
-    Ok(u8::from(count.failed > 0 || count.passed == 0))
+    Ok(count.conclude())
 }
 
 /// What needs two nodes; the answer is the exit code.
 pub(crate) fn two_nodes(accel: Option<Accel>) -> Result<u8> {
     let count = scenarios("two_nodes", 2, accel, &[])?;
-    println!("{} passed, {} failed", count.passed, count.failed);
-    Ok(u8::from(count.failed > 0 || count.passed == 0))
+    Ok(count.conclude())
 }
 
 fn e2e(accel: Option<Accel>, args: &[&str]) -> Result<Count> {

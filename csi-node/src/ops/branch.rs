@@ -167,14 +167,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             depth: Some(1),
             kinds: vec![Kind::Filesystem],
         };
-        let rows = match self.host.zfs.get(&request).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                return self
-                    .failed(pool, &format!("reading head {head}"), "", &error)
-                    .await
-                    .absent_as(Current::default());
-            }
+        let looked = self.host.zfs.get(&request).await;
+        let Some(rows) = self
+            .unless_absent(pool, &format!("reading head {head}"), looked)
+            .await?
+        else {
+            return Ok(Current::default());
         };
         let mut current = Current {
             exists: true,

@@ -296,14 +296,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Snapshot],
             columns: Vec::new(),
         };
-        let rows = match self.host.zfs.list(&list).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                return self
-                    .failed(pool, &format!("listing snapshots of {head}"), "", &error)
-                    .await
-                    .absent_as(BTreeSet::new());
-            }
+        let looked = self.host.zfs.list(&list).await;
+        let Some(rows) = self
+            .unless_absent(pool, &format!("listing snapshots of {head}"), looked)
+            .await?
+        else {
+            return Ok(BTreeSet::new());
         };
         let there: BTreeSet<&SnapName> = rows
             .iter()
@@ -420,14 +418,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
             columns: vec![WRITTEN, CREATETXG],
         };
-        let rows = match self.host.zfs.list(&list).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                return self
-                    .failed(pool, &format!("listing {head}"), "", &error)
-                    .await
-                    .absent_as(None);
-            }
+        let looked = self.host.zfs.list(&list).await;
+        let Some(rows) = self.unless_absent(pool, &format!("listing {head}"), looked).await? else {
+            return Ok(None);
         };
         let mut volumes = BTreeMap::new();
         let mut newest: BTreeMap<DatasetName, (u64, SnapName)> = BTreeMap::new();
@@ -462,14 +455,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             kinds: vec![Kind::Filesystem, Kind::Volume],
             columns: Vec::new(),
         };
-        let rows = match self.host.zfs.list(&list).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                return self
-                    .failed(pool, &format!("listing {dot}"), "", &error)
-                    .await
-                    .absent_as(None);
-            }
+        let looked = self.host.zfs.list(&list).await;
+        let Some(rows) = self.unless_absent(pool, &format!("listing {dot}"), looked).await? else {
+            return Ok(None);
         };
         let below = rows.into_iter().filter(|row| row.name.dataset() != dot);
         Ok(Some(below.map(|row| row.name.dataset().clone()).collect()))
@@ -561,14 +549,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             depth: Some(1),
             kinds: vec![Kind::Snapshot],
         };
-        let rows = match self.host.zfs.get(&request).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                return self
-                    .failed(pool, &format!("listing commits of {head}"), "", &error)
-                    .await
-                    .absent_as(BTreeSet::new());
-            }
+        let looked = self.host.zfs.get(&request).await;
+        let Some(rows) = self
+            .unless_absent(pool, &format!("listing commits of {head}"), looked)
+            .await?
+        else {
+            return Ok(BTreeSet::new());
         };
         let ours = rows.iter().filter(|row| row.source == Source::Local);
         let ids = ours.filter_map(|row| row.name.snapshot()?.snap().as_str().parse().ok());

@@ -192,14 +192,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         snapshot: &SnapshotName,
     ) -> Result<Option<StoredCommit>, Error> {
         let request = GetRequest::local(vec![ObjectName::from(snapshot.clone())], Vec::new());
-        let rows = match self.host.zfs.get(&request).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                return self
-                    .failed(pool, &format!("reading {snapshot}"), "", &error)
-                    .await
-                    .absent_as(None);
-            }
+        let looked = self.host.zfs.get(&request).await;
+        let Some(rows) = self.unless_absent(pool, &format!("reading {snapshot}"), looked).await? else {
+            return Ok(None);
         };
         let local = rows.into_iter().filter(|row| row.source == Source::Local);
         let properties: BTreeMap<PropName, String> = local

@@ -19,7 +19,7 @@ use super::validate::{Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, named, what_helps};
-use crate::meta::{Leaves, dot_id, is_deleting, is_protected, uid};
+use crate::meta::{dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
 use crate::status::{Verdict, in_use};
 
@@ -222,15 +222,8 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     let Some((node, pool)) = place else {
         return Plan::Do(Step::Release);
     };
-    match seen.leaves {
-        Leaves::Alone => {}
-        Leaves::WithItsDot => return Plan::Do(Step::Release),
-        Leaves::AfterItsDot => {
-            return Plan::Report(Verdict::new(
-                Reason::Deleting,
-                format!("goes after Dot {:?}", dot.name_any()),
-            ));
-        }
+    if let Some(plan) = seen.leaves.plan(dot, Step::Release) {
+        return plan;
     }
     if seen.is_tombstoned || is_planted(Mutant::BranchGoesBeforeItsHead) {
         return Plan::Do(Step::Release);

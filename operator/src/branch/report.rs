@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dotmesh_crds::branch::{BranchOrigin, BranchVolume};
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::{Branch, BranchStatus};
+use dotmesh_csi_proto::node::VolumeState;
 use dotmesh_model::id::HeadId;
 use dotmesh_model::size::format_quantity;
 use dotmesh_mutant::{Mutant, is_planted};
@@ -45,18 +46,7 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> Branc
             let volume = dot.and_then(|dot| dot.volumes.iter().find(|volume| volume.id == id));
             volume.map_or_else(|| id.to_owned(), |volume| volume.name.clone())
         };
-        status.volumes = ensured
-            .volumes
-            .iter()
-            .map(|volume| BranchVolume {
-                name: names(&volume.id),
-                id: volume.id.clone(),
-                guid: volume.guid.to_string(),
-                size: format_quantity(volume.size_bytes),
-                cloned: volume.cloned,
-            })
-            .collect();
-        status.volumes.sort_by(|a, b| a.name.cmp(&b.name));
+        status.volumes = build_volumes(ensured.volumes.iter().map(|volume| (names(&volume.id), volume)));
     }
     if let Some(users) = seen
         .users
@@ -68,6 +58,20 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> Branc
     status.observed_generation = generation;
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status
+}
+
+/// What a node says of a head's volumes, with their names.
+pub fn build_volumes<'a>(states: impl Iterator<Item = (String, &'a VolumeState)>) -> Vec<BranchVolume> {
+    let volumes = states.map(|(name, state)| BranchVolume {
+        name,
+        id: state.id.clone(),
+        guid: state.guid.to_string(),
+        size: format_quantity(state.size_bytes),
+        cloned: state.cloned,
+    });
+    let mut volumes: Vec<BranchVolume> = volumes.collect();
+    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    volumes
 }
 
 /// Whether the status would change.

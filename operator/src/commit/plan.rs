@@ -1,6 +1,5 @@
 //! The next step for a Commit. Pure.
 
-use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::{ANNOTATION_HEAD, ANNOTATION_RESTORED};
 use dotmesh_crds::{Commit, CommitStatus};
 use dotmesh_csi_proto::node::{CommitRecord, CommitRequest, DeleteCommitRequest};
@@ -12,7 +11,7 @@ use super::observe::Observed;
 use super::validate::{Valid, is_taken, validate};
 use crate::driver::Plan;
 use crate::loss::{lost, named, told, what_helps};
-use crate::meta::{Leaves, dot_id, is_deleting, is_protected, uid};
+use crate::meta::{dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
 use crate::status::Verdict;
 
@@ -155,15 +154,8 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     else {
         return Plan::Do(Step::Release);
     };
-    match seen.leaves {
-        Leaves::Alone => {}
-        Leaves::WithItsDot => return Plan::Do(Step::Release),
-        Leaves::AfterItsDot => {
-            return Plan::Report(Verdict::new(
-                Reason::Deleting,
-                format!("goes after Dot {:?}", dot.name_any()),
-            ));
-        }
+    if let Some(plan) = seen.leaves.plan(dot, Step::Release) {
+        return plan;
     }
     if seen.is_tombstoned || is_planted(Mutant::CommitGoesBeforeItsSnapshots) {
         return Plan::Do(Step::Release);
@@ -186,6 +178,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
 mod tests {
     use super::*;
     use crate::loss::Data;
+    use crate::meta::Leaves;
 
     #[test]
     fn the_node_is_told_all_that_the_object_says() {

@@ -29,14 +29,20 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> Commi
 }
 
 fn build_taken(taken: &CommitResponse, valid: &Valid) -> CommitStatus {
+    CommitStatus {
+        id: Some(valid.commit.to_string()),
+        branch: Some(valid.branch_name.to_string()),
+        head: Some(valid.head.to_string()),
+        node: Some(valid.node.clone()),
+        ..build_snapshots(taken, |id| valid.volumes.get(&id.parse().ok()?).cloned())
+    }
+}
+
+/// What a node says of a commit's snapshots; volumes are named by their ids where nobody knows their names.
+pub fn build_snapshots(taken: &CommitResponse, name_of: impl Fn(&str) -> Option<String>) -> CommitStatus {
     let bytes = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let volumes = taken.snapshots.iter().map(|snapshot| CommitVolume {
-        name: snapshot
-            .volume_id
-            .parse()
-            .ok()
-            .and_then(|id| valid.volumes.get(&id).cloned())
-            .unwrap_or_else(|| snapshot.volume_id.clone()),
+        name: name_of(&snapshot.volume_id).unwrap_or_else(|| snapshot.volume_id.clone()),
         id: snapshot.volume_id.clone(),
         guid: snapshot.guid.to_string(),
         referenced_bytes: bytes(snapshot.referenced_bytes),
@@ -45,18 +51,13 @@ fn build_taken(taken: &CommitResponse, valid: &Valid) -> CommitStatus {
     let mut volumes: Vec<CommitVolume> = volumes.collect();
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
     CommitStatus {
-        observed_generation: None,
-        id: Some(valid.commit.to_string()),
-        branch: Some(valid.branch_name.to_string()),
-        head: Some(valid.head.to_string()),
-        node: Some(valid.node.clone()),
         parent: Some(taken.parent_commit_id.clone()).filter(|parent| !parent.is_empty()),
         time: Timestamp::from_second(taken.created_unix)
             .ok()
             .map(|time| time.to_string()),
         createtxg: Some(bytes(taken.createtxg)),
         volumes,
-        conditions: Vec::new(),
+        ..CommitStatus::default()
     }
 }
 

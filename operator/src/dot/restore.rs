@@ -3,8 +3,10 @@
 //! Each is made with its id in an annotation and gets its status afterwards; their own controllers leave them alone until
 //! then. The Dot has all of them when a new look at node and API finds none without.
 
-use dotmesh_crds::branch::{BranchOrigin, BranchVolume};
-use dotmesh_crds::commit::{CommitVolume, MetadataValue};
+use std::collections::{BTreeMap, BTreeSet};
+
+use dotmesh_crds::branch::BranchOrigin;
+use dotmesh_crds::commit::MetadataValue;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::{
     ANNOTATION_HEAD, ANNOTATION_RESTORED, FINALIZER, LABEL_AUTOMATIC, LABEL_DOT, default_branch_object,
@@ -12,7 +14,6 @@ use dotmesh_crds::names::{
 use dotmesh_crds::{Branch, BranchSpec, BranchStatus, Commit, CommitSpec, CommitStatus, Dot};
 use dotmesh_csi_proto::node::{DescribeDotRequest, StoredBranch, StoredCommit};
 use dotmesh_model::name::BranchName;
-use dotmesh_model::size::format_quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -21,6 +22,8 @@ use serde::Serialize;
 use super::apply::INITIAL_MESSAGE;
 use super::observe::Observed;
 use crate::api::{Api, ApiErrorKind, Guard, Key, Kind};
+use crate::branch::report::build_volumes;
+use crate::commit::report::build_snapshots;
 use crate::context::{Context, ReconcileError};
 use crate::meta::{dot_id, owned_by, owner_dot, uid};
 use crate::nodes::Nodes;
@@ -39,7 +42,7 @@ pub struct Stored {
     /// Claims whose handles still resolve on the node.
     pub claims: Vec<String>,
     /// Ids whose objects are there and complete.
-    done: std::collections::BTreeSet<String>,
+    done: BTreeSet<String>,
     /// The Commit object of the initial commit.
     pub initial: Option<String>,
     /// Objects were made since the look.
@@ -60,16 +63,11 @@ pub enum Missing {
 impl Stored {
     /// The next object that is not complete: commits first, as branches name them.
     pub fn missing(&self) -> Option<Missing> {
-        let commits = self
-            .commits
-            .iter()
-            .filter(|commit| !self.done.contains(&commit.commit_id));
-        let mut branches = self
-            .branches
-            .iter()
-            .filter(|branch| !self.done.contains(&branch.branch_id));
-        let commit = commits.map(|commit| Missing::Commit(Box::new(commit.clone()))).next();
-        commit.or_else(|| branches.next().map(|branch| Missing::Branch(Box::new(branch.clone()))))
+        let is_missing = |id: &String| !self.done.contains(id);
+        let mut commits = self.commits.iter().filter(|commit| is_missing(&commit.commit_id));
+        let mut branches = self.branches.iter().filter(|branch| is_missing(&branch.branch_id));
+        let commit = commits.next().map(|commit| Missing::Commit(Box::new(commit.clone())));
+        commit.or_else(|| Some(Missing::Branch(Box::new(branches.next()?.clone()))))
     }
 }
 
@@ -282,21 +280,8 @@ fn branch_status(branch: &StoredBranch, commits: &[StoredCommit], now: Timestamp
             .map(|record| record.name.clone())
             .unwrap_or_default()
     };
-    let mut volumes: Vec<BranchVolume> = branch
-        .volumes
-        .iter()
-        .filter_map(|volume| {
-            let state = volume.state.as_ref()?;
-            Some(BranchVolume {
-                name: volume.name.clone(),
-                id: state.id.clone(),
-                guid: state.guid.to_string(),
-                size: format_quantity(state.size_bytes),
-                cloned: state.cloned,
-            })
-        })
-        .collect();
-    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    let states = branch.volumes.iter();
+    let states = states.filter_map(|volume| Some((volume.name.clone(), volume.state.as_ref()?)));
     BranchStatus {
         observed_generation: Some(1),
         id: Some(branch.branch_id.clone()),
@@ -311,7 +296,7 @@ fn branch_status(branch: &StoredBranch, commits: &[StoredCommit], now: Timestamp
                 .map(|(id, guid)| (id.clone(), guid.to_string()))
                 .collect(),
         }),
-        volumes,
+        volumes: build_volumes(states),
         users: Vec::new(),
         conditions: Verdict::ready().conditions(&[], Some(1), now),
     }
@@ -345,41 +330,18 @@ fn build_commit(dot: &Dot, commit: &StoredCommit, name: String) -> Commit {
 }
 
 fn commit_status(dot: &Dot, commit: &StoredCommit, now: Timestamp) -> CommitStatus {
-    let state = commit.state.clone().unwrap_or_default();
     let record = commit.record.clone().unwrap_or_default();
-    let bytes = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let known = dot.status.iter().flat_map(|status| &status.volumes);
-    let names: std::collections::BTreeMap<&str, &str> =
-        known.map(|volume| (volume.id.as_str(), volume.name.as_str())).collect();
-    let mut volumes: Vec<CommitVolume> = state
-        .snapshots
-        .iter()
-        .map(|snapshot| CommitVolume {
-            name: names
-                .get(snapshot.volume_id.as_str())
-                .copied()
-                .unwrap_or(&snapshot.volume_id)
-                .to_owned(),
-            id: snapshot.volume_id.clone(),
-            guid: snapshot.guid.to_string(),
-            referenced_bytes: bytes(snapshot.referenced_bytes),
-            written_bytes: bytes(snapshot.written_bytes),
-        })
-        .collect();
-    volumes.sort_by(|a, b| a.name.cmp(&b.name));
+    let names: BTreeMap<&str, &str> = known.map(|volume| (volume.id.as_str(), volume.name.as_str())).collect();
+    let name_of = |id: &str| names.get(id).map(|name| (*name).to_owned());
     CommitStatus {
         observed_generation: Some(1),
         id: Some(commit.commit_id.clone()),
         branch: Some(record.branch_name),
         head: Some(commit.head_id.clone()),
         node: dot.status.as_ref().and_then(|status| status.node.clone()),
-        parent: Some(state.parent_commit_id).filter(|parent| !parent.is_empty()),
-        time: Timestamp::from_second(state.created_unix)
-            .ok()
-            .map(|time| time.to_string()),
-        createtxg: Some(bytes(state.createtxg)),
-        volumes,
         conditions: Verdict::ready().conditions(&[], Some(1), now),
+        ..build_snapshots(&commit.state.clone().unwrap_or_default(), name_of)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::loss::{Data, told};
 use crate::meta::{is_deleting, owner_dot, uid};
 use crate::nodes::{NodeError, Nodes};
 use crate::pool::observe::lies_on;
-use crate::pool::{guid_of, zpool_name};
+use crate::pool::{guid_of, is_usable, zpool_name};
 use crate::wake::Wake;
 
 /// How often a node is asked. It looks at its whole pool, some ten microseconds for each snapshot.
@@ -68,7 +68,7 @@ pub async fn keep_looking<A: Api, N: Nodes>(context: &Context<A, N>, node: &str,
 }
 
 fn can_be_looked_at(pool: &PoolState) -> bool {
-    pool.compared && matches!(pool.health.as_str(), "ONLINE" | "DEGRADED")
+    pool.compared && is_usable(pool)
 }
 
 /// One look at a Pool. Returns whom it concerns: what is missing, and what was told to be.

@@ -9,7 +9,7 @@ use dotmesh_model::size::parse_quantity;
 use kube::ResourceExt;
 
 use super::observe::{Observed, Rival, Shared};
-use super::{guid_of as known, zpool_name};
+use super::{guid_of as known, is_usable, zpool_name};
 use crate::driver::Plan;
 use crate::meta::{is_deleting, is_protected};
 use crate::status::Verdict;
@@ -62,10 +62,10 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
 fn must_ask(seen: &Observed) -> bool {
     let is_known = seen.is_asked || known(&seen.pool).is_some();
     !is_known
-        || seen.state.as_ref().is_none_or(|state| {
-            let is_usable = matches!(state.health.as_str(), "ONLINE" | "DEGRADED");
-            is_usable && (!state.compared || must_grow(seen, state))
-        })
+        || seen
+            .state
+            .as_ref()
+            .is_none_or(|state| is_usable(state) && (!state.compared || must_grow(seen, state)))
 }
 
 fn tell_rival(pool: &Pool, rival: &Rival) -> String {

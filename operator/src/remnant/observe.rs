@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::meta::{is_deleting, uid};
 use crate::nodes::Nodes;
 use crate::pool::observe::is_left_on;
-use crate::pool::{pool_of, zpool_name};
+use crate::pool::{is_usable, pool_of, zpool_name};
 
 /// Below this part of a pool, in percent, deleted data goes before its time.
 const SHORT_PERCENT: u64 = 10;
@@ -65,12 +65,11 @@ pub struct Observed {
 /// data can use is 0 as well when it could not be read, and that must destroy nothing.
 #[must_use]
 pub fn is_short(pool: &PoolState) -> bool {
-    let is_usable = pool.compared && matches!(pool.health.as_str(), "ONLINE" | "DEGRADED");
     let free = match is_planted(Mutant::WhatIsNotKnownIsNotFree) {
         true => pool.available_bytes,
         false => pool.size_bytes.saturating_sub(pool.allocated_bytes),
     };
-    is_usable && pool.size_bytes > 0 && free < pool.size_bytes / 100 * SHORT_PERCENT
+    pool.compared && is_usable(pool) && pool.size_bytes > 0 && free < pool.size_bytes / 100 * SHORT_PERCENT
 }
 
 /// The Pool where the data lies.

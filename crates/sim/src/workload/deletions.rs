@@ -4,7 +4,8 @@ use dotmesh_crds::Reason;
 
 use super::{Step, Until, Workload, branch, claim, commit, delete, dot, end, gone, pod, ready, shop, workload};
 
-fn history() -> Vec<Step> {
+/// Dot `shop`, in use, with a Commit and a Branch of it.
+pub(super) fn history() -> Vec<Step> {
     let mut steps = shop();
     steps.extend([
         commit("one", "shop"),
@@ -19,7 +20,8 @@ fn protected(kind: &'static str, name: &str) -> Step {
     Step::Until(Until::Protected(kind, name.to_owned()))
 }
 
-fn claims_go() -> Vec<Step> {
+/// Nobody uses it any more.
+pub(super) fn claims_go() -> Vec<Step> {
     let mut steps = end("app").to_vec();
     steps.extend([
         delete("PersistentVolumeClaim", "db"),

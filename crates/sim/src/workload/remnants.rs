@@ -1,6 +1,7 @@
 //! Deleted data that stays, comes back, or goes at its time.
 
-use super::{Step, Undo, Until, Workload, branch, claim, commit, delete, end, gone, pod, ready, shop, workload};
+use super::deletions::{claims_go, history};
+use super::{Step, Undo, Until, Workload, claim, commit, delete, gone, pod, ready, workload};
 
 /// Longer than any history waits by itself.
 const DAY: u64 = 86_400;
@@ -17,17 +18,9 @@ fn left() -> Vec<Step> {
 }
 
 fn unused() -> Vec<Step> {
-    let mut steps = shop();
+    let mut steps = history();
+    steps.extend(claims_go());
     steps.extend([
-        commit("one", "shop"),
-        ready("Commit", "one"),
-        branch("try", "shop", "one"),
-        ready("Branch", "try"),
-    ]);
-    steps.extend(end("app"));
-    steps.extend([
-        delete("PersistentVolumeClaim", "db"),
-        delete("PersistentVolumeClaim", "cache"),
         gone("PersistentVolumeClaim", "db"),
         gone("PersistentVolumeClaim", "cache"),
     ]);
@@ -41,6 +34,17 @@ fn restored() -> Vec<Step> {
         ready("Commit", "one"),
         ready("Branch", "shop-main"),
         ready("Branch", "try"),
+    ]
+}
+
+/// Whoever was first, in the end all of it goes.
+fn all_goes() -> Vec<Step> {
+    vec![
+        delete("Dot", "shop"),
+        gone("Dot", "shop"),
+        Step::Quiet,
+        Step::Undo(Undo::DeleteRemnant("shop")),
+        Step::Until(Until::Destroyed("shop")),
     ]
 }
 
@@ -158,12 +162,7 @@ pub fn all() -> Vec<Workload> {
                     Step::Undo(Undo::DeleteRemnant("shop")),
                     Step::Quiet,
                 ],
-                vec![delete("Dot", "shop"), gone("Dot", "shop"), Step::Quiet],
-                // Whoever was first, now all of it goes.
-                vec![
-                    Step::Undo(Undo::DeleteRemnant("shop")),
-                    Step::Until(Until::Destroyed("shop")),
-                ],
+                all_goes(),
             ],
         )
         .with_grace(DAY),
@@ -176,12 +175,7 @@ pub fn all() -> Vec<Workload> {
                     Step::Undo(Undo::Expire("shop", Some("2020-01-01T00:00:00Z"))),
                     Step::Quiet,
                 ],
-                vec![delete("Dot", "shop"), gone("Dot", "shop"), Step::Quiet],
-                // Whoever was first, now all of it goes.
-                vec![
-                    Step::Undo(Undo::DeleteRemnant("shop")),
-                    Step::Until(Until::Destroyed("shop")),
-                ],
+                all_goes(),
             ],
         )
         .with_grace(DAY),
