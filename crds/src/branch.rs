@@ -17,6 +17,7 @@ use crate::condition::Condition;
     status = "BranchStatus",
     category = "dotmesh",
     selectable = ".spec.dot",
+    selectable = ".status.id",
     doc = "A Branch is a writable copy-on-write head of a Dot: made in a moment at any size, sharing all unchanged blocks with the commit it comes from.",
     printcolumn(name = "Dot", type_ = "string", json_path = ".spec.dot"),
     printcolumn(name = "Branch", type_ = "string", json_path = ".spec.name"),
@@ -28,7 +29,11 @@ use crate::condition::Condition;
         .message("a Branch object's name has at most 63 lower-case letters, digits and '-'; the branch's own name, with upper case and '/', goes into spec.name"),
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf").message("a Branch's spec cannot be changed; make another Branch"))]
+#[x_kube(
+    validation = Rule::new("self == oldSelf").message("a Branch's spec cannot be changed; make another Branch"),
+    validation = Rule::new("!has(self.restoreFrom) || self.from == 'HEAD'")
+        .message("a Branch that is restored begins with what it had: leave spec.from out")
+)]
 pub struct BranchSpec {
     /// The Dot, by the name of its object in the same namespace.
     #[schemars(length(min = 1, max = 55))]
@@ -49,6 +54,15 @@ pub struct BranchSpec {
     #[serde(default = "default_from")]
     #[schemars(length(max = 260))]
     pub from: String,
+    /// The id of a Branch of this Dot that was deleted: its data as it was then, with all that was never committed, by its
+    /// Remnant (kubectl get remnants).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 36, max = 36))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')")
+            .message("restoreFrom is the whole id of a Remnant: kubectl get remnants")
+    )]
+    pub restore_from: Option<String>,
 }
 
 fn default_from() -> String {

@@ -67,11 +67,6 @@ pub fn initial_commit_object(dot: &str) -> String {
     format!("{dot}-initial")
 }
 
-/// Name of the Remnant of a Dot of that id.
-pub fn dot_remnant(id: &str) -> String {
-    format!("dot-{id}")
-}
-
 /// Name of the PersistentVolume for a claim, of the Dot that a plain claim gets, and of the Branch that a claim of a
 /// Commit gets. As csi-provisioner names volumes.
 pub fn volume_object(claim_uid: &str) -> String {

@@ -1,9 +1,12 @@
 //! Kind Remnant: data of a Dot or Branch that was deleted, and that can come back.
 
+use std::collections::BTreeMap;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::branch::BranchOrigin;
 use crate::condition::Condition;
 use crate::dot::DotVolumeStatus;
 use crate::pool::default_class;
@@ -17,6 +20,7 @@ use crate::pool::default_class;
     derive = "PartialEq",
     status = "RemnantStatus",
     category = "dotmesh",
+    selectable = ".spec.dot",
     doc = "A Remnant is the data of a Dot or Branch that was deleted: it comes back with an object whose spec.restoreFrom is its id. Deleting the Remnant destroys the data.",
     printcolumn(name = "Kind", type_ = "string", json_path = ".spec.kind"),
     printcolumn(name = "Namespace", type_ = "string", json_path = ".spec.namespace.name"),
@@ -42,8 +46,9 @@ use crate::pool::default_class;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.kind == oldSelf.kind && self.id == oldSelf.id && self.dot == oldSelf.dot && self.name == oldSelf.name && self.uid == oldSelf.uid && self.node == oldSelf.node && self.poolClass == oldSelf.poolClass && self.branch == oldSelf.branch && self.head == oldSelf.head && self.deletedAt == oldSelf.deletedAt && has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || !has(oldSelf.pool) || self.pool == oldSelf.pool) && has(self.volumes) == has(oldSelf.volumes) && (!has(self.volumes) || !has(oldSelf.volumes) || self.volumes == oldSelf.volumes)")
-        .message("of a Remnant only namespace and expiresAt can be changed")
+    validation = Rule::new("self.kind == oldSelf.kind && self.id == oldSelf.id && self.dot == oldSelf.dot && self.name == oldSelf.name && self.uid == oldSelf.uid && self.node == oldSelf.node && self.poolClass == oldSelf.poolClass && has(self.branch) == has(oldSelf.branch) && (!has(self.branch) || !has(oldSelf.branch) || self.branch == oldSelf.branch) && self.deletedAt == oldSelf.deletedAt && has(self.pool) == has(oldSelf.pool) && (!has(self.pool) || !has(oldSelf.pool) || self.pool == oldSelf.pool) && has(self.volumes) == has(oldSelf.volumes) && (!has(self.volumes) || !has(oldSelf.volumes) || self.volumes == oldSelf.volumes)")
+        .message("of a Remnant only namespace and expiresAt can be changed"),
+    validation = Rule::new("has(self.branch) == (self.kind == 'Branch')").message("spec.branch says what a Branch was")
 )]
 pub struct RemnantSpec {
     /// What was deleted.
@@ -73,14 +78,9 @@ pub struct RemnantSpec {
     #[serde(default = "default_class")]
     #[schemars(length(min = 1, max = 56))]
     pub pool_class: String,
-    /// Of a Branch its name within the Dot; else empty.
-    #[serde(default)]
-    #[schemars(length(max = 200))]
-    pub branch: String,
-    /// Of a Branch the head that it pointed at; else empty.
-    #[serde(default)]
-    #[schemars(length(max = 36))]
-    pub head: String,
+    /// Of a Branch what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<RemnantBranch>,
     /// The volumes, with how much each can hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]
@@ -100,7 +100,7 @@ pub struct RemnantSpec {
 pub enum RemnantKind {
     /// A Dot with all its branches and commits.
     Dot,
-    /// A Branch: what was written to it since its newest commit, which is the Dot's.
+    /// A Branch: all that was written to it and never committed. Its commits are the Dot's.
     Branch,
 }
 
@@ -112,6 +112,33 @@ impl RemnantKind {
             Self::Branch => "Branch",
         }
     }
+
+    /// Name of the Remnant of something of this kind, by its id.
+    #[must_use]
+    pub fn remnant(self, id: &str) -> String {
+        match self {
+            Self::Dot => format!("dot-{id}"),
+            Self::Branch => format!("branch-{id}"),
+        }
+    }
+}
+
+/// A Branch, as its status was.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct RemnantBranch {
+    /// Its name within the Dot.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// The head that it pointed at.
+    #[schemars(length(min = 36, max = 36))]
+    pub head: String,
+    /// The commit that the head was cloned from; absent: it began with empty volumes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<BranchOrigin>,
+    /// GUIDs of the volumes' datasets by volume id, decimal: what comes back must be what was recorded.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub guids: BTreeMap<String, String>,
 }
 
 /// A namespace, and not another one that has its name later.

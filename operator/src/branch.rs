@@ -7,6 +7,7 @@ pub mod apply;
 pub mod observe;
 pub mod plan;
 pub mod report;
+pub mod takeover;
 pub mod validate;
 
 use std::sync::Arc;
@@ -49,9 +50,11 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         if is_deleting(&found) {
             self.dot = named_dot(&context.api, &found, &found.spec.dot).await?;
             self.leaves = leaves(&context.api, &found, self.dot.as_deref()).await?;
+            self.left = takeover::observe_left(context, &found, self.dot.as_deref(), self.leaves).await?;
         } else if self.data.is_missing() {
             self.dot = dot_now(&context.api, &found, &found.spec.dot).await?;
         }
+        self.source = takeover::observe_source(&context.api, &found).await?;
         self.branch = found;
         self.is_fresh = true;
         Ok(Then::Continue)

@@ -186,6 +186,17 @@ pub async fn release<A: Api, K: Kind>(api: &A, object: &K) -> Result<(), ApiErro
     }
 }
 
+/// Makes an object, or finds another one of that name, which the caller judges.
+///
+/// # Errors
+/// Those of the API.
+pub async fn create_or_find<A: Api, K: Kind>(api: &A, object: &K) -> Result<K, ApiError> {
+    match api.create(object).await {
+        Err(error) if error.kind == ApiErrorKind::AlreadyExists => api.get(&Key::of(object)).await?.ok_or(error),
+        result => result,
+    }
+}
+
 /// The object as it is now; absent when it, or the one of this uid, is gone.
 ///
 /// # Errors

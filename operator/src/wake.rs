@@ -4,7 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, dot_remnant, volume_object};
+use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::{Resource, ResourceExt};
@@ -145,16 +146,27 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
 fn remnants_of(dot: &Dot) -> Vec<Key> {
     let left = is_deleting(dot).then(|| dot_id(dot));
     let all: BTreeSet<&str> = dot.spec.restore_from.as_deref().into_iter().chain(left).collect();
-    all.into_iter().map(|id| Key::cluster(dot_remnant(id))).collect()
+    all.into_iter()
+        .map(|id| Key::cluster(RemnantKind::Dot.remnant(id)))
+        .collect()
 }
 
-/// A Remnant came, changed or went: the Dots that leave it or want it; its node's Pool, and the Remnant that goes early
+/// A Remnant came, changed or went: the Dots or Branches that leave it or want it; its node's Pool, and the Remnant that goes early
 /// in its place.
 pub fn remnant_changed<A: Api>(api: &A, remnant: &Remnant) -> Wake {
     let id = &remnant.spec.id;
-    let is_concerned = |dot: &Dot| {
-        let wants = dot.spec.restore_from.as_ref() == Some(id) && is_restoring(dot);
-        wants || is_deleting(dot) && dot_id(dot) == id
+    let is_concerned = |dot: &Dot| match remnant.spec.kind {
+        RemnantKind::Dot => {
+            let wants = dot.spec.restore_from.as_ref() == Some(id) && is_restoring(dot);
+            wants || is_deleting(dot) && dot_id(dot) == id
+        }
+        // It may be the last thing that people made of a claim's Dot.
+        RemnantKind::Branch => dot.labels().contains_key(LABEL_CLAIM_UID) && dot_id(dot) == remnant.spec.dot,
+    };
+    let concerns_branch = |branch: &Branch| {
+        let recorded = branch.status.as_ref().and_then(|status| status.id.as_ref());
+        let wants = branch.spec.restore_from.as_ref() == Some(id) && recorded.is_none();
+        remnant.spec.kind == RemnantKind::Branch && (wants || is_deleting(branch) && recorded == Some(id))
     };
     let mut remnants = vec![Key::of(remnant)];
     remnants.extend(pool_below(api, remnant).and_then(|pool| first_to_go(api, &pool)));
@@ -164,6 +176,11 @@ pub fn remnant_changed<A: Api>(api: &A, remnant: &Remnant) -> Wake {
             .cached_where(is_concerned)
             .iter()
             .map(|dot| Key::of(&**dot))
+            .collect(),
+        branches: api
+            .cached_where(concerns_branch)
+            .iter()
+            .map(|branch| Key::of(&**branch))
             .collect(),
         pools: node_changed(api, &remnant.spec.node),
         remnants,
@@ -185,8 +202,18 @@ pub fn branch_changed<A: Api>(api: &A, branch: &Branch) -> Wake {
         commits: waiting_commits(api, |named| *named == dot),
         claims: waiting_for(api, |named| *named == dot),
         dots,
+        remnants: remnants_of_branch(branch),
         ..Wake::default()
     }
+}
+
+/// Those that a Branch leaves, or takes over.
+fn remnants_of_branch(branch: &Branch) -> Vec<Key> {
+    let recorded = branch.status.as_ref().and_then(|status| status.id.as_deref());
+    let left = recorded.filter(|_| is_deleting(branch));
+    let all: BTreeSet<&str> = branch.spec.restore_from.as_deref().into_iter().chain(left).collect();
+    let key = |id: &str| Key::cluster(RemnantKind::Branch.remnant(id));
+    all.into_iter().map(key).collect()
 }
 
 /// Dots of the namespace that take data over, and may wait for the name of an object that goes.

@@ -74,6 +74,7 @@ mutants! {
     AVolumeIsToldLargerBeforeItIs = "a volume is told larger before it is",
     AQuotaIsSetWhateverItWas = "a quota is set whatever it was",
     DotGoesBeforeItsRemnant = "Dot goes before its Remnant",
+    BranchGoesBeforeItsRemnant = "Branch goes before its Remnant",
     RemnantGoesBeforeItsData = "Remnant goes before its data",
     ARemnantGoesBeforeItsTime = "a Remnant goes before its time",
     ARemnantIsDestroyedWhoeverTookIt = "a Remnant is destroyed whoever took it",

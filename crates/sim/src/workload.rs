@@ -121,12 +121,14 @@ pub enum Step {
 /// What people do with what deletions leave, and a deletion of everything.
 #[derive(Debug, Clone)]
 pub enum Undo {
-    /// Deletes the Remnant of the Dot of this name, if there is one.
+    /// Deletes the Remnant of the Dot or Branch of this name, if there is one.
     DeleteRemnant(&'static str),
-    /// Says until when the Remnant of the Dot of this name stays, if there is one.
+    /// Says until when the Remnant of the Dot or Branch of this name stays, if there is one.
     Expire(&'static str, Option<&'static str>),
     /// Makes a Dot of the first name, from the data of the first Dot that had the second.
     Restore(&'static str, &'static str),
+    /// Makes a Branch of the first name of Dot `shop`, from the data of the first Branch that had the second.
+    RestoreBranch(&'static str, &'static str),
     /// Namespace `dev` goes with all that is in it.
     DeleteNamespace,
 }
@@ -146,7 +148,7 @@ pub enum Until {
     Protected(&'static str, String),
     /// No object of this kind and name is there.
     Gone(&'static str, String),
-    /// There is a Remnant of a Dot that had this name.
+    /// There is a Remnant of a Dot or Branch that had this name.
     Left(&'static str),
     /// There is a Remnant of the data of the first Dot that had this name.
     LeftOf(&'static str),
@@ -218,6 +220,20 @@ pub fn restored(name: &str, id: &str) -> Dot {
     dot
 }
 
+/// Branch `name` of Dot `shop`, from the data of that id.
+#[must_use]
+pub fn restored_branch(name: &str, id: &str) -> Branch {
+    let spec = BranchSpec {
+        dot: "shop".to_owned(),
+        name: name.to_owned(),
+        from: "HEAD".to_owned(),
+        restore_from: Some(id.to_owned()),
+    };
+    let mut branch = Branch::new(name, spec);
+    branch.metadata.namespace = Some("dev".to_owned());
+    branch
+}
+
 /// Makes a Commit of branch `main` of a Dot.
 #[must_use]
 pub fn commit(name: &str, dot: &str) -> Step {
@@ -251,6 +267,7 @@ pub fn branch(name: &str, dot: &str, from: &str) -> Step {
         dot: dot.to_owned(),
         name: name.to_owned(),
         from: from.to_owned(),
+        restore_from: None,
     };
     let mut branch = Branch::new(name, spec);
     branch.metadata.namespace = Some("dev".to_owned());

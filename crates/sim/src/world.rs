@@ -442,7 +442,7 @@ impl World {
             }
             Until::Gone(kind, name) => find(kind, name).is_none(),
             Until::LeftOf(dot) => {
-                let id = self.id_of(dot);
+                let id = self.id_of("Dot", dot);
                 self.cluster
                     .server
                     .all("Remnant")

@@ -15,7 +15,11 @@ fn ready(conditions: Option<&Vec<Condition>>) -> bool {
 pub fn expected(dots: &[Dot], branches: &[Branch], commits: &[Commit], remnants: &[Remnant]) -> Expected {
     let mut expected = Expected::default();
     for remnant in remnants {
-        expected.add_remnant(&remnant.spec.id);
+        let volumes = remnant.spec.volumes.iter().map(|volume| volume.id.as_str());
+        match &remnant.spec.branch {
+            None => expected.add_remnant(&remnant.spec.id),
+            Some(branch) => expected.add_head(&remnant.spec.dot, &branch.head, volumes),
+        }
     }
     let mut ids: BTreeMap<(Option<&str>, &str), &str> = BTreeMap::new();
     for dot in dots {

@@ -18,8 +18,8 @@ use dotmesh_zfs::{
 
 use super::{Error, KnownPool, Ops};
 use crate::layout::{
-    BranchRecord, DotState, HEAD, HeadOrigin, HeadRecord, VOLUME, decode_head, decode_volume, encode_branch,
-    encode_checkout, encode_head, encode_object, encode_volume,
+    BranchRecord, DotState, HEAD, HeadOrigin, HeadRecord, OBJECT, VOLUME, decode_head, decode_object, decode_volume,
+    encode_branch, encode_checkout, encode_head, encode_object, encode_volume,
 };
 
 const GUID: PropName = PropName::from_static("guid");
@@ -44,7 +44,7 @@ pub struct BranchRequest {
     pub origin: Option<OriginRequest>,
     /// Claims that follow the Dot follow this branch.
     pub checkout: bool,
-    /// Name of its object, recorded when the head is made; may be empty.
+    /// Name of its object, recorded on the head; may be empty.
     pub object: String,
 }
 
@@ -90,6 +90,7 @@ pub struct VolumeState {
 struct Current {
     exists: bool,
     record: Option<HeadRecord>,
+    object: Option<String>,
     volumes: BTreeMap<VolumeId, CurrentVolume>,
 }
 
@@ -162,7 +163,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let dataset = pool.layout.head(dot, head);
         let request = GetRequest {
             targets: vec![ObjectName::from(dataset.clone())],
-            properties: vec![GUID, ORIGIN, REFQUOTA, HEAD, VOLUME],
+            properties: vec![GUID, ORIGIN, REFQUOTA, HEAD, OBJECT, VOLUME],
             sources: Vec::new(),
             depth: Some(1),
             kinds: vec![Kind::Filesystem],
@@ -182,6 +183,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             if *row.name.dataset() == dataset {
                 if row.property == HEAD && row.source == Source::Local {
                     current.record = Some(decode_head(&row.value)?);
+                } else if row.property == OBJECT && row.source == Source::Local {
+                    current.object = Some(decode_object(&row.value)?);
                 }
             } else if let Ok(id) = row.name.dataset().base().parse() {
                 current.volumes.entry(id).or_default().read(row)?;
@@ -193,16 +196,20 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Makes what is missing. Returns whether anything was.
     async fn complete_head(&self, pool: &KnownPool, request: &BranchRequest, current: &Current) -> Result<bool, Error> {
         let head = pool.layout.head(request.dot, request.head);
-        let (name, value) = encode_head(&record_of(request));
         let mut changed = false;
-        if !current.exists || current.record.is_none() {
+        let mut properties = Properties::new();
+        if current.record.is_none() {
+            let (name, value) = encode_head(&record_of(request));
+            properties.insert(name, value);
+        }
+        // Another one when the branch came back under another object.
+        if !request.object.is_empty() && current.object.as_ref() != Some(&request.object) {
+            let (name, value) = encode_object(&request.object);
+            properties.insert(name, value);
+        }
+        if !properties.is_empty() {
             changed = true;
             self.note_usage();
-            let mut properties = Properties::new().with(name, value);
-            if !request.object.is_empty() {
-                let (name, value) = encode_object(&request.object);
-                properties.insert(name, value);
-            }
             if current.exists {
                 self.set_volume(&head, &properties).await?;
             } else {
@@ -356,14 +363,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         Ok(origins)
     }
 
-    /// The branch points at the head, and is checked out where it shall be.
+    /// The branch points at the head under its name, and is checked out where it shall be.
     async fn point(&self, pool: &KnownPool, state: &DotState, request: &BranchRequest) -> Result<(), Error> {
         let mut properties = Vec::new();
-        if state.live_head(request.branch) != Some(request.head) {
-            let live = BranchRecord::Live {
-                head: request.head,
-                name: request.name.to_string(),
-            };
+        let live = BranchRecord::Live {
+            head: request.head,
+            name: request.name.to_string(),
+        };
+        if state.branches.get(&request.branch) != Some(&live) {
             properties.push(encode_branch(request.branch, &live));
         }
         if request.checkout && state.checkout != Some(request.branch) {
@@ -460,7 +467,7 @@ fn check_branch(state: &DotState, request: &BranchRequest) -> Result<(), Error> 
         Some(BranchRecord::Dead { .. }) => {
             return Err(Error::Deleted(format!("branch {branch} of Dot {dot} is being deleted")));
         }
-        Some(BranchRecord::Live { head: current, name }) if current != head || *name != request.name.as_str() => {
+        Some(BranchRecord::Live { head: current, name }) if current != head => {
             return Err(Error::Conflict(format!(
                 "branch {branch} is {name} at head {current}, not {} at head {head}",
                 request.name

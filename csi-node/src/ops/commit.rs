@@ -87,7 +87,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     ///
     /// # Errors
     /// [`Error::Invalid`] without volumes; [`Error::NotFound`], [`Error::Deleted`]; [`Error::Conflict`] when the branch
-    /// points elsewhere, the head has other volumes, or the commit exists with others; [`Error::OutOfSpace`].
+    /// points elsewhere or the head has other volumes; [`Error::OutOfSpace`].
     pub async fn commit(self: &Arc<Self>, request: &CommitRequest) -> Result<CommitState, Error> {
         let pool = self.known_pool()?;
         if request.volumes.is_empty() {
@@ -158,18 +158,20 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// A commit that was taken before: the same answer again.
     async fn existing_commit(&self, pool: &KnownPool, request: &CommitRequest) -> Result<CommitState, Error> {
-        let CommitRequest { dot, head, commit, .. } = request;
+        let CommitRequest { dot, head, commit, .. } = *request;
         let other = |what: &str| Error::Conflict(format!("commit {commit} of head {head} exists already, {what}"));
-        let on_head = pool.layout.head_snapshot(*dot, *head, *commit);
+        let on_head = pool.layout.head_snapshot(dot, head, commit);
         let stored = self
             .read_record(pool, &on_head)
             .await?
             .ok_or_else(|| other("but it was not taken by this program"))?;
         let parse = |id: &String| id.parse().map_err(|_| other("with a damaged record"));
-        let volumes: BTreeSet<VolumeId> = stored.volumes.iter().map(parse).collect::<Result<_, _>>()?;
-        if volumes != request.volumes {
-            return Err(other("but with other volumes"));
-        }
+        // Those that the head had when it was taken: it may have got more since.
+        let volumes = stored.volumes.iter().map(parse).collect::<Result<_, _>>()?;
+        let request = &CommitRequest {
+            volumes,
+            ..request.clone()
+        };
         let parent = match &stored.parent {
             None => None,
             Some(parent) => Some(parent.parse().map_err(|_| other("with a damaged record"))?),

@@ -86,6 +86,7 @@ pub(super) async fn branches(scenario: &Scenario, options: Options, report: &mut
                 dot: dot.to_owned(),
                 name: name.clone(),
                 from: "HEAD".to_owned(),
+                restore_from: None,
             };
             ours.add(created_to_ready(scenario, &name, Branch::new(&name, spec)).await?);
             scenario.cluster.delete::<Branch>(&name).await?;

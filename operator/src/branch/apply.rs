@@ -11,6 +11,8 @@ use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
 use crate::nodes::{NodeErrorKind, Nodes};
+use crate::remnant::leave::{build_branch, leave};
+use crate::remnant::takeover::take;
 use crate::status::{Verdict, apply_status};
 
 /// Does it, and notes the outcome in `seen`.
@@ -26,9 +28,23 @@ pub async fn apply<A: Api, N: Nodes>(
             let patch = adoption(&seen.branch, seen.dot.as_deref());
             seen.branch = api.patch(&key, &Guard::unchanged(&seen.branch), patch).await?;
         }
-        Step::Accept { head, origin } => {
+        Step::Take(remnant) => {
+            let taken = take(api, &seen.branch, &remnant).await?;
+            if let Some(source) = &mut seen.source {
+                source.remnant = Some(taken);
+            }
+        }
+        Step::Leave => {
+            let (now, grace) = (context.now(), context.config.grace);
+            let Some(dot) = seen.dot.clone() else {
+                return Ok(Then::Continue);
+            };
+            let build = |namespace| build_branch(&seen.branch, &dot, namespace, now, grace);
+            seen.left = leave(context, &seen.branch, build).await?;
+        }
+        Step::Accept(accepted) => {
             let progress = Verdict::new(Reason::Progressing, "the head is being made");
-            let status = build_accepted(seen, head, origin, &progress, context.now());
+            let status = build_accepted(seen, *accepted, &progress, context.now());
             let guard = Guard::unchanged(&seen.branch);
             seen.branch = apply_status(api, &seen.branch, &guard, &status).await?;
             seen.naming = None;

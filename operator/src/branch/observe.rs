@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::sync::OwnedMutexGuard;
 
+use super::takeover::observe_source;
 use crate::api::{Api, Key};
 use crate::claim::entries::entry_of;
 use crate::claim::own::{OwnClaim, observe_own_claim};
@@ -20,6 +21,8 @@ use crate::loss::Data;
 use crate::meta::{Leaves, belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
 use crate::pool::pool_for;
+use crate::remnant::leave::Left;
+use crate::remnant::takeover::Source;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug)]
@@ -44,6 +47,10 @@ pub struct Observed {
     pub commits: Vec<Commit>,
     /// Held while the branch is not accepted: names are given out one at a time.
     pub naming: Option<OwnedMutexGuard<()>>,
+    /// What it is to take over, until it has: by consistent reads.
+    pub source: Option<Source>,
+    /// What it leaves, while it is being deleted: a consistent read.
+    pub left: Left,
     /// What its node said of the head.
     pub data: Data,
     /// What the node made in this pass.
@@ -155,6 +162,8 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         own_claim,
         pool: dot.as_deref().and_then(|dot| pool_for(api, dot, None)),
         leaves: Leaves::Alone,
+        source: observe_source(api, &branch).await?,
+        left: Left::NotAsked,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         branch,
         is_fresh: false,

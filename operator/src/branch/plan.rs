@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_crds::branch::BranchOrigin;
+use dotmesh_crds::branch::{BranchOrigin, BranchVolume};
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::names::ANNOTATION_RESTORED;
-use dotmesh_crds::{Dot, DotStatus};
+use dotmesh_crds::{Branch, Dot, DotStatus, Remnant};
 use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
 use dotmesh_model::id::{BranchId, HeadId};
 use dotmesh_model::name::BranchName;
@@ -15,26 +15,25 @@ use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::{Observed, is_accepted};
-use super::validate::{Valid, validate};
+use super::takeover::volumes_of;
+use super::validate::{Start, Valid, validate};
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, named, what_helps};
 use crate::meta::{dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
-use crate::status::{Verdict, in_use};
+use crate::remnant::leave::{Left, waits_for};
+use crate::status::{Verdict, in_use, is_ready};
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Protect it, and make it the Dot's.
     Adopt,
+    /// Say in the Remnant that this Branch takes its data.
+    Take(Box<Remnant>),
     /// Record id, head and origin: from now on the name is its own.
-    Accept {
-        /// The first head.
-        head: HeadId,
-        /// What it is cloned from.
-        origin: Option<BranchOrigin>,
-    },
+    Accept(Box<Accepted>),
     /// Make the head and its volumes.
     Ensure {
         /// Where.
@@ -44,6 +43,8 @@ pub enum Step {
     },
     /// The claim it was made for is gone: delete the Branch.
     Retire,
+    /// Make a Remnant of the data, which stays.
+    Leave,
     /// Record the tombstone.
     Delete {
         /// Where.
@@ -53,6 +54,19 @@ pub enum Step {
     },
     /// Let the object go.
     Release,
+}
+
+/// What makes the name and the head the branch's own.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// What identifies it for ever.
+    pub id: String,
+    /// What it points at.
+    pub head: String,
+    /// What that is cloned from.
+    pub origin: Option<BranchOrigin>,
+    /// The volumes that are there already.
+    pub volumes: Vec<BranchVolume>,
 }
 
 /// The next step.
@@ -76,15 +90,38 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         return Plan::Do(Step::Adopt);
     }
     if !is_accepted(branch) {
-        return match uid(branch).parse::<BranchId>() {
-            Ok(id) => Plan::Do(Step::Accept {
-                head: HeadId::first_of(id),
-                origin: valid.origin,
-            }),
-            Err(why) => Plan::Report(Verdict::new(Reason::Error, why.to_string())),
-        };
+        return plan_acceptance(branch, valid.start);
     }
     plan_head(seen, &valid)
+}
+
+fn plan_acceptance(branch: &Branch, start: Start) -> Plan<Step> {
+    let accepted = match start {
+        Start::Free(remnant) => return Plan::Do(Step::Take(remnant)),
+        Start::Taken(remnant) => {
+            let volumes = volumes_of(&remnant);
+            let Some(of) = remnant.branch else {
+                let why = format!("Remnant {:?} does not say what the Branch was", remnant.id);
+                return Plan::Report(Verdict::new(Reason::Error, why));
+            };
+            Accepted {
+                id: remnant.id,
+                head: of.head,
+                origin: of.origin,
+                volumes,
+            }
+        }
+        Start::Origin(origin) => match uid(branch).parse::<BranchId>() {
+            Ok(id) => Accepted {
+                id: id.to_string(),
+                head: HeadId::first_of(id).to_string(),
+                origin,
+                volumes: Vec::new(),
+            },
+            Err(why) => return Plan::Report(Verdict::new(Reason::Error, why.to_string())),
+        },
+    };
+    Plan::Do(Step::Accept(Box::new(accepted)))
 }
 
 /// The volumes of the head are the Dot's: those of the origin are among them, because a Dot never loses one.
@@ -106,7 +143,7 @@ fn plan_head(seen: &Observed, valid: &Valid) -> Plan<Step> {
     if let Some(verdict) = plan_loss(seen, node) {
         return Plan::Report(verdict);
     }
-    if seen.ensured.is_some() || has_all(seen, &dot.volumes) {
+    if seen.ensured.is_some() || is_as_recorded(seen) && has_all(seen, &dot.volumes) {
         return Plan::Report(Verdict::ready());
     }
     let pool_guid = match meant(seen.pool.as_deref(), pool) {
@@ -135,6 +172,12 @@ fn plan_loss(seen: &Observed, node: &str) -> Option<Verdict> {
         let helps = what_helps("Branch", Some(node));
         format!("{what} destroyed by something else than Dotmesh: {helps}")
     })
+}
+
+/// Whether the node has confirmed what the status says; it has not yet of one that was taken over.
+fn is_as_recorded(seen: &Observed) -> bool {
+    let status = seen.branch.status.as_ref();
+    seen.branch.spec.restore_from.is_none() || status.is_some_and(|status| is_ready(&status.conditions))
 }
 
 /// Whether the head has these volumes already, each at least as large.
@@ -174,7 +217,7 @@ fn build_request(
             known_guid: known.get(volume.id.as_str()).copied().unwrap_or_default(),
         });
     }
-    let origin = match &valid.origin {
+    let origin = match valid.start.origin() {
         None => None,
         Some(origin) => {
             let guids: Result<_, _> = origin
@@ -225,6 +268,15 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if let Some(plan) = seen.leaves.plan(dot, Step::Release) {
         return plan;
     }
+    match &seen.left {
+        Left::ToBeMade if is_planted(Mutant::BranchGoesBeforeItsRemnant) => return Plan::Do(Step::Release),
+        Left::ToBeMade => return Plan::Do(Step::Leave),
+        Left::Remnant(remnant) if remnant.spec.uid == uid(branch) => return Plan::Do(Step::Release),
+        // The one that its data was taken from: its end comes first, and destroys nothing.
+        Left::Remnant(remnant) => return Plan::Report(waits_for(remnant)),
+        // What it leaves is looked at anew before anything is done.
+        Left::NotAsked | Left::Nothing => {}
+    }
     if seen.is_tombstoned || is_planted(Mutant::BranchGoesBeforeItsHead) {
         return Plan::Do(Step::Release);
     }
@@ -243,7 +295,7 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
 }
 
 /// The claims that mount this branch: pinned to it, or following the checkout while that is this branch.
-fn claims_on(branch: &dotmesh_crds::Branch, dot: &Dot) -> Vec<String> {
+fn claims_on(branch: &Branch, dot: &Dot) -> Vec<String> {
     let status = dot.status.clone().unwrap_or_default();
     let is_checkout = status.checkout.as_deref() == Some(branch.spec.name.as_str());
     status

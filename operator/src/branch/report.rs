@@ -2,36 +2,30 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_crds::branch::{BranchOrigin, BranchVolume};
+use dotmesh_crds::branch::BranchVolume;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::{Branch, BranchStatus};
 use dotmesh_csi_proto::node::VolumeState;
-use dotmesh_model::id::HeadId;
 use dotmesh_model::size::format_quantity;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::Observed;
+use super::plan::Accepted;
 use crate::api::{Api, Event, EventType};
 use crate::context::{Context, ReconcileError};
-use crate::meta::uid;
 use crate::nodes::Nodes;
 use crate::status::{Verdict, publish, tell, write_status};
 
 const ACTION: &str = "Branch";
 
 /// The status that makes the name and the head the branch's own.
-pub fn build_accepted(
-    seen: &Observed,
-    head: HeadId,
-    origin: Option<BranchOrigin>,
-    verdict: &Verdict,
-    now: Timestamp,
-) -> BranchStatus {
+pub fn build_accepted(seen: &Observed, accepted: Accepted, verdict: &Verdict, now: Timestamp) -> BranchStatus {
     BranchStatus {
-        id: Some(uid(&seen.branch).to_owned()),
-        head: Some(head.to_string()),
-        origin,
+        id: Some(accepted.id),
+        head: Some(accepted.head),
+        origin: accepted.origin,
+        volumes: accepted.volumes,
         ..build_status(seen, verdict, now)
     }
 }

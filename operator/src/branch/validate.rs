@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dotmesh_crds::branch::BranchOrigin;
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot, Remnant, RemnantSpec};
 use dotmesh_model::history::{BranchTip, History, Node, Unresolved};
 use dotmesh_model::id::InvalidId;
 use dotmesh_model::name::BranchName;
@@ -12,6 +12,7 @@ use dotmesh_model::reference::{Base, Reference};
 use kube::ResourceExt;
 
 use super::observe::{Observed, is_accepted};
+use super::takeover::start;
 use crate::commit::validate::is_taken;
 use crate::loss::told;
 use crate::meta::{belongs_to, is_deleting, is_restoring, uid};
@@ -24,8 +25,30 @@ pub struct Valid {
     pub dot: Arc<Dot>,
     /// Its name.
     pub name: BranchName,
-    /// The commit that it starts from; absent: empty.
-    pub origin: Option<BranchOrigin>,
+    /// With what it begins.
+    pub start: Start,
+}
+
+/// With what a branch begins.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// A commit; absent: empty.
+    Origin(Option<BranchOrigin>),
+    /// What another one left, which it may take.
+    Free(Box<Remnant>),
+    /// What another one left, which it takes.
+    Taken(Box<RemnantSpec>),
+}
+
+impl Start {
+    /// The commit that the head is cloned from; absent: empty.
+    pub fn origin(&self) -> Option<&BranchOrigin> {
+        match self {
+            Self::Origin(origin) => origin.as_ref(),
+            Self::Free(remnant) => remnant.spec.branch.as_ref()?.origin.as_ref(),
+            Self::Taken(remnant) => remnant.branch.as_ref()?.origin.as_ref(),
+        }
+    }
 }
 
 /// Checks a Branch against what there is. What was decided at acceptance is not decided again.
@@ -62,7 +85,8 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     }
     if is_accepted(&seen.branch) {
         let origin = seen.branch.status.as_ref().and_then(|status| status.origin.clone());
-        return Ok(Valid { dot, name, origin });
+        let start = Start::Origin(origin);
+        return Ok(Valid { dot, name, start });
     }
     if let Some(holder) = name_holder(&seen.branch, &seen.siblings) {
         return Err(Verdict::new(
@@ -73,8 +97,11 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
             ),
         ));
     }
-    let origin = resolve_origin(seen, &dot)?;
-    Ok(Valid { dot, name, origin })
+    let start = match &seen.branch.spec.restore_from {
+        Some(_) => start(seen, &dot)?,
+        None => Start::Origin(resolve_origin(seen, &dot)?),
+    };
+    Ok(Valid { dot, name, start })
 }
 
 /// The object that has the name: one that was accepted, else the oldest.

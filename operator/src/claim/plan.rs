@@ -173,6 +173,7 @@ fn build_branch(request: &Request, world: &World, commit: String) -> Branch {
             dot,
             name: volume_object(&uid),
             from: commit,
+            restore_from: None,
         },
         status: None,
     }

@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_DOT, default_branch_object, initial_commit_object};
-use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool, Reason, Remnant};
+use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool};
 use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use super::observe::{Left, Observed};
+use super::observe::Observed;
 use super::plan::Step;
 use super::report::build_status;
-use crate::api::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind};
+use crate::api::{Api, ApiError, Guard, Key, Kind};
 use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
-use crate::meta::{adoption, belongs_to, namespace_of, owned_by, release, uid};
+use crate::meta::{adoption, belongs_to, create_or_find, dot_id, owned_by, release, uid};
 use crate::nodes::{NodeErrorKind, Nodes};
 use crate::pool::{is_of, precedence};
-use crate::remnant::leave::build_remnant;
-use crate::status::{apply_status, publish};
+use crate::remnant::leave::{build_dot, leave};
+use crate::remnant::takeover::take;
+use crate::remnant::{branches_of, end_branches};
+use crate::status::apply_status;
 
 /// Message of the automatic initial commit.
 pub const INITIAL_MESSAGE: &str = "Initial commit";
@@ -41,8 +43,10 @@ pub async fn apply<A: Api, N: Nodes>(
         }
         Step::CreateMain => seen.main = Some(create_or_find(api, &default_branch(&seen.dot)).await?.into()),
         Step::Take(remnant) => {
-            let taken = super::takeover::take(api, &seen.dot, &remnant).await?;
-            seen.source.get_or_insert_default().remnant = Some(taken);
+            let taken = take(api, &seen.dot, &remnant).await?;
+            if let Some(source) = &mut seen.source {
+                source.remnant = Some(taken);
+            }
         }
         Step::Describe { node, pool_guid } => {
             seen.stored = Some(super::restore::describe(context, &seen.dot, &node, pool_guid).await?);
@@ -89,7 +93,15 @@ pub async fn apply<A: Api, N: Nodes>(
             seen.pool = pools.into_iter().min_by_key(precedence).map(Arc::new);
             seen.is_pool_fresh = true;
         }
-        Step::Leave => seen.left = leave(context, &seen.dot).await?,
+        Step::Leave => {
+            let (now, grace) = (context.now(), context.config.grace);
+            let build = |namespace| build_dot(&seen.dot, namespace, now, grace);
+            seen.left = leave(context, &seen.dot, build).await?;
+        }
+        Step::EndBranches => {
+            end_branches(api, dot_id(&seen.dot)).await?;
+            seen.are_branches_ended = true;
+        }
         Step::Release => {
             release(api, &seen.dot).await?;
             context.memory.keep(uid(&seen.dot));
@@ -108,45 +120,6 @@ fn done_if_absent<T>(result: Result<T, crate::nodes::NodeError>) -> Result<(), R
             Err(error.into())
         }
         Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-/// Makes the Dot's Remnant, or finds it.
-async fn leave<A: Api, N: Nodes>(context: &Context<A, N>, dot: &Dot) -> Result<Left, ReconcileError> {
-    let api = &context.api;
-    let namespace = namespace_of(api, dot).await?;
-    let (namespace, _) = namespace.ok_or_else(|| ApiError {
-        kind: ApiErrorKind::Unavailable,
-        message: format!("the namespace of Dot {} is not found", Key::of(dot)),
-    })?;
-    match build_remnant(dot, &namespace, context.now(), context.config.grace) {
-        None => Ok(Left::NotAsked),
-        Some(remnant) => match api.create(&remnant).await {
-            Ok(made) => {
-                publish(api, dot, left_event(&made)).await;
-                Ok(Left::Remnant(Box::new(made)))
-            }
-            Err(_) => Ok(Left::Remnant(Box::new(create_or_find(api, &remnant).await?))),
-        },
-    }
-}
-
-/// Who may not see Remnants, which are in no namespace, learns the id here.
-fn left_event(remnant: &Remnant) -> Event {
-    let spec = &remnant.spec;
-    let until = spec
-        .expires_at
-        .as_ref()
-        .map_or_else(String::new, |time| format!(", until {time}"));
-    Event {
-        event_type: EventType::Normal,
-        reason: Reason::CanBeRestored.as_str(),
-        action: "Dot",
-        message: format!(
-            "the data stays as Remnant {:?}{until}; a Dot with spec.restoreFrom: {} gets it back",
-            remnant.name_any(),
-            spec.id
-        ),
     }
 }
 
@@ -179,13 +152,16 @@ async fn retire<A: Api, N: Nodes>(context: &Context<A, N>, seen: &mut Observed) 
     }
 }
 
-/// Branches and Commits that people made of a Dot, by a consistent read.
+/// Branches and Commits that people made of a Dot, also Branches that they deleted and can have back, by consistent
+/// reads.
 ///
 /// # Errors
 /// Those of the API.
 pub async fn made_by_people<A: Api>(api: &A, dot: &Dot) -> Result<Vec<String>, ApiError> {
     let mut found = of_kind_by_people::<A, Commit>(api, dot, |commit| &commit.spec.dot).await?;
     found.extend(of_kind_by_people::<A, Branch>(api, dot, |branch| &branch.spec.dot).await?);
+    let left = branches_of(api, dot_id(dot)).await?;
+    found.extend(left.iter().map(|remnant| format!("Remnant {:?}", remnant.name_any())));
     Ok(found)
 }
 
@@ -203,14 +179,6 @@ async fn of_kind_by_people<A: Api, K: Kind>(
         .iter()
         .map(|object| format!("{} {:?}", K::kind(&()), object.name_any()))
         .collect())
-}
-
-/// Another object of that name is left to the plan to judge.
-async fn create_or_find<A: Api, K: Kind>(api: &A, object: &K) -> Result<K, ApiError> {
-    match api.create(object).await {
-        Err(error) if error.kind == ApiErrorKind::AlreadyExists => api.get(&Key::of(object)).await?.ok_or(error),
-        result => result,
-    }
 }
 
 fn automatic(dot: &Dot, name: String) -> ObjectMeta {
@@ -233,6 +201,7 @@ fn default_branch(dot: &Dot) -> Branch {
             dot: dot.name_any(),
             name: BranchName::DEFAULT.to_owned(),
             from: String::new(),
+            restore_from: None,
         },
         status: None,
     }

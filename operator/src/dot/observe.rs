@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use dotmesh_crds::branch::BranchUser;
 use dotmesh_crds::dot::DeletionPolicy;
-use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, dot_remnant, initial_commit_object};
+use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, initial_commit_object};
+use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_csi_proto::node::VolumeUser;
 use kube::ResourceExt;
 
 use super::restore::Stored;
-use super::takeover::{Source, observe_source};
+use super::takeover::observe_source;
 use crate::api::{Api, Key};
 use crate::claim::own::{OwnClaim, observe_own_claim};
 use crate::context::{Context, ReconcileError};
@@ -19,7 +20,8 @@ use crate::loss::Data;
 use crate::meta::{belongs_to, dot_id, is_deleting, is_restoring};
 use crate::nodes::Nodes;
 use crate::pool::pool_for;
-use crate::remnant::leave::has_data;
+use crate::remnant::leave::{Left, has_data};
+use crate::remnant::takeover::Source;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug, Clone)]
@@ -62,20 +64,8 @@ pub struct Observed {
     pub detached: BTreeSet<String>,
     /// The node recorded the tombstone in this pass.
     pub is_tombstoned: bool,
-}
-
-/// What a Dot leaves when it goes.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub enum Left {
-    /// It is not being deleted, or lies nowhere.
-    #[default]
-    NotAsked,
-    /// Nothing: its data is destroyed at once.
-    Nothing,
-    /// A Remnant, which is not there yet.
-    ToBeMade,
-    /// A Remnant that is there.
-    Remnant(Box<Remnant>),
+    /// The Remnants of its Branches were asked to go in this pass.
+    pub are_branches_ended: bool,
 }
 
 /// The node that holds the Dot, or will: recorded, else the one that the scheduler chose for the first claim. Of one that
@@ -129,6 +119,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         attached: BTreeSet::new(),
         detached: BTreeSet::new(),
         is_tombstoned: false,
+        are_branches_ended: false,
     })
 }
 
@@ -168,7 +159,7 @@ pub async fn observe_left<A: Api, N: Nodes>(context: &Context<A, N>, dot: &Dot) 
     if !is_deleting(dot) || !has_data(dot) {
         return Ok(Left::NotAsked);
     }
-    let found: Option<Remnant> = api.get(&Key::cluster(dot_remnant(dot_id(dot)))).await?;
+    let found: Option<Remnant> = api.get(&Key::cluster(RemnantKind::Dot.remnant(dot_id(dot)))).await?;
     if let Some(remnant) = found {
         return Ok(Left::Remnant(Box::new(remnant)));
     }

@@ -11,15 +11,18 @@ use dotmesh_model::size::{format_quantity, parse_quantity};
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::{Resource, ResourceExt};
 
-use super::observe::{Left, Observed};
+use super::observe::Observed;
 use super::restore::Missing;
-use super::takeover::{Standing, standing};
+use super::takeover::standing;
 use super::validate::{Valid, validate};
+use crate::branch::observe::is_accepted;
 use crate::claim::own::OwnClaim;
 use crate::driver::Plan;
 use crate::loss::{lost, what_helps};
 use crate::meta::{dot_id, is_deleting, is_protected, is_restoring, owner_dot, uid};
 use crate::pool::meant;
+use crate::remnant::leave::{Left, waits_for};
+use crate::remnant::takeover::Standing;
 use crate::status::{Verdict, in_use, is_ready, ready_condition};
 
 /// One effect.
@@ -85,6 +88,8 @@ pub enum Step {
     },
     /// Make a Remnant of the data, which stays.
     Leave,
+    /// The data is destroyed, with that of Branches which were deleted before: ask for the end of their Remnants.
+    EndBranches,
     /// Let the object go.
     Release,
 }
@@ -107,7 +112,7 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
     {
         return Plan::Do(step);
     }
-    if let Standing::Free(remnant) = standing(seen) {
+    if let Some(Standing::Free(remnant)) = standing(seen) {
         return Plan::Do(Step::Take(Box::new(remnant.clone())));
     }
     let valid = match validate(seen) {
@@ -252,7 +257,7 @@ fn plan_restoration(seen: &Observed, node: String) -> Plan<Step> {
 }
 
 fn plan_verdict(seen: &Observed) -> Verdict {
-    if current_main(seen).is_some() {
+    if current_main(seen).is_some() || has_checkout(seen) {
         return Verdict::ready();
     }
     match &seen.kept_for {
@@ -368,6 +373,13 @@ fn is_own<K: Resource>(seen: &Observed, object: &K) -> bool {
     object.labels().contains_key(LABEL_AUTOMATIC) && owner_dot(object) == Some(uid(&seen.dot))
 }
 
+/// Whether a Branch that people made, or got back, is what claims follow.
+fn has_checkout(seen: &Observed) -> bool {
+    let checkout = seen.dot.status.as_ref().and_then(|status| status.checkout.as_ref());
+    let is_it = |branch: &Branch| Some(&branch.spec.name) == checkout && is_accepted(branch) && !is_deleting(branch);
+    seen.branches.iter().any(|branch| is_it(branch))
+}
+
 fn current_main(seen: &Observed) -> Option<&Branch> {
     let main = seen.main.as_deref()?;
     (is_default_branch(seen, main) && !is_deleting(main)).then_some(main)
@@ -469,18 +481,13 @@ fn plan_deletion(seen: &Observed) -> Plan<Step> {
         Left::ToBeMade => return Plan::Do(Step::Release),
         Left::Remnant(remnant) if remnant.spec.uid == uid(&seen.dot) => return Plan::Do(Step::Release),
         // The one that this Dot's data was taken from: its end comes first, and destroys nothing.
-        Left::Remnant(remnant) => {
-            let why = format!(
-                "waits until Remnant {:?}, which was here before, is gone",
-                remnant.name_any()
-            );
-            return Plan::Report(Verdict::new(Reason::Deleting, why));
-        }
+        Left::Remnant(remnant) => return Plan::Report(waits_for(remnant)),
         // What it leaves is looked at anew before anything is done.
         Left::NotAsked | Left::Nothing => {}
     }
     let node = match status.node {
         Some(node) if !seen.is_tombstoned && !is_planted(Mutant::DotGoesBeforeItsData) => node,
+        Some(_) if !seen.are_branches_ended => return Plan::Do(Step::EndBranches),
         Some(_) | None => return Plan::Do(Step::Release),
     };
     if status.pool.is_none() && !seen.is_pool_fresh {

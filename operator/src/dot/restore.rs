@@ -27,6 +27,7 @@ use crate::commit::report::build_snapshots;
 use crate::context::{Context, ReconcileError};
 use crate::meta::{dot_id, owned_by, owner_dot, uid};
 use crate::nodes::Nodes;
+use crate::remnant::branches_of;
 use crate::status::{Verdict, apply_status};
 
 /// Longest name of our objects.
@@ -71,7 +72,8 @@ impl Stored {
     }
 }
 
-/// Asks the node what the data holds, and the API which of it has its object.
+/// Asks the API which of the data has its object, or is a Remnant of its own; then the node what there is: what is
+/// destroyed in between is not taken for missing.
 ///
 /// # Errors
 /// Those of both.
@@ -82,21 +84,6 @@ pub async fn describe<A: Api, N: Nodes>(
     pool_guid: u64,
 ) -> Result<Stored, ReconcileError> {
     let mut stored = Stored::default();
-    let mut request = DescribeDotRequest {
-        dot_id: dot_id(dot).to_owned(),
-        after_commit_id: String::new(),
-        pool_guid,
-    };
-    loop {
-        let page = context.nodes.describe_dot(node, request.clone()).await?;
-        stored.branches = page.branches;
-        stored.claims = page.claim_uids;
-        stored.commits.extend(page.commits);
-        match stored.commits.last().filter(|_| page.more) {
-            Some(last) if last.commit_id != request.after_commit_id => request.after_commit_id = last.commit_id.clone(),
-            Some(_) | None => break,
-        }
-    }
     let (namespace, fields) = (dot.namespace(), format!("spec.dot={}", dot.name_any()));
     let is_its = |owner: Option<&str>| owner == Some(uid(dot));
     let branches: Vec<Branch> = context.api.list(namespace.as_deref(), Some(&fields)).await?;
@@ -112,6 +99,23 @@ pub async fn describe<A: Api, N: Nodes>(
             .extend(commit.status.as_ref().and_then(|status| status.id.clone()));
         if commit.labels().contains_key(LABEL_AUTOMATIC) {
             stored.initial = Some(commit.name_any());
+        }
+    }
+    let left = branches_of(&context.api, dot_id(dot)).await?;
+    stored.done.extend(left.into_iter().map(|remnant| remnant.spec.id));
+    let mut request = DescribeDotRequest {
+        dot_id: dot_id(dot).to_owned(),
+        after_commit_id: String::new(),
+        pool_guid,
+    };
+    loop {
+        let page = context.nodes.describe_dot(node, request.clone()).await?;
+        stored.branches = page.branches;
+        stored.claims = page.claim_uids;
+        stored.commits.extend(page.commits);
+        match stored.commits.last().filter(|_| page.more) {
+            Some(last) if last.commit_id != request.after_commit_id => request.after_commit_id = last.commit_id.clone(),
+            Some(_) | None => break,
         }
     }
     Ok(stored)
@@ -267,6 +271,7 @@ fn build_branch(dot: &Dot, branch: &StoredBranch, name: String) -> Branch {
                 .as_ref()
                 .map(|origin| origin.commit_id.clone())
                 .unwrap_or_default(),
+            restore_from: None,
         },
         status: None,
     }

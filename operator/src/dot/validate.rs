@@ -12,9 +12,10 @@ use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::{Observed, node_of};
-use super::takeover::{Standing, standing};
+use super::takeover::standing;
 use crate::meta::{dot_id, uid};
 use crate::pool::room::check_growth;
+use crate::remnant::takeover::Standing;
 use crate::status::Verdict;
 
 /// A Dot as it should be.
@@ -36,10 +37,10 @@ pub struct Valid {
 pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let dot = &seen.dot;
     let taken = match standing(seen) {
-        Standing::NotAsked => None,
-        Standing::Taken(remnant) => Some(remnant),
-        Standing::Free(_) => return Err(Verdict::new(Reason::Progressing, "being taken over")),
-        Standing::Refused(verdict) => return Err(verdict),
+        None => None,
+        Some(Standing::Taken(remnant)) => Some(remnant),
+        Some(Standing::Free(_)) => return Err(Verdict::new(Reason::Progressing, "being taken over")),
+        Some(Standing::Refused(verdict)) => return Err(verdict),
     };
     let id = match (taken, &dot.spec.restore_from) {
         (Some(remnant), _) => &remnant.id,

@@ -4,6 +4,7 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::{Remnant, RemnantStatus};
 use kube::ResourceExt;
 
+use super::end_branches;
 use super::observe::Observed;
 use super::plan::Step;
 use super::report::ACTION;
@@ -11,7 +12,7 @@ use crate::api::{Api, Event, EventType, Guard, Key};
 use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
-use crate::nodes::{NodeErrorKind, Nodes};
+use crate::nodes::{NodeError, NodeErrorKind, Nodes};
 use crate::status::{apply_status, publish};
 
 /// Does it, and notes the outcome in `seen`.
@@ -65,16 +66,28 @@ pub async fn apply<A: Api, N: Nodes>(
             );
             return Ok(Then::Gone);
         }
-        Step::Destroy { node, request } => match context.nodes.delete_dot(&node, request).await {
-            Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => {
-                return Err(error.into());
-            }
-            Ok(_) | Err(_) => seen.is_tombstoned = true,
-        },
+        Step::DestroyDot { node, request } => {
+            seen.is_tombstoned = done(context.nodes.delete_dot(&node, request).await)?;
+        }
+        Step::DestroyBranch { node, request } => {
+            seen.is_tombstoned = done(context.nodes.delete_branch(&node, request).await)?;
+        }
+        Step::EndBranches => {
+            end_branches(api, &seen.remnant.spec.dot).await?;
+            seen.are_branches_ended = true;
+        }
         Step::Release => {
             release(api, &seen.remnant).await?;
             return Ok(Then::Gone);
         }
     }
     Ok(Then::Continue)
+}
+
+/// What is absent, or being destroyed, needs no tombstone.
+fn done<T>(result: Result<T, NodeError>) -> Result<bool, ReconcileError> {
+    match result {
+        Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => Err(error.into()),
+        Ok(_) | Err(_) => Ok(true),
+    }
 }

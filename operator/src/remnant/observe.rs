@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use dotmesh_crds::{Dot, Pool, Remnant};
+use dotmesh_crds::remnant::RemnantKind;
+use dotmesh_crds::{Branch, Dot, Pool, Remnant};
 use dotmesh_csi_proto::node::PoolState;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{Api, ApiError, Key};
+use crate::api::{Api, ApiError, Key, Kind};
 use crate::context::Context;
 use crate::meta::{is_deleting, uid};
 use crate::nodes::Nodes;
@@ -17,7 +18,7 @@ use crate::pool::{is_usable, pool_of, zpool_name};
 /// Below this part of a pool, in percent, deleted data goes before its time.
 const SHORT_PERCENT: u64 = 10;
 
-/// A Dot that has to do with the data.
+/// A Dot or Branch that has to do with the data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Party {
     /// Where it is.
@@ -29,11 +30,11 @@ pub struct Party {
 }
 
 impl Party {
-    fn of(dot: &Dot) -> Self {
+    fn of<K: Kind>(object: &K) -> Self {
         Self {
-            key: Key::of(dot),
-            uid: uid(dot).to_owned(),
-            is_deleting: is_deleting(dot),
+            key: Key::of(object),
+            uid: uid(object).to_owned(),
+            is_deleting: is_deleting(object),
         }
     }
 }
@@ -47,9 +48,9 @@ pub struct Observed {
     pub is_fresh: bool,
     /// The Pool where the data lies.
     pub pool: Option<Arc<Pool>>,
-    /// The Dot that has recorded the id.
+    /// The object that has recorded the id.
     pub holder: Option<Party>,
-    /// The Dot that the Remnant's status says takes it over, while it is there.
+    /// The object that the Remnant's status says takes it over, while it is there.
     pub taker: Option<Party>,
     /// Its pool is nearly full, and this is the next that goes early.
     pub is_to_go_early: bool,
@@ -59,6 +60,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// The node recorded the tombstone in this pass.
     pub is_tombstoned: bool,
+    /// The Remnants of a Dot's Branches were asked to go in this pass.
+    pub are_branches_ended: bool,
 }
 
 /// Whether a pool is so full that deleted data goes before its time. By what the pool itself says is in use: what new
@@ -95,12 +98,23 @@ pub fn first_to_go<A: Api>(api: &A, pool: &Pool) -> Option<Key> {
 pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, remnant: Remnant) -> Observed {
     let api = &context.api;
     let id = &remnant.spec.id;
-    let has_id = |dot: &Dot| dot.status.as_ref().and_then(|status| status.id.as_ref()) == Some(id);
-    let holder = api.cached_where::<Dot>(has_id).first().map(|dot| Party::of(dot));
-    let taker = taker_key(&remnant)
-        .and_then(|(key, uid)| Some((api.cached::<Dot>(&key)?, uid)))
-        .filter(|(dot, taker)| uid(&**dot) == taker)
-        .map(|(dot, _)| Party::of(&dot));
+    let holder = match remnant.spec.kind {
+        RemnantKind::Dot => {
+            let has_id = |dot: &Dot| dot.status.as_ref().and_then(|status| status.id.as_ref()) == Some(id);
+            api.cached_where(has_id).first().map(|dot| Party::of(&**dot))
+        }
+        RemnantKind::Branch => {
+            let has_id = |branch: &Branch| branch.status.as_ref().and_then(|status| status.id.as_ref()) == Some(id);
+            api.cached_where(has_id).first().map(|branch| Party::of(&**branch))
+        }
+    };
+    let taker = taker_key(&remnant).and_then(|(key, uid)| {
+        let found = match remnant.spec.kind {
+            RemnantKind::Dot => api.cached::<Dot>(&key).map(|dot| Party::of(&*dot)),
+            RemnantKind::Branch => api.cached::<Branch>(&key).map(|branch| Party::of(&*branch)),
+        };
+        found.filter(|party| party.uid == uid)
+    });
     let pool = pool_below(api, &remnant);
     let is_to_go_early = |pool: &Pool| {
         let state = context.memory.pool(&pool.spec.node_name, &zpool_name(&pool.spec));
@@ -118,6 +132,7 @@ pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, remnant: Remnant) -> O
         taker,
         is_fresh: false,
         is_tombstoned: false,
+        are_branches_ended: false,
     }
 }
 
@@ -135,22 +150,33 @@ pub async fn observe_owners<A: Api>(api: &A, seen: &mut Observed, found: Remnant
     seen.taker = match taker_key(&found) {
         None => None,
         Some((key, taker)) => {
-            let dot: Option<Dot> = api.get(&key).await?;
-            dot.filter(|dot| uid(dot) == taker).map(|dot| Party::of(&dot))
+            let party = match found.spec.kind {
+                RemnantKind::Dot => api.get::<Dot>(&key).await?.as_ref().map(Party::of),
+                RemnantKind::Branch => api.get::<Branch>(&key).await?.as_ref().map(Party::of),
+            };
+            party.filter(|party| party.uid == taker)
         }
     };
-    seen.holder = holders(api, &found.spec.id).await?.first().map(Party::of);
+    let mut holders = holders(api, found.spec.kind, &found.spec.id).await?;
+    seen.holder = holders.drain(..).next();
     seen.remnant = found;
     seen.is_fresh = true;
     Ok(())
 }
 
-/// The Dots that have recorded an id: one, or none.
+/// The objects of a kind that have recorded an id: one, or none.
 ///
 /// # Errors
 /// Those of the API.
-pub async fn holders<A: Api>(api: &A, id: &str) -> Result<Vec<Dot>, ApiError> {
-    api.list(None, Some(&format!("status.id={id}"))).await
+pub async fn holders<A: Api>(api: &A, kind: RemnantKind, id: &str) -> Result<Vec<Party>, ApiError> {
+    async fn of_kind<A: Api, K: Kind>(api: &A, id: &str) -> Result<Vec<Party>, ApiError> {
+        let found: Vec<K> = api.list(None, Some(&format!("status.id={id}"))).await?;
+        Ok(found.iter().map(Party::of).collect())
+    }
+    match kind {
+        RemnantKind::Dot => of_kind::<_, Dot>(api, id).await,
+        RemnantKind::Branch => of_kind::<_, Branch>(api, id).await,
+    }
 }
 
 #[cfg(test)]

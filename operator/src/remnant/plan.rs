@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_csi_proto::node::DeleteDotRequest;
+use dotmesh_crds::remnant::RemnantKind;
+use dotmesh_csi_proto::node::{DeleteBranchRequest, DeleteDotRequest};
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 
@@ -27,12 +28,21 @@ pub enum Step {
     End,
     /// Ask for its end before its time, and tell why.
     EndEarly,
-    /// Record the tombstone of the data.
-    Destroy {
+    /// Record the tombstone of a Dot's data.
+    DestroyDot {
         /// Where.
         node: String,
         /// Of what.
         request: DeleteDotRequest,
+    },
+    /// Its data is destroyed with that of Branches which were deleted before: ask for the end of their Remnants.
+    EndBranches,
+    /// Record the tombstone of a Branch's data.
+    DestroyBranch {
+        /// Where.
+        node: String,
+        /// Of what.
+        request: DeleteBranchRequest,
     },
     /// Let the object go.
     Release,
@@ -53,7 +63,7 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         return match seen.taker.as_ref().filter(|taker| !taker.is_deleting) {
             Some(taker) => Plan::Report(Verdict::new(
                 Reason::Progressing,
-                format!("Dot {} takes it over", taker.key),
+                format!("{} {} takes it over", kind(seen), taker.key),
             )),
             None => Plan::Do(Step::GiveBack),
         };
@@ -97,7 +107,7 @@ fn is_taker(seen: &Observed, uid: &str) -> bool {
     taker.is_some_and(|taker| taker.uid == uid)
 }
 
-/// The Dot that left it, and is not gone yet: only for a moment.
+/// The object that left it, and is not gone yet: only for a moment.
 fn is_leaving(seen: &Observed, holder: &Party) -> bool {
     holder.is_deleting && holder.uid == seen.remnant.spec.uid && !is_taken(seen)
 }
@@ -117,11 +127,12 @@ fn plan_held(seen: &Observed, holder: &Party) -> Plan<Step> {
         return Plan::Do(Step::End);
     }
     if is_leaving(seen, holder) {
-        let why = format!("Dot {} is about to go", holder.key);
+        let why = format!("{} {} is about to go", kind(seen), holder.key);
         return Plan::Report(Verdict::new(Reason::Progressing, why));
     }
     let why = format!(
-        "Dot {} has this data; delete this Remnant, that destroys nothing",
+        "{} {} has this data; delete this Remnant, that destroys nothing",
+        kind(seen),
         holder.key
     );
     Plan::Report(Verdict::new(Reason::Conflict, why))
@@ -136,13 +147,13 @@ fn plan_end(seen: &Observed) -> Plan<Step> {
     }
     if let Some(holder) = &seen.holder {
         if is_leaving(seen, holder) {
-            let why = format!("Dot {} goes first", holder.key);
+            let why = format!("{} {} goes first", kind(seen), holder.key);
             return Plan::Report(Verdict::new(Reason::Deleting, why));
         }
         return Plan::Do(Step::Release);
     }
     if let Some(taker) = seen.taker.as_ref().filter(|taker| !taker.is_deleting) {
-        let why = format!("Dot {} takes it over", taker.key);
+        let why = format!("{} {} takes it over", kind(seen), taker.key);
         return Plan::Report(Verdict::new(Reason::Deleting, why));
     }
     plan_destruction(seen)
@@ -151,16 +162,33 @@ fn plan_end(seen: &Observed) -> Plan<Step> {
 fn plan_destruction(seen: &Observed) -> Plan<Step> {
     let spec = &seen.remnant.spec;
     if seen.is_tombstoned || is_planted(Mutant::RemnantGoesBeforeItsData) {
-        return Plan::Do(Step::Release);
+        return match spec.kind {
+            RemnantKind::Dot if !seen.are_branches_ended => Plan::Do(Step::EndBranches),
+            RemnantKind::Dot | RemnantKind::Branch => Plan::Do(Step::Release),
+        };
     }
-    match meant(seen.pool.as_deref(), spec.pool.as_deref().unwrap_or(&spec.pool_class)) {
-        Ok(pool_guid) => Plan::Do(Step::Destroy {
-            node: spec.node.clone(),
-            request: DeleteDotRequest {
-                dot_id: spec.id.clone(),
+    let pool_guid = match meant(seen.pool.as_deref(), spec.pool.as_deref().unwrap_or(&spec.pool_class)) {
+        Ok(pool_guid) => pool_guid,
+        Err(verdict) => return Plan::Report(verdict),
+    };
+    let (node, dot_id) = (spec.node.clone(), spec.dot.clone());
+    Plan::Do(match spec.kind {
+        RemnantKind::Dot => Step::DestroyDot {
+            node,
+            request: DeleteDotRequest { dot_id, pool_guid },
+        },
+        RemnantKind::Branch => Step::DestroyBranch {
+            node,
+            request: DeleteBranchRequest {
+                dot_id,
+                branch_id: spec.id.clone(),
+                head_ids: spec.branch.iter().map(|branch| branch.head.clone()).collect(),
                 pool_guid,
             },
-        }),
-        Err(verdict) => Plan::Report(verdict),
-    }
+        },
+    })
+}
+
+fn kind(seen: &Observed) -> &'static str {
+    seen.remnant.spec.kind.as_str()
 }

@@ -1,6 +1,6 @@
 //! Deleted data stays for a while, and is destroyed by nothing but its Remnant's end.
 
-use dotmesh_crds::names::dot_remnant;
+use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Commit, Dot, Pool, Remnant};
 use dotmesh_csi_proto::node::PoolState;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -50,7 +50,7 @@ async fn a_deleted_dot_leaves_a_remnant_that_tells_what_it_was_and_destroys_noth
     assert!(!world.api.exists::<Commit>(&key("c1")));
     assert_eq!(world.nodes.contents(), before);
     let remnant = remnant(&world);
-    assert_eq!(remnant.metadata.name, Some(dot_remnant(&id)));
+    assert_eq!(remnant.metadata.name, Some(RemnantKind::Dot.remnant(&id)));
     assert_eq!(reason!(remnant.clone()), "Ready");
     let spec = remnant.spec;
     assert_eq!((spec.name.as_str(), spec.namespace.name.as_str()), ("shop", "dev"));
@@ -226,7 +226,7 @@ async fn a_remnant_made_by_hand_of_a_living_dot_destroys_nothing() {
     let world = with_grace().await;
     let before = world.nodes.contents();
     let id = world.dot("shop").status.unwrap().id.unwrap();
-    let name = dot_remnant(&id);
+    let name = RemnantKind::Dot.remnant(&id);
     world.api.put(&format!(
         "apiVersion: dotmesh.io/v1alpha1\nkind: Remnant\nmetadata: {{name: {name}}}\nspec: {{kind: Dot, id: {id}, dot: {id}, \
          name: x, uid: u, namespace: {{name: dev, uid: u}}, node: n1, deletedAt: '2026-01-01T00:00:00Z', \

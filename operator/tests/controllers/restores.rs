@@ -1,7 +1,7 @@
 //! Deleted data comes back: the same snapshots, heads and ids, for one Dot and for no other.
 
 use dotmesh_crds::dot::DotVolumeStatus;
-use dotmesh_crds::names::dot_remnant;
+use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Dot, Remnant};
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::nodes::NodeErrorKind;
@@ -224,7 +224,7 @@ async fn another_namespace_gets_it_only_when_it_is_handed_over() {
     let theirs = || world.api.must_get::<Dot>(&Key::namespaced("prod", "theirs"));
     assert_eq!(reason!(theirs()), "RemnantNotFound");
     let before = world.nodes.contents();
-    let name = Key::cluster(dot_remnant(&id));
+    let name = Key::cluster(RemnantKind::Dot.remnant(&id));
     let prod = world
         .api
         .must_get::<k8s_openapi::api::core::v1::Namespace>(&Key::cluster("prod"));
@@ -302,7 +302,7 @@ async fn a_list_of_volumes_may_say_what_is_there_and_more_space() {
 async fn a_remnant_that_is_being_destroyed_is_not_restored() {
     let (world, id) = left().await;
     world.nodes.set_reachable("n1", false);
-    let name = Key::cluster(dot_remnant(&id));
+    let name = Key::cluster(RemnantKind::Dot.remnant(&id));
     world.api.delete::<Remnant>(&name, &Guard::default()).await.unwrap();
     want(&world, "late", &id);
     world.round().await;
@@ -317,7 +317,7 @@ async fn a_remnant_that_is_being_destroyed_is_not_restored() {
 async fn deleting_a_remnant_that_is_taken_destroys_nothing() {
     let (world, id) = left().await;
     let before = world.nodes.contents();
-    let name = Key::cluster(dot_remnant(&id));
+    let name = Key::cluster(RemnantKind::Dot.remnant(&id));
     want(&world, "shop", &id);
     // The Dot takes it and dies before it records the id; meanwhile somebody deletes the Remnant.
     world.api.fail_write(2, false);
@@ -349,7 +349,7 @@ async fn a_taker_that_goes_before_it_has_anything_gives_it_back() {
     let (world, id) = left().await;
     let before = world.nodes.contents();
     want(&world, "shop", &id);
-    let (name, dot) = (Key::cluster(dot_remnant(&id)), world.dot("shop"));
+    let (name, dot) = (Key::cluster(RemnantKind::Dot.remnant(&id)), world.dot("shop"));
     let remnant: Remnant = world.api.must_get(&name);
     let taken = json!({ "takenBy": { "namespace": "dev", "name": "shop", "uid": dot.metadata.uid } });
     let guard = Guard::unchanged(&remnant);
@@ -403,4 +403,144 @@ async fn whatever_fails_all_comes_back() {
         skip += 1;
     }
     assert!(skip > 10, "only {skip} effects");
+}
+
+/// Branch `exp` of Dot `shop` is deleted; its id.
+async fn branch_left(world: &World) -> String {
+    let id = world.branch("exp").status.unwrap().id.unwrap();
+    world.delete::<Branch>("exp").await;
+    world.settle().await;
+    assert!(!world.api.exists::<Branch>(&key("exp")));
+    id
+}
+
+fn want_branch(world: &World, object: &str, name: &str, id: &str) {
+    let spec = format!("{{dot: shop, name: {name}, restoreFrom: {id}}}");
+    world.put("Branch", object, &spec);
+}
+
+#[tokio::test]
+async fn a_branch_comes_back_with_what_was_never_committed() {
+    let world = full().await;
+    let (before, contents, made) = (world.branch("exp"), world.nodes.contents(), world.nodes.made());
+    let id = branch_left(&world).await;
+    assert_eq!(world.nodes.contents(), contents);
+    assert_eq!(reason!(world.commit("c2")), "Ready", "its commits are the Dot's");
+    let [remnant] = world.remnants().try_into().expect("one Remnant");
+    assert_eq!(remnant.metadata.name, Some(RemnantKind::Branch.remnant(&id)));
+    assert_eq!(reason!(remnant.clone()), "Ready");
+    assert_eq!(remnant.spec.dot, world.dot("shop").status.unwrap().id.unwrap());
+    assert_eq!(remnant.spec.expires_at.as_deref(), Some("2026-01-01T01:00:00Z"));
+
+    want_branch(&world, "again", "feature/again", &id);
+    world.settle().await;
+    let branch = world.branch("again");
+    assert_eq!(reason!(branch.clone()), "Ready", "{}", message!(branch.clone()));
+    let (is, was) = (branch.status.unwrap(), before.status.unwrap());
+    assert_eq!(
+        (is.id, is.head, is.origin, is.volumes),
+        (was.id, was.head, was.origin, was.volumes)
+    );
+    assert_eq!((world.nodes.contents(), world.nodes.made()), (contents, made));
+    assert!(world.remnants().is_empty());
+    world.put("Commit", "c3", "{dot: shop, branch: feature/again}");
+    world.settle().await;
+    let parent = world.commit("c2").status.unwrap().id;
+    assert_eq!(world.commit("c3").status.unwrap().parent, parent);
+}
+
+#[tokio::test]
+async fn a_branch_comes_back_to_its_dot_only_and_once() {
+    let world = full().await;
+    let id = branch_left(&world).await;
+    world.put("Dot", "other", "{volumes: [{name: db, size: 1Gi}]}");
+    world.settle().await;
+    world.put(
+        "Branch",
+        "stray",
+        &format!("{{dot: other, name: stray, restoreFrom: {id}}}"),
+    );
+    want_branch(&world, "nobody", "nobody", "0c5a6f6e-1111-4222-8333-444455556666");
+    want_branch(&world, "taken", "main", &id);
+    world.settle().await;
+    for (object, wanted) in [
+        ("stray", "Invalid"),
+        ("nobody", "RemnantNotFound"),
+        ("taken", "NameTaken"),
+    ] {
+        assert_eq!(
+            reason!(world.branch(object)),
+            wanted,
+            "{}",
+            message!(world.branch(object))
+        );
+    }
+    assert!(world.remnants()[0].status.clone().unwrap().taken_by.is_none());
+    want_branch(&world, "left", "left", &id);
+    world.settle().await;
+    want_branch(&world, "right", "right", &id);
+    world.settle().await;
+    assert_eq!(reason!(world.branch("left")), "Ready");
+    assert_eq!(reason!(world.branch("right")), "RemnantNotFound");
+}
+
+#[tokio::test]
+async fn what_was_lost_of_a_branch_is_not_made_anew() {
+    let world = full().await;
+    let head = world.branch("exp").status.unwrap().head.unwrap();
+    let id = branch_left(&world).await;
+    let volumes = world.remnants().remove(0).spec.volumes;
+    world.nodes.destroy(&head, Some(&volumes[0].id));
+    let contents = world.nodes.contents();
+    want_branch(&world, "exp", "feature/exp", &id);
+    world.round().await;
+    assert_ne!(reason!(world.branch("exp")), "Ready");
+    assert_eq!(world.nodes.contents(), contents);
+}
+
+#[tokio::test]
+async fn an_expired_branch_goes_and_nothing_else_does() {
+    let world = full().await;
+    let head = world.branch("exp").status.unwrap().head.unwrap();
+    branch_left(&world).await;
+    world.pass(3600);
+    world.settle().await;
+    assert!(world.remnants().is_empty());
+    let is_live = |name: &String| name.contains(&head) && !name.contains('@');
+    assert!(
+        !world.nodes.contents().iter().any(is_live),
+        "{:?}",
+        world.nodes.contents()
+    );
+    assert_eq!(reason!(world.commit("c1")), "Ready");
+}
+
+#[tokio::test]
+async fn a_branch_that_stays_behind_is_neither_restored_nor_forgotten_with_its_dot() {
+    let world = full().await;
+    let dot = world.dot("shop").status.unwrap().id.unwrap();
+    let id = branch_left(&world).await;
+    world.delete::<Dot>("shop").await;
+    world.settle().await;
+    assert_eq!(world.remnants().len(), 2);
+    want(&world, "shop", &dot);
+    world.settle().await;
+    assert_eq!(reason!(world.dot("shop")), "Ready");
+    assert!(!world.api.exists::<Branch>(&key("exp")));
+    want_branch(&world, "exp", "feature/exp", &id);
+    world.settle().await;
+    assert_eq!(
+        reason!(world.branch("exp")),
+        "Ready",
+        "{}",
+        message!(world.branch("exp"))
+    );
+    assert!(world.remnants().is_empty());
+
+    branch_left(&world).await;
+    world.set_grace(0);
+    world.delete::<Dot>("shop").await;
+    world.settle().await;
+    assert!(world.remnants().is_empty(), "{:?}", world.remnants());
+    assert_eq!(world.nodes.contents(), Vec::<String>::new());
 }

@@ -121,7 +121,8 @@ impl Oracle {
             "Branch" => {
                 let head = text(&object["status"]["head"]);
                 let dot = self.dot_of(change);
-                let found = !head.is_empty() && self.find(&format!("{dot}/{head}")).is_some();
+                let is_there = !head.is_empty() && self.find(&format!("{dot}/{head}")).is_some();
+                let found = is_there && !self.is_left(&id);
                 let record = self.property(&dot, &format!("io.dotmesh:branch.{id}"));
                 (dot, found, record.is_some_and(|record| record.starts_with("1:dead")))
             }

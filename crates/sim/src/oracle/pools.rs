@@ -79,7 +79,7 @@ impl Oracle {
         let allowed = self.may_end(dot)
             || match (snap, head) {
                 (Some(commit), _) => self.ends.contains(commit),
-                (None, Some(head)) => self.ends.contains(head),
+                (None, Some(head)) => self.may_end(head),
                 (None, None) => false,
             };
         if !allowed {
@@ -124,7 +124,7 @@ impl Oracle {
         self.judge_quota(name, was.local.get("refquota"), is.local.get("refquota"));
         let mut parts = below(name).unwrap_or_default().split('/');
         let (dot, head) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        if was.written > is.written && !self.may_end(dot) && !self.ends.contains(head) {
+        if was.written > is.written && !self.may_end(dot) && !self.may_end(head) {
             let what = format!("{name} lost what was written to it");
             self.violated("I2 nothing else is destroyed", what);
         }

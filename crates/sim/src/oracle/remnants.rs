@@ -29,13 +29,14 @@ impl Oracle {
                 let id = self.id_of(&uid);
                 self.ends.insert(id);
             }
-            "Branch" | "Commit" if !self.goes_with_its_dot(change) => {
+            "Branch" | "Commit" if !self.goes_with_its_dot(change) && !self.branch_leaves_remnant(change) => {
                 let id = self.id_of(&uid);
                 self.ends.insert(id);
                 self.ends.insert(text(&object["status"]["head"]));
             }
             "Remnant" if self.is_its_end(object) => {
                 self.ends.insert(text(&object["spec"]["id"]));
+                self.ends.insert(text(&object["spec"]["branch"]["head"]));
             }
             _ => {}
         }
@@ -46,6 +47,26 @@ impl Oracle {
         let is_there = dot["status"]["pool"].is_string() || dot["spec"]["restoreFrom"].is_string();
         let stays = self.grace > 0 && !is_claims || dot["spec"]["deletionPolicy"] == "Retain";
         is_there && stays
+    }
+
+    /// Of a Branch that people made of a Dot and that has volumes, the data stays.
+    fn branch_leaves_remnant(&self, change: &Change) -> bool {
+        let (object, of_claim) = (&change.object, "dotmesh.io/claim-uid");
+        let (spec, status) = (&object["spec"], &object["status"]);
+        if change.kind != "Branch" || status["head"].is_null() || status["volumes"].is_null() {
+            return false;
+        }
+        let dots = self.server.all("Dot");
+        let namespace = &object["metadata"]["namespace"];
+        let is_its = |dot: &&std::sync::Arc<dotmesh_testkit::Object>| {
+            dot["metadata"]["name"] == spec["dot"] && dot["metadata"]["namespace"] == *namespace
+        };
+        let Some(dot) = dots.iter().find(is_its) else {
+            return false;
+        };
+        let is_claims = object["metadata"]["labels"][of_claim].is_string()
+            || spec["name"] == "main" && dot["metadata"]["labels"][of_claim].is_string();
+        !is_claims && (self.grace > 0 || dot["spec"]["deletionPolicy"] == "Retain")
     }
 
     /// Its Dot was deleted before: then its data is the Dot's.
@@ -62,19 +83,22 @@ impl Oracle {
     /// Nobody has what it stands for, and nobody takes it over.
     fn is_its_end(&self, remnant: &Value) -> bool {
         let (id, taker) = (&remnant["spec"]["id"], &remnant["status"]["takenBy"]["uid"]);
-        let dots = self.server.all("Dot");
-        let mut dots = dots.iter();
-        !dots.any(|dot| {
-            let uid = text(&dot["metadata"]["uid"]);
-            let has_it = dot["status"]["id"] == *id && uid != text(&remnant["spec"]["uid"]);
+        let all = self.server.all(match remnant["spec"]["branch"].is_null() {
+            true => "Dot",
+            false => "Branch",
+        });
+        !all.iter().any(|object| {
+            let uid = text(&object["metadata"]["uid"]);
+            let has_it = object["status"]["id"] == *id && uid != text(&remnant["spec"]["uid"]);
             has_it || *taker == uid && !self.is_requested(&uid)
         })
     }
 
-    /// Whether data of this id may be destroyed.
+    /// Whether data of this id, a Dot's or a head's, may be destroyed.
     pub(super) fn may_end(&self, id: &str) -> bool {
         let is_meant = |remnant: &&std::sync::Arc<dotmesh_testkit::Object>| {
-            remnant["spec"]["id"] == id && remnant["metadata"]["deletionTimestamp"].is_string()
+            let is_of_it = remnant["spec"]["id"] == id || remnant["spec"]["branch"]["head"] == id;
+            is_of_it && remnant["metadata"]["deletionTimestamp"].is_string()
         };
         self.ends.contains(id)
             || self

@@ -1,7 +1,7 @@
 //! Deleted data that stays, comes back, or goes at its time.
 
 use super::deletions::{claims_go, history};
-use super::{Step, Undo, Until, Workload, claim, commit, delete, gone, pod, ready, workload};
+use super::{Step, Undo, Until, Workload, claim, commit, commit_of, delete, end, gone, pod, ready, workload};
 
 /// Longer than any history waits by itself.
 const DAY: u64 = 86_400;
@@ -55,9 +55,145 @@ fn again(claimed: &str, name: &'static str) -> Vec<Step> {
     steps
 }
 
+/// Branch `try` of Dot `shop`, which a pod wrote to and nobody uses any more, is deleted and leaves a Remnant.
+fn branch_left() -> Vec<Step> {
+    let mut steps = history();
+    steps.push(claim("tried", Some(("Branch", "try")), Some("db")));
+    steps.extend(pod("trial", &["tried"]));
+    steps.extend(end("trial"));
+    steps.extend([
+        delete("PersistentVolumeClaim", "tried"),
+        delete("Branch", "try"),
+        gone("Branch", "try"),
+        Step::Until(Until::Left("try")),
+    ]);
+    steps
+}
+
+/// The same without a pod: fewer effects.
+fn unused_branch_left() -> Vec<Step> {
+    let mut steps = unused();
+    steps.extend([
+        delete("Branch", "try"),
+        gone("Branch", "try"),
+        Step::Until(Until::Left("try")),
+    ]);
+    steps
+}
+
+fn of_branches() -> Vec<Workload> {
+    let workloads = vec![
+        workload(
+            "a Branch is restored",
+            [
+                branch_left(),
+                vec![
+                    Step::Undo(Undo::RestoreBranch("again", "try")),
+                    ready("Branch", "again"),
+                    commit_of("two", "shop", "again"),
+                    ready("Commit", "two"),
+                ],
+                vec![claim("back", Some(("Branch", "again")), Some("db"))],
+                pod("trial2", &["back"]).to_vec(),
+            ],
+        ),
+        workload(
+            "a Branch's Remnant is deleted after its origin",
+            [
+                branch_left(),
+                vec![delete("Commit", "one"), gone("Commit", "one"), Step::Quiet],
+                vec![
+                    Step::Undo(Undo::DeleteRemnant("try")),
+                    Step::Until(Until::Destroyed("try")),
+                ],
+            ],
+        ),
+        workload(
+            "a Branch is restored after its origin went, and goes again",
+            [
+                unused_branch_left(),
+                vec![delete("Commit", "one"), gone("Commit", "one")],
+                vec![
+                    Step::Undo(Undo::RestoreBranch("try", "try")),
+                    ready("Branch", "try"),
+                    delete("Branch", "try"),
+                    gone("Branch", "try"),
+                    Step::Until(Until::Left("try")),
+                ],
+            ],
+        ),
+        workload(
+            "two Branches want the same Remnant",
+            [
+                unused_branch_left(),
+                vec![
+                    Step::Undo(Undo::RestoreBranch("left", "try")),
+                    Step::Undo(Undo::RestoreBranch("right", "try")),
+                    Step::Quiet,
+                ],
+                vec![
+                    delete("Branch", "left"),
+                    gone("Branch", "left"),
+                    ready("Branch", "right"),
+                ],
+            ],
+        ),
+        workload(
+            "a Branch's Remnant is deleted while it is restored",
+            [
+                unused_branch_left(),
+                vec![
+                    Step::Undo(Undo::RestoreBranch("try", "try")),
+                    Step::Undo(Undo::DeleteRemnant("try")),
+                    Step::Quiet,
+                    delete("Branch", "try"),
+                    gone("Branch", "try"),
+                    Step::Quiet,
+                    Step::Undo(Undo::DeleteRemnant("try")),
+                    Step::Until(Until::Destroyed("try")),
+                ],
+            ],
+        ),
+        workload(
+            "a Dot is restored whose Branch stayed behind",
+            [
+                unused_branch_left(),
+                vec![
+                    delete("Dot", "shop"),
+                    gone("Dot", "shop"),
+                    Step::Undo(Undo::Restore("shop", "shop")),
+                    ready("Dot", "shop"),
+                    Step::Undo(Undo::RestoreBranch("try", "try")),
+                ],
+                restored(),
+            ],
+        ),
+        workload(
+            "a Dot is destroyed with the Remnant of its Branch",
+            [
+                unused_branch_left(),
+                vec![
+                    delete("Dot", "shop"),
+                    gone("Dot", "shop"),
+                    Step::Undo(Undo::DeleteRemnant("shop")),
+                    Step::Until(Until::Destroyed("shop")),
+                    Step::Until(Until::Destroyed("try")),
+                ],
+            ],
+        ),
+    ];
+    workloads.into_iter().map(|workload| workload.with_grace(DAY)).collect()
+}
+
 /// Its workloads.
 #[must_use]
 pub fn all() -> Vec<Workload> {
+    let mut all = of_dots();
+    all.extend(of_branches());
+    all
+}
+
+fn of_dots() -> Vec<Workload> {
     vec![
         workload("a Dot leaves a Remnant", [left()]).with_grace(DAY),
         workload(

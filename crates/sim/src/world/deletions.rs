@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use serde_json::json;
 
 use super::World;
-use crate::workload::{Undo, restored};
+use crate::workload::{Undo, restored, restored_branch};
 
 impl World {
     /// Takes one of the steps that have to do with Remnants and namespaces.
@@ -25,8 +25,12 @@ impl World {
                 None => Ok(()),
             },
             Undo::Restore(name, of) => {
-                let id = self.id_of(of);
+                let id = self.id_of("Dot", of);
                 api.create::<Dot>(&restored(name, &id)).await.map(drop)
+            }
+            Undo::RestoreBranch(name, of) => {
+                let id = self.id_of("Branch", of);
+                api.create::<Branch>(&restored_branch(name, &id)).await.map(drop)
             }
             Undo::DeleteNamespace => {
                 self.delete_namespace().await;
@@ -35,21 +39,21 @@ impl World {
         }
     }
 
-    /// The Remnant of the Dot that had this name.
-    pub(super) fn remnant_of(&self, dot: &str) -> Option<Key> {
+    /// The Remnant of the Dot or Branch that had this name.
+    pub(super) fn remnant_of(&self, of: &str) -> Option<Key> {
         let all = self.cluster.server.all("Remnant").into_iter();
-        let found = all.into_iter().find(|object| object["spec"]["name"] == dot)?;
+        let found = all.into_iter().find(|object| object["spec"]["name"] == of)?;
         Some(Key::cluster(found["metadata"]["name"].as_str()?))
     }
 
-    /// What identifies the data of the first Dot that had this name.
-    pub(super) fn id_of(&self, dot: &str) -> String {
+    /// What identifies the data of the first object of this kind that had this name.
+    pub(super) fn id_of(&self, kind: &str, name: &str) -> String {
         let log = self.cluster.server.log_after(0);
         let first = log
             .iter()
-            .find(|change| change.kind == "Dot" && change.key.name == dot && change.object["status"]["id"].is_string());
+            .find(|change| change.kind == kind && change.key.name == name && change.object["status"]["id"].is_string());
         let id = first.and_then(|change| change.object["status"]["id"].as_str().map(str::to_owned));
-        id.unwrap_or_else(|| panic!("Dot {dot} never had data"))
+        id.unwrap_or_else(|| panic!("{kind} {name} never had data"))
     }
 
     /// Namespace `dev` goes with all that is in it, in an order of its own.

@@ -41,15 +41,32 @@ async fn volumes_are_added_and_only_grow() {
 }
 
 #[tokio::test]
+async fn a_branch_that_comes_back_may_have_another_name() {
+    let (host, ops) = Host::with_dot().await;
+    let renamed = BranchRequest {
+        name: "other".parse().unwrap(),
+        object: "shop-other".to_owned(),
+        ..main()
+    };
+    let volumes = ops.ensure_branch(&main()).await.unwrap();
+    assert_eq!(ops.ensure_branch(&renamed).await.unwrap(), volumes);
+    let before = writes(&host.zfs);
+    assert_eq!(ops.ensure_branch(&renamed).await.unwrap(), volumes);
+    assert_eq!(writes(&host.zfs), before);
+    let told = &ops.describe_dot(dot()).await.unwrap().branches;
+    assert_eq!(
+        (told[0].name.as_str(), told[0].object.as_str()),
+        ("other", "shop-other")
+    );
+    assert_eq!(told.len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_something_else_already_is_a_conflict() {
     let (_host, ops) = Host::with_dot().await;
     let state = ops.commit(&commit(0, 0)).await.unwrap();
     let other_head = BranchRequest {
         head: head_id(9),
-        ..main()
-    };
-    let other_name = BranchRequest {
-        name: "other".parse().unwrap(),
         ..main()
     };
     let other_origin = BranchRequest {
@@ -60,7 +77,7 @@ async fn what_is_something_else_already_is_a_conflict() {
         branch: branch_id(5),
         ..main()
     };
-    for request in [other_head, other_name, other_origin, others_head] {
+    for request in [other_head, other_origin, others_head] {
         let error = ops.ensure_branch(&request).await.unwrap_err();
         assert!(matches!(error, Error::Conflict(_)), "{error:?}");
     }

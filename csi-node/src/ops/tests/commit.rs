@@ -32,6 +32,24 @@ async fn a_commit_covers_all_volumes_and_repeating_gives_the_same_answer() {
 }
 
 #[tokio::test]
+async fn a_commit_is_repeated_after_the_head_got_another_volume() {
+    let (_host, ops) = Host::with_dot().await;
+    let first = ops.commit(&commit(0, 0)).await.unwrap();
+    let mut larger = main();
+    larger.volumes.push(volume("more"));
+    ops.ensure_branch(&larger).await.unwrap();
+    let mut again = commit(0, 0);
+    again.volumes.insert(volume("more").id);
+    assert_eq!(
+        ops.commit(&again).await.unwrap(),
+        first,
+        "what it had when it was taken"
+    );
+    again.commit = commit_id(1);
+    assert_eq!(ops.commit(&again).await.unwrap().snapshots.len(), 3);
+}
+
+#[tokio::test]
 async fn a_commit_on_a_warm_head_is_one_snapshot_and_one_list() {
     let (host, ops) = Host::with_dot().await;
     ops.commit(&commit(0, 0)).await.unwrap();

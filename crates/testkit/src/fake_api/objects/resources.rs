@@ -49,7 +49,7 @@ const RESOURCES: [Resource; 16] = [
     Resource {
         kind: "Branch",
         plural: "branches",
-        fields: &["spec.dot"],
+        fields: &["spec.dot", "status.id"],
         ..OURS
     },
     Resource {
@@ -68,6 +68,7 @@ const RESOURCES: [Resource; 16] = [
         kind: "Remnant",
         plural: "remnants",
         namespaced: false,
+        fields: &["spec.dot"],
         ..OURS
     },
     Resource {
