@@ -65,6 +65,8 @@ reasons! {
     RemnantTaken,
     /// An object goes, and its data stays for a while as a Remnant.
     CanBeRestored,
+    /// Data has no object, although nobody asked for its deletion.
+    ObjectMissing,
     /// The pool is nearly full: deleted data goes before its time.
     SpaceNeeded,
     /// The node has no Pool, or it is not usable.

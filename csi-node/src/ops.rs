@@ -61,7 +61,7 @@ pub use describe::{CommitDescription, DotDescription, HeadDescription};
 pub use error::Error;
 pub use files::{Device, Files, Found, HostFiles};
 pub use host::{Config, Host};
-pub use missing::Recorded;
+pub use missing::{DotInPool, Recorded, Stock};
 pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};
 pub use pools::Pools;

@@ -12,9 +12,11 @@ use kube::ResourceExt;
 use crate::api::{Api, ApiError, ApiErrorKind};
 use crate::lead::Lead;
 use crate::loss::Data;
+use crate::meta::dot_id;
 use crate::metrics::Metrics;
 use crate::nodes::{NodeError, NodeErrorKind, Nodes};
 use crate::pool::discover::PoolSource;
+use crate::pool::suspects::Suspects;
 
 /// Shared by all reconcilers.
 pub struct Context<A, N> {
@@ -88,6 +90,7 @@ pub struct Memory {
     pools: Mutex<BTreeMap<String, Vec<PoolState>>>,
     users: Mutex<BTreeMap<String, Vec<VolumeUser>>>,
     data: Mutex<BTreeMap<Place, BTreeMap<String, Data>>>,
+    suspects: Mutex<BTreeMap<Place, Suspects>>,
     early: Mutex<BTreeMap<Place, Timestamp>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
@@ -100,12 +103,13 @@ pub struct Memory {
 pub type Place = (String, String);
 
 /// Where a Dot lies, once its dataset is there.
-fn place_of(dot: &Dot) -> Option<Place> {
+pub fn place_of(dot: &Dot) -> Option<Place> {
     let status = dot.status.as_ref()?;
     Some((status.node.clone()?, status.pool.clone()?))
 }
 
-fn place(pool: &Pool) -> Place {
+/// Where a Pool is.
+pub fn place(pool: &Pool) -> Place {
     (pool.spec.node_name.clone(), pool.name_any())
 }
 
@@ -211,8 +215,38 @@ impl Memory {
         lock(&self.data).insert(place(pool), now);
     }
 
+    /// Remembers what a look at a Pool made suspect.
+    pub fn set_suspects(&self, pool: &Pool, now: Suspects) {
+        lock(&self.suspects).insert(place(pool), now);
+    }
+
+    /// Dots on a Pool that may have no object.
+    pub fn unknown_on(&self, pool: &Pool) -> BTreeSet<String> {
+        let suspects = lock(&self.suspects);
+        suspects
+            .get(&place(pool))
+            .map(|of_pool| of_pool.unknown.clone())
+            .unwrap_or_default()
+    }
+
+    /// Whether a Dot may hold more than objects stand for.
+    pub fn is_incomplete(&self, dot: &Dot) -> bool {
+        let suspects = lock(&self.suspects);
+        let of_pool = place_of(dot).and_then(|place| suspects.get(&place));
+        of_pool.is_some_and(|of_pool| of_pool.incomplete.contains(dot_id(dot)))
+    }
+
+    /// That of this Dot is settled.
+    pub fn clear_suspect(&self, pool: &Place, dot: &str) {
+        if let Some(of_pool) = lock(&self.suspects).get_mut(pool) {
+            of_pool.unknown.remove(dot);
+            of_pool.incomplete.remove(dot);
+        }
+    }
+
     /// Nobody knows any more what is in a node's pools.
     pub fn forget_data(&self, node: &str) {
+        lock(&self.suspects).retain(|(of, _), _| of != node);
         lock(&self.data).retain(|(of, _), _| of != node);
     }
 

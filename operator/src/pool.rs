@@ -13,6 +13,7 @@ pub mod observe;
 pub mod plan;
 pub mod report;
 pub mod room;
+pub mod suspects;
 
 use std::sync::Arc;
 

@@ -75,6 +75,7 @@ mutants! {
     AQuotaIsSetWhateverItWas = "a quota is set whatever it was",
     DotGoesBeforeItsRemnant = "Dot goes before its Remnant",
     BranchGoesBeforeItsRemnant = "Branch goes before its Remnant",
+    WhatHasNoObjectIsForgotten = "what has no object is forgotten",
     RemnantGoesBeforeItsData = "Remnant goes before its data",
     ARemnantGoesBeforeItsTime = "a Remnant goes before its time",
     ARemnantIsDestroyedWhoeverTookIt = "a Remnant is destroyed whoever took it",

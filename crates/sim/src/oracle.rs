@@ -69,6 +69,8 @@ pub struct Oracle {
     made: BTreeMap<(usize, String), u32>,
     /// Uids of the objects whose data somebody destroyed with other tools.
     lost: BTreeSet<String>,
+    /// Uids of objects that somebody removed.
+    vanished: BTreeSet<String>,
     turns: usize,
 }
 
@@ -95,6 +97,7 @@ impl Oracle {
             stands_in: None,
             made: BTreeMap::new(),
             lost: BTreeSet::new(),
+            vanished: BTreeSet::new(),
             turns: 0,
         }
     }
@@ -135,7 +138,7 @@ impl Oracle {
                 if is_first && change.kind == "Branch" {
                     self.look_at_branch_that_goes(change);
                 }
-                if is_first {
+                if is_first && !self.vanished.contains(&uid(change)) {
                     self.note_end(change);
                 }
             }
@@ -151,7 +154,7 @@ impl Oracle {
                 "PersistentVolume" => self.look_at_volume(change),
                 _ => {}
             }
-            if change.gone {
+            if change.gone && !self.vanished.contains(&uid(change)) {
                 self.look_at_what_is_left(change);
             }
         }
@@ -160,6 +163,11 @@ impl Oracle {
     /// Whether the deletion of a uid was requested.
     fn is_requested(&self, uid: &str) -> bool {
         self.requested.contains(uid)
+    }
+
+    /// Somebody is about to remove the object of a uid; its data is nobody's to destroy.
+    pub fn vanishes(&mut self, uid: &str) {
+        self.vanished.insert(uid.to_owned());
     }
 
     /// Whether somebody destroyed with other tools what is behind the object of a uid.

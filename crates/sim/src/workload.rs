@@ -9,6 +9,7 @@ pub mod losses;
 pub mod pools;
 pub mod remnants;
 pub mod sizes;
+pub mod strays;
 
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ pub enum Step {
     ExchangePool,
     /// Somebody destroys what is behind an object with other tools: kind (Dot, Branch or Commit) and name.
     Destroy(&'static str, &'static str),
+    /// Somebody removes an object of ours, finalizer and all: kind (Dot, Branch or Commit) and name.
+    Vanish(&'static str, &'static str),
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
 }
@@ -173,6 +176,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(pools::all());
     all.extend(sizes::all());
     all.extend(remnants::all());
+    all.extend(strays::all());
     all
 }
 

@@ -361,6 +361,10 @@ impl World {
                 stage.with_oracle(|oracle| tamper::destroy(server, &machines[0], oracle, kind, name));
                 Ok(())
             }
+            Step::Vanish(kind, name) => {
+                self.vanish(kind, name);
+                Ok(())
+            }
             Step::ForeignDataset => {
                 self.make_foreign().await;
                 Ok(())

@@ -11,9 +11,9 @@ use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRecord, CommitRequest, CommitResponse, DeleteBranchRequest,
     DeleteCommitRequest, DeleteDotRequest, DeleteResponse, DescribeDotRequest, DescribeDotResponse, DetachRequest,
-    DetachResponse, EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest,
-    EnsurePoolResponse, FindMissingRequest, FindMissingResponse, Missing, Origin, PoolState, Recorded, RecordedVolume,
-    SnapshotState, StoredBranch, StoredCommit, StoredVolume, Volume, VolumeState, WatchEvent,
+    DetachResponse, DotInPool, EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse,
+    EnsurePoolRequest, EnsurePoolResponse, FindMissingRequest, FindMissingResponse, Missing, Origin, PoolState,
+    Recorded, RecordedVolume, SnapshotState, StoredBranch, StoredCommit, StoredVolume, Volume, VolumeState, WatchEvent,
 };
 use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
 use dotmesh_operator::pool::POOL_NAME;
@@ -135,6 +135,22 @@ impl FakeNodes {
             ..Pool::default()
         };
         self.lock().pools.insert((node.to_owned(), POOL_NAME.to_owned()), pool);
+    }
+
+    /// A claim's handle resolves, whoever attached it.
+    pub fn put_claim(&self, dot: &str, claim: &str) {
+        for pool in self.lock().pools.values_mut() {
+            if let Some(dot) = pool.dots.get_mut(dot) {
+                dot.claims.insert(claim.to_owned());
+            }
+        }
+    }
+
+    /// Claims whose handles resolve.
+    pub fn claims(&self, dot: &str) -> BTreeSet<String> {
+        let state = self.lock();
+        let dots = state.pools.values().filter_map(|pool| pool.dots.get(dot));
+        dots.flat_map(|dot| dot.claims.iter().cloned()).collect()
     }
 
     /// Somebody destroys the Dot, head, or commit of this id with other tools; of a head or commit one volume, if one is
@@ -569,8 +585,15 @@ impl Nodes for FakeNodes {
                 let volume_ids = missing(pool, recorded)?;
                 Some(Missing { index, volume_ids })
             });
+            let dots = pool.dots.iter().map(|(id, dot)| DotInPool {
+                dot_id: id.clone(),
+                branch_ids: dot.branches.keys().cloned().collect(),
+                claim_uids: dot.claims.iter().cloned().collect(),
+                commits: dot.commits.len() as u64,
+            });
             Ok(FindMissingResponse {
                 missing: missing.collect(),
+                dots: dots.collect(),
             })
         })
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::order::{Order, Sent};
 use super::{Calls, invalid, parse};
-use crate::ops::{Error, Ops, Pools};
+use crate::ops::{Error, Ops, Pools, Stock};
 
 /// The service.
 #[derive(Debug)]
@@ -242,9 +242,10 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let recorded = parse::recorded(&request)?;
         let pools = Arc::clone(&self.pools);
         let operation = async move { pools.of_guid(pool).await?.find_missing(&recorded).await };
-        let missing = self.calls.run("FindMissing", operation).await?;
+        let Stock { missing, dots } = self.calls.run("FindMissing", operation).await?;
         Ok(Response::new(proto::FindMissingResponse {
             missing: missing.into_iter().map(parse::missing).collect(),
+            dots: dots.into_iter().map(stored::dot_in_pool).collect(),
         }))
     }
 }

@@ -103,6 +103,17 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 
     /// The Dots, and which of them have tombstones, by one `zfs get`.
     pub(super) async fn find_tombstones(&self, pool: &KnownPool) -> Result<(), Error> {
+        let dots = self.read_dots(pool).await;
+        let dots = dots.map_err(|error| Error::zfs("reading tombstones", &error))?;
+        self.index.complete(dots.keys().copied());
+        for (dot, _) in dots.iter().filter(|(_, state)| state.has_tombstones()) {
+            self.note_tombstone(*dot);
+        }
+        Ok(())
+    }
+
+    /// What the Dots of the pool say of themselves, by one `zfs get`. One that cannot be read is left alone.
+    pub(super) async fn read_dots(&self, pool: &KnownPool) -> Result<BTreeMap<DotId, DotState>, ZfsError> {
         let request = GetRequest {
             targets: vec![ObjectName::from(pool.layout.root().clone())],
             properties: Vec::new(),
@@ -110,27 +121,21 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             depth: Some(1),
             kinds: vec![Kind::Filesystem],
         };
-        let rows = self
-            .host
-            .zfs
-            .get(&request)
-            .await
-            .map_err(|error| Error::zfs("reading tombstones", &error))?;
+        let rows = self.host.zfs.get(&request).await?;
         let mut by_dot: BTreeMap<DotId, Vec<(&PropName, &str)>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.source == Source::Local) {
             if let Ok(dot) = row.name.dataset().base().parse() {
                 by_dot.entry(dot).or_default().push((&row.property, &row.value));
             }
         }
-        self.index.complete(by_dot.keys().copied());
+        let mut dots = BTreeMap::new();
         for (dot, properties) in by_dot {
             match DotState::decode(properties) {
-                Ok(state) if state.has_tombstones() => self.note_tombstone(dot),
-                Ok(_) => {}
+                Ok(state) => drop(dots.insert(dot, state)),
                 Err(error) => tracing::warn!(%dot, %error, "the Dot is left alone"),
             }
         }
-        Ok(())
+        Ok(dots)
     }
 
     /// Collects what is possible of a Dot's tombstones. Returns whether the Dot is gone.

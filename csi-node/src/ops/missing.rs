@@ -1,17 +1,18 @@
-//! What the operator has recorded and is not in the pool: somebody destroyed it with other tools.
+//! What the operator has recorded and is not in the pool: somebody destroyed it with other tools. And what is in the
+//! pool, so that the operator sees what no object stands for.
 //!
 //! One `zfs list` of everything below the root answers for all that is asked for at once. Only a positive look counts:
 //! the pool is the known one, was compared, and is both still after the look. What cannot be read is an error.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use dotmesh_model::id::{CommitId, DotId, HeadId, VolumeId};
+use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{Guid, Kind, ListRequest, ObjectName, PropName, Zfs};
 
 use super::{Error, KnownPool, Ops};
-use crate::layout::Layout;
+use crate::layout::{DotState, Layout};
 
 const GUID: PropName = PropName::from_static("guid");
 
@@ -42,15 +43,42 @@ pub enum Recorded {
     },
 }
 
-impl<Z: Zfs, M: Mount> Ops<Z, M> {
+/// A look at a whole pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stock {
     /// Of what was recorded, what is not in the pool or is another than the recorded one: its index, and which of its
     /// volumes; none of them when only that is missing which holds them together.
+    pub missing: Vec<(usize, BTreeSet<VolumeId>)>,
+    /// The Dots that have no tombstone.
+    pub dots: Vec<DotInPool>,
+}
+
+/// How much of a Dot has no tombstone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DotInPool {
+    /// Its id.
+    pub dot: DotId,
+    /// Its branches.
+    pub branches: Vec<BranchId>,
+    /// Claims whose handles resolve.
+    pub claims: Vec<ClaimUid>,
+    /// Snapshots of its heads that are named like commits; there may be others' among them.
+    pub commits: u64,
+}
+
+impl<Z: Zfs, M: Mount> Ops<Z, M> {
+    /// What of this is not in the pool, and which Dots are.
     ///
     /// # Errors
     /// [`Error::Busy`] and [`Error::Rewound`] when the pool was not compared; those of the pool.
-    pub async fn find_missing(&self, recorded: &[Recorded]) -> Result<Vec<(usize, BTreeSet<VolumeId>)>, Error> {
+    pub async fn find_missing(&self, recorded: &[Recorded]) -> Result<Stock, Error> {
         self.check_compared()?;
         let pool = self.known_pool()?;
+        let states = match self.read_dots(&pool).await {
+            Ok(states) => states,
+            Err(error) if error.is_not_found() => BTreeMap::new(),
+            Err(error) => return Err(Error::zfs("looking for Dots", &error)),
+        };
         let found = self.guids(&pool).await?;
         self.verify_pool(&pool).await?;
         let all: Vec<_> = recorded
@@ -69,7 +97,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 "something else destroyed what was recorded"
             );
         }
-        Ok(all)
+        Ok(Stock {
+            missing: all,
+            dots: count(&pool.layout, states, &found),
+        })
     }
 
     /// Everything of ours in the pool.
@@ -102,6 +133,37 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Recorded::Head { head, .. } | Recorded::Commit { head, .. } => self.cache.drop_head(*head),
         }
     }
+}
+
+/// How much there is of each Dot that was read before the list: what was made in between is not counted, or not yet.
+fn count(layout: &Layout, states: BTreeMap<DotId, DotState>, found: &HashMap<ObjectName, u64>) -> Vec<DotInPool> {
+    let mut commits: HashMap<DotId, u64> = HashMap::new();
+    for name in found.keys() {
+        let Some(snapshot) = name.snapshot() else { continue };
+        let head = snapshot.dataset();
+        let Some(dot) = head.parent().and_then(|parent| parent.base().parse::<DotId>().ok()) else {
+            continue;
+        };
+        let is_head = head.parent() == Some(layout.dot(dot)) && head.base().parse::<HeadId>().is_ok();
+        let id = snapshot.snap().as_str().parse::<CommitId>().ok().filter(|_| is_head);
+        let state = states.get(&dot);
+        if id.is_some_and(|id| state.is_some_and(|state| !state.is_dead(id))) {
+            *commits.entry(dot).or_default() += 1;
+        }
+    }
+    let living = states.into_iter().filter(|(_, state)| !state.deleted);
+    let all = living.map(|(dot, state)| DotInPool {
+        dot,
+        branches: state
+            .branches
+            .keys()
+            .copied()
+            .filter(|branch| state.live_head(*branch).is_some())
+            .collect(),
+        claims: state.claims.keys().copied().collect(),
+        commits: commits.get(&dot).copied().unwrap_or_default(),
+    });
+    all.collect()
 }
 
 /// What is missing of one; nothing when all of it is there.

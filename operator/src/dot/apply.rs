@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_DOT, default_branch_object, initial_commit_object};
 use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool};
+use dotmesh_csi_proto::node::StoredCommit;
 use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,8 +15,9 @@ use kube::ResourceExt;
 use super::observe::Observed;
 use super::plan::Step;
 use super::report::build_status;
-use crate::api::{Api, ApiError, Guard, Key, Kind};
-use crate::context::{Context, ReconcileError};
+use super::restore::Missing;
+use crate::api::{Api, ApiError, Event, EventType, Guard, Key, Kind};
+use crate::context::{Context, ReconcileError, place_of};
 use crate::driver::Then;
 use crate::meta::{adoption, belongs_to, create_or_find, dot_id, owned_by, release, uid};
 use crate::nodes::{NodeErrorKind, Nodes};
@@ -22,7 +25,7 @@ use crate::pool::{is_of, precedence};
 use crate::remnant::leave::{build_dot, leave};
 use crate::remnant::takeover::take;
 use crate::remnant::{branches_of, end_branches};
-use crate::status::apply_status;
+use crate::status::{apply_status, publish};
 
 /// Message of the automatic initial commit.
 pub const INITIAL_MESSAGE: &str = "Initial commit";
@@ -51,8 +54,24 @@ pub async fn apply<A: Api, N: Nodes>(
         Step::Describe { node, pool_guid } => {
             seen.stored = Some(super::restore::describe(context, &seen.dot, &node, pool_guid).await?);
         }
-        Step::Restore(missing) => super::restore::make(context, seen, missing).await?,
+        Step::Restore(missing) => {
+            let found = seen.is_incomplete.then(|| missing.clone());
+            super::restore::make(context, seen, missing).await?;
+            if let Some(Missing::Commit(commit)) = found {
+                tell_found(api, &seen.dot, &commit).await;
+            }
+        }
         Step::Restored => seen.is_restored = true,
+        Step::FindStrays { node, pool_guid } => {
+            seen.stored = Some(super::restore::find_strays(context, &seen.dot, &node, pool_guid).await?);
+        }
+        Step::LeaveBranch(branch) => super::restore::leave_branch(context, seen, &branch).await?,
+        Step::NoStrays => {
+            if let Some(place) = place_of(&seen.dot) {
+                context.memory.clear_suspect(&place, dot_id(&seen.dot));
+            }
+            seen.is_incomplete = false;
+        }
         Step::CreateInitial => seen.initial = Some(create_or_find(api, &initial_commit(&seen.dot)).await?.into()),
         Step::Record => {
             let verdict = super::report::progressing();
@@ -121,6 +140,21 @@ fn done_if_absent<T>(result: Result<T, crate::nodes::NodeError>) -> Result<(), R
         }
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+async fn tell_found<A: Api>(api: &A, dot: &Dot, commit: &StoredCommit) {
+    let name = commit
+        .record
+        .as_ref()
+        .map_or(commit.commit_id.as_str(), |record| &record.name);
+    tracing::warn!(dot = %Key::of(dot), commit = name, "its object was gone without its snapshots");
+    let event = Event {
+        event_type: EventType::Warning,
+        reason: Reason::ObjectMissing.as_str(),
+        action: "Dot",
+        message: format!("Commit {name:?} had no object, and nobody asked for its deletion: it is there again"),
+    };
+    publish(api, dot, event).await;
 }
 
 /// Nothing new is recorded in the Dot from here on; then it is looked, by consistent reads, what people made of it;

@@ -48,6 +48,8 @@ pub struct Observed {
     pub stored: Option<Stored>,
     /// They are.
     pub is_restored: bool,
+    /// It may hold more than objects stand for.
+    pub is_incomplete: bool,
     /// What it leaves, while it is being deleted: a consistent read.
     pub left: Left,
     /// The Pool where it lies or will lie.
@@ -105,6 +107,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         source: observe_source(api, &dot).await?,
         stored: None,
         is_restored: false,
+        is_incomplete: context.memory.is_incomplete(&dot),
         left: Left::NotAsked,
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),

@@ -4,7 +4,7 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{DEFAULT_CLASS, LABEL_AUTOMATIC};
 use dotmesh_crds::{Branch, Commit, Remnant};
-use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest};
+use dotmesh_csi_proto::node::{AttachRequest, DeleteDotRequest, DetachRequest, EnsureDotRequest, StoredBranch};
 use dotmesh_model::id::VolumeId;
 use dotmesh_model::name::BranchName;
 use dotmesh_model::size::{format_quantity, parse_quantity};
@@ -21,6 +21,7 @@ use crate::driver::Plan;
 use crate::loss::{lost, what_helps};
 use crate::meta::{dot_id, is_deleting, is_protected, is_restoring, owner_dot, uid};
 use crate::pool::meant;
+use crate::pool::suspects::knows_claim;
 use crate::remnant::leave::{Left, waits_for};
 use crate::remnant::takeover::Standing;
 use crate::status::{Verdict, in_use, is_ready, ready_condition};
@@ -47,6 +48,17 @@ pub enum Step {
     Restore(Missing),
     /// All of them are there.
     Restored,
+    /// Look what the data holds that no object stands for.
+    FindStrays {
+        /// Where.
+        node: String,
+        /// In which of its pools.
+        pool_guid: u64,
+    },
+    /// Make a Remnant of a branch that no object stands for.
+    LeaveBranch(Box<StoredBranch>),
+    /// Each has its object, or its Remnant.
+    NoStrays,
     /// Make the dataset.
     EnsureDot {
         /// Where.
@@ -195,6 +207,9 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
     }
     let is_waiting = |claim: &&DotClaim| !is_attached(seen, &claim.uid);
     if !valid.claims.iter().any(|claim| is_waiting(&claim)) {
+        if let Some(next) = plan_strays(seen, &node) {
+            return next;
+        }
         let verdict = plan_verdict(seen);
         let refused = valid.refused.clone().filter(|_| verdict.is_ready());
         return Plan::Report(refused.unwrap_or(verdict));
@@ -254,6 +269,36 @@ fn plan_restoration(seen: &Observed, node: String) -> Plan<Step> {
         true => Plan::Do(Step::Describe { node, pool_guid }),
         false => Plan::Do(Step::Restored),
     }
+}
+
+/// What the data holds and no object stands for: Commits get their objects again, Branches become Remnants, attachments of
+/// claims that are gone go.
+fn plan_strays(seen: &Observed, node: &str) -> Option<Plan<Step>> {
+    if !seen.is_incomplete {
+        return None;
+    }
+    let pool_guid = meant_pool(seen).ok()?;
+    let node = node.to_owned();
+    let Some(stored) = &seen.stored else {
+        return Some(Plan::Do(Step::FindStrays { node, pool_guid }));
+    };
+    if let Some(verdict) = &stored.blocked {
+        return Some(Plan::Report(verdict.clone()));
+    }
+    let is_stray = |claim: &&String| !knows_claim(&seen.dot, claim) && !seen.detached.contains(*claim);
+    Some(match (stored.missing(), stored.claims.iter().find(is_stray)) {
+        (Some(Missing::Branch(branch)), _) => Plan::Do(Step::LeaveBranch(branch)),
+        (Some(commit), _) => Plan::Do(Step::Restore(commit)),
+        (None, Some(claim)) => Plan::Do(Step::Detach {
+            node,
+            request: DetachRequest {
+                dot_id: dot_id(&seen.dot).to_owned(),
+                claim_uid: claim.clone(),
+                pool_guid,
+            },
+        }),
+        (None, None) => Plan::Do(Step::NoStrays),
+    })
 }
 
 fn plan_verdict(seen: &Observed) -> Verdict {

@@ -25,8 +25,9 @@ use crate::api::{Api, ApiErrorKind, Guard, Key, Kind};
 use crate::branch::report::build_volumes;
 use crate::commit::report::build_snapshots;
 use crate::context::{Context, ReconcileError};
-use crate::meta::{dot_id, owned_by, owner_dot, uid};
+use crate::meta::{dot_id, namespace_of, owned_by, owner_dot, uid};
 use crate::nodes::Nodes;
+use crate::pool::suspects;
 use crate::remnant::branches_of;
 use crate::status::{Verdict, apply_status};
 
@@ -94,15 +95,26 @@ pub async fn describe<A: Api, N: Nodes>(
             .extend(branch.status.as_ref().and_then(|status| status.id.clone()));
     }
     for commit in commits.iter().filter(|commit| is_its(owner_dot(*commit))) {
-        stored
-            .done
-            .extend(commit.status.as_ref().and_then(|status| status.id.clone()));
+        let recorded = commit.status.as_ref().and_then(|status| status.id.clone());
+        // One that was taken and is not recorded yet has its uid for an id.
+        stored.done.insert(recorded.unwrap_or_else(|| uid(commit).to_owned()));
         if commit.labels().contains_key(LABEL_AUTOMATIC) {
             stored.initial = Some(commit.name_any());
         }
     }
     let left = branches_of(&context.api, dot_id(dot)).await?;
     stored.done.extend(left.into_iter().map(|remnant| remnant.spec.id));
+    read(context, dot, node, pool_guid, &mut stored).await?;
+    Ok(stored)
+}
+
+async fn read<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    dot: &Dot,
+    node: &str,
+    pool_guid: u64,
+    stored: &mut Stored,
+) -> Result<(), ReconcileError> {
     let mut request = DescribeDotRequest {
         dot_id: dot_id(dot).to_owned(),
         after_commit_id: String::new(),
@@ -118,7 +130,48 @@ pub async fn describe<A: Api, N: Nodes>(
             Some(_) | None => break,
         }
     }
+    Ok(())
+}
+
+/// What the data of a Dot that goes on holds and no object stands for: what was there before the objects were read, has
+/// none, and is there still.
+///
+/// # Errors
+/// Those of API and node.
+pub async fn find_strays<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    dot: &Dot,
+    node: &str,
+    pool_guid: u64,
+) -> Result<Stored, ReconcileError> {
+    let mut before = Stored::default();
+    read(context, dot, node, pool_guid, &mut before).await?;
+    let was: BTreeSet<&str> = before.commits.iter().map(|commit| commit.commit_id.as_str()).collect();
+    let mut stored = describe(context, dot, node, pool_guid).await?;
+    stored.commits.retain(|commit| was.contains(commit.commit_id.as_str()));
+    let was = |branch: &StoredBranch| before.branches.iter().any(|was| was.branch_id == branch.branch_id);
+    stored.branches.retain(was);
+    stored.claims.retain(|claim| before.claims.contains(claim));
     Ok(stored)
+}
+
+/// Makes a Remnant of a branch that no object stands for.
+///
+/// # Errors
+/// Those of the API.
+pub async fn leave_branch<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    seen: &mut Observed,
+    branch: &StoredBranch,
+) -> Result<(), ReconcileError> {
+    let namespace = namespace_of(&context.api, &seen.dot).await?;
+    let (Some(stored), Some(pool), Some((namespace, _))) = (&mut seen.stored, seen.pool.as_deref(), namespace) else {
+        return Ok(());
+    };
+    let origin = origin_of(branch, &stored.commits);
+    suspects::leave_branch(context, &seen.dot, pool, &namespace, branch, origin).await?;
+    stored.done.insert(branch.branch_id.clone());
+    Ok(())
 }
 
 /// Makes one object, or completes it.
@@ -277,7 +330,7 @@ fn build_branch(dot: &Dot, branch: &StoredBranch, name: String) -> Branch {
     }
 }
 
-fn branch_status(branch: &StoredBranch, commits: &[StoredCommit], now: Timestamp) -> BranchStatus {
+fn origin_of(branch: &StoredBranch, commits: &[StoredCommit]) -> Option<BranchOrigin> {
     let name_of = |id: &str| {
         let commit = commits.iter().find(|commit| commit.commit_id == id);
         commit
@@ -285,22 +338,26 @@ fn branch_status(branch: &StoredBranch, commits: &[StoredCommit], now: Timestamp
             .map(|record| record.name.clone())
             .unwrap_or_default()
     };
+    branch.origin.as_ref().map(|origin| BranchOrigin {
+        commit: origin.commit_id.clone(),
+        commit_name: name_of(&origin.commit_id),
+        head: origin.head_id.clone(),
+        guids: origin
+            .snapshot_guids
+            .iter()
+            .map(|(id, guid)| (id.clone(), guid.to_string()))
+            .collect(),
+    })
+}
+
+fn branch_status(branch: &StoredBranch, commits: &[StoredCommit], now: Timestamp) -> BranchStatus {
     let states = branch.volumes.iter();
     let states = states.filter_map(|volume| Some((volume.name.clone(), volume.state.as_ref()?)));
     BranchStatus {
         observed_generation: Some(1),
         id: Some(branch.branch_id.clone()),
         head: Some(branch.head_id.clone()),
-        origin: branch.origin.as_ref().map(|origin| BranchOrigin {
-            commit: origin.commit_id.clone(),
-            commit_name: name_of(&origin.commit_id),
-            head: origin.head_id.clone(),
-            guids: origin
-                .snapshot_guids
-                .iter()
-                .map(|(id, guid)| (id.clone(), guid.to_string()))
-                .collect(),
-        }),
+        origin: origin_of(branch, commits),
         volumes: build_volumes(states),
         users: Vec::new(),
         conditions: Verdict::ready().conditions(&[], Some(1), now),

@@ -2,11 +2,11 @@
 
 use dotmesh_crds::{Dot, Remnant};
 
-use super::newest;
 use super::observe::{Observed, is_left_on, lies_on, names_of};
 use super::plan::Step;
+use super::{newest, suspects};
 use crate::api::{Api, Guard, Key};
-use crate::context::{Context, ReconcileError};
+use crate::context::{Context, ReconcileError, place};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
 use crate::nodes::Nodes;
@@ -37,6 +37,11 @@ pub async fn apply<A: Api, N: Nodes>(
             context.memory.follow(&node);
             seen.state = Some(state);
             seen.is_asked = true;
+        }
+        Step::Leave(dot) => {
+            suspects::leave_dot(context, &seen.pool, &dot).await?;
+            context.memory.clear_suspect(&place(&seen.pool), &dot);
+            seen.unknown.remove(&dot);
         }
         Step::Release => {
             // The cache may not show yet what lies there.

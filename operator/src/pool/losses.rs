@@ -1,4 +1,4 @@
-//! Data that something else than Dotmesh destroyed: each node that is followed is asked now and then, pool by
+//! Data that something else than Dotmesh destroyed, and data without objects: each node that is followed is asked now and then, pool by
 //! pool, for what was recorded there, and objects whose data is not there, or is there again, are looked at.
 //!
 //! What is asked for was recorded before the node looks, so that nothing is missing because it is only being made. It
@@ -20,6 +20,7 @@ use crate::loss::{Data, told};
 use crate::meta::{is_deleting, owner_dot, uid};
 use crate::nodes::{NodeError, Nodes};
 use crate::pool::observe::lies_on;
+use crate::pool::suspects;
 use crate::pool::{guid_of, is_usable, zpool_name};
 use crate::wake::Wake;
 
@@ -71,7 +72,7 @@ fn can_be_looked_at(pool: &PoolState) -> bool {
     pool.compared && is_usable(pool)
 }
 
-/// One look at a Pool. Returns whom it concerns: what is missing, and what was told to be.
+/// One look at a Pool. Returns whom it concerns: what is missing, what was told to be, and what has no object.
 ///
 /// # Errors
 /// The node's; then nothing is known that was not known before.
@@ -81,13 +82,14 @@ pub async fn look<A: Api, N: Nodes>(context: &Context<A, N>, pool: &Pool) -> Res
     };
     let node = &pool.spec.node_name;
     let all = recorded_on(&context.api, pool);
-    let mut known = BTreeMap::new();
+    let (mut known, mut dots) = (BTreeMap::new(), Vec::new());
     for part in parts(&all) {
         let request = FindMissingRequest {
             recorded: part.iter().map(|asked| asked.recorded.clone()).collect(),
             pool_guid,
         };
         let answer = context.nodes.find_missing(node, request).await?;
+        dots = answer.dots;
         let told = part.iter().filter(|asked| asked.is_told);
         known.extend(told.map(|asked| (asked.id.clone(), Data::Found)));
         for missing in answer.missing {
@@ -108,6 +110,14 @@ pub async fn look<A: Api, N: Nodes>(context: &Context<A, N>, pool: &Pool) -> Res
         of_kind.push(asked.key);
     }
     context.memory.set_data(pool, known);
+    let suspects = suspects::find(&context.api, pool, &dots);
+    if !suspects.unknown.is_empty() {
+        wake.pools.push(Key::of(pool));
+    }
+    let is_suspect = |dot: &Dot| made_dot(dot).is_some_and(|id| suspects.incomplete.contains(id));
+    let incomplete = context.api.cached_where::<Dot>(is_suspect);
+    wake.dots.extend(incomplete.iter().map(|dot| Key::of(&**dot)));
+    context.memory.set_suspects(pool, suspects);
     Ok(wake)
 }
 
@@ -145,7 +155,8 @@ fn parts(all: &[Asked]) -> Vec<&[Asked]> {
         }
         names += asked.names();
     }
-    if begin < all.len() {
+    // What nothing is recorded of is looked for as well.
+    if begin < all.len() || all.is_empty() {
         parts.push(&all[begin..]);
     }
     parts
@@ -271,7 +282,7 @@ mod tests {
             [6666, 3334, 1, 1]
         );
         assert!(parts.iter().all(|part| names(part) <= NAMES_MAX || part.len() == 1));
-        assert!(super::parts(&[]).is_empty());
+        assert_eq!(super::parts(&[]).len(), 1);
         // The longest that the ids of so many names can be.
         let id = "0c5a6f6e-1111-4222-8333-444455556666".to_owned();
         let volume = RecordedVolume {

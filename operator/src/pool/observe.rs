@@ -1,5 +1,6 @@
 //! Everything a Pool's plan looks at.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dotmesh_crds::{Dot, Pool, PoolSpec, Remnant};
@@ -28,6 +29,8 @@ pub struct Observed {
     pub state: Option<PoolState>,
     /// The node was asked for it in this pass.
     pub is_asked: bool,
+    /// Dots on it that may have no object.
+    pub unknown: BTreeSet<String>,
 }
 
 /// Reads it.
@@ -43,6 +46,7 @@ pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, pool: Pool) -> Observe
         dots: names_of(dots.iter().map(|dot| &**dot), remnants.iter().map(|remnant| &**remnant)),
         state: context.memory.pool(&node, &zpool_name(&pool.spec)),
         rival,
+        unknown: context.memory.unknown_on(&pool),
         is_asked: false,
         is_fresh: false,
         pool,

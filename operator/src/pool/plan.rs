@@ -29,6 +29,8 @@ pub enum Step {
         /// What; the newest commit is looked for when it is asked.
         request: EnsurePoolRequest,
     },
+    /// Make sure that a Dot has no object, and then a Remnant of it.
+    Leave(String),
     /// Let the object go, unless something lies on it after all.
     Release,
 }
@@ -53,7 +55,10 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
         return Plan::Do(Step::Adopt);
     }
     match &seen.state {
-        Some(state) if !must_ask(seen) => Plan::Report(judge(seen, state)),
+        Some(state) if !must_ask(seen) => match seen.unknown.first() {
+            Some(dot) if judge(seen, state).is_ready() => Plan::Do(Step::Leave(dot.clone())),
+            Some(_) | None => Plan::Report(judge(seen, state)),
+        },
         Some(_) | None => plan_ensure(seen),
     }
 }

@@ -14,5 +14,6 @@ mod pools;
 mod remnants;
 mod restores;
 mod sizes;
+mod strays;
 mod wakes;
 mod world;

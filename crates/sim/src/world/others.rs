@@ -1,5 +1,7 @@
 //! What other people and tools do on a machine.
 
+use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_operator::api::Key;
 use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
 
 use super::World;
@@ -13,6 +15,22 @@ impl World {
             .stage
             .with_oracle(|oracle| oracle.pool_is_exchanged(0, || machine.exchange_pool()));
         self.restart_node(1, true).await;
+    }
+
+    /// An object goes, whatever holds it. Nobody asked for the end of its data.
+    pub(super) fn vanish(&self, kind: &str, name: &str) {
+        let (server, key) = (&self.cluster.server, Key::namespaced("dev", name));
+        self.cluster.stage.with_oracle(|oracle| {
+            let all = server.all(kind);
+            let found = all.iter().find(|object| object["metadata"]["name"] == name);
+            let uid = found.and_then(|object| object["metadata"]["uid"].as_str());
+            oracle.vanishes(uid.unwrap_or_else(|| panic!("no {kind} {name}")));
+        });
+        match kind {
+            "Dot" => server.remove::<Dot>(&key),
+            "Branch" => server.remove::<Branch>(&key),
+            _ => server.remove::<Commit>(&key),
+        }
     }
 
     /// A dataset and a snapshot beside ours.

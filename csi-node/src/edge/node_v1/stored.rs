@@ -5,7 +5,7 @@ use dotmesh_model::id::CommitId;
 use prost::Message;
 
 use super::parse;
-use crate::ops::{CommitDescription, CommitRecord, DotDescription, HeadDescription};
+use crate::ops::{CommitDescription, CommitRecord, DotDescription, DotInPool, HeadDescription};
 
 /// Bytes of commits in one message: far below what gRPC takes (4 MiB), and above any single one.
 const PAGE: usize = 1 << 20;
@@ -37,6 +37,21 @@ pub(super) fn description(description: DotDescription, after: Option<CommitId>) 
         branches: branches.into_iter().map(branch).collect(),
         commits: page,
         more,
+    }
+}
+
+pub(super) fn dot_in_pool(dot: DotInPool) -> proto::DotInPool {
+    let DotInPool {
+        dot,
+        branches,
+        claims,
+        commits,
+    } = dot;
+    proto::DotInPool {
+        dot_id: dot.to_string(),
+        branch_ids: branches.iter().map(ToString::to_string).collect(),
+        claim_uids: claims.iter().map(ToString::to_string).collect(),
+        commits,
     }
 }
 

@@ -68,27 +68,30 @@ fn below_root(name: &str) -> DatasetName {
 async fn what_is_there_is_not_missing_and_one_list_tells_it_of_all() {
     let (host, ops, recorded) = with_records().await;
     let before = host.zfs.counts().total();
-    assert_eq!(ops.find_missing(&recorded).await.unwrap(), []);
-    // The list, and the pool's identity after it.
-    assert_eq!(host.zfs.counts().total() - before, 2);
-    assert_eq!(ops.find_missing(&[]).await.unwrap(), []);
+    assert_eq!(ops.find_missing(&recorded).await.unwrap().missing, []);
+    // What the Dots say, the list, and the pool's identity after it.
+    assert_eq!(host.zfs.counts().total() - before, 3);
+    assert_eq!(ops.find_missing(&[]).await.unwrap().missing, []);
 }
 
 #[tokio::test]
 async fn a_commit_misses_the_volumes_whose_snapshots_were_destroyed() {
     let (host, ops, recorded) = with_records().await;
     destroy(&host, &on_volume(2, "db"));
-    let missing = ops.find_missing(&recorded).await.unwrap();
+    let missing = ops.find_missing(&recorded).await.unwrap().missing;
     assert_eq!(missing, [(4, [volume_id("db")].into())]);
     destroy(&host, &on_volume(2, "cache"));
-    assert_eq!(ops.find_missing(&recorded).await.unwrap(), [(4, both())]);
+    assert_eq!(ops.find_missing(&recorded).await.unwrap().missing, [(4, both())]);
 }
 
 #[tokio::test]
 async fn a_commit_misses_itself_when_only_the_heads_own_snapshot_was_destroyed() {
     let (host, ops, recorded) = with_records().await;
     destroy(&host, &on_head(2));
-    assert_eq!(ops.find_missing(&recorded).await.unwrap(), [(4, BTreeSet::new())]);
+    assert_eq!(
+        ops.find_missing(&recorded).await.unwrap().missing,
+        [(4, BTreeSet::new())]
+    );
 }
 
 #[tokio::test]
@@ -101,7 +104,7 @@ async fn what_has_another_guid_is_missing() {
         .await
         .unwrap();
     assert_eq!(
-        ops.find_missing(&recorded).await.unwrap(),
+        ops.find_missing(&recorded).await.unwrap().missing,
         [(4, [volume_id("db")].into())]
     );
 }
@@ -111,7 +114,7 @@ async fn a_head_that_was_destroyed_is_missing_with_all_its_volumes() {
     let (host, ops, recorded) = with_records().await;
     let head = below_root(&format!("{}/{}", dot(), head_id(1)));
     host.zfs.tamper(&Tampering::DestroyAll(head)).unwrap();
-    assert_eq!(ops.find_missing(&recorded).await.unwrap(), [(2, both())]);
+    assert_eq!(ops.find_missing(&recorded).await.unwrap().missing, [(2, both())]);
 }
 
 #[tokio::test]
@@ -128,7 +131,10 @@ async fn without_the_dot_or_the_root_everything_is_missing() {
         let all = [BTreeSet::new(), both(), both(), both(), both()]
             .into_iter()
             .enumerate();
-        assert_eq!(ops.find_missing(&recorded).await.unwrap(), all.collect::<Vec<_>>());
+        assert_eq!(
+            ops.find_missing(&recorded).await.unwrap().missing,
+            all.collect::<Vec<_>>()
+        );
     }
 }
 
@@ -161,7 +167,7 @@ async fn a_pool_that_is_away_suspended_or_not_compared_misses_nothing() {
     assert!(matches!(error, Error::Busy(_)), "{error:?}");
     ops.ensure_pool(&host.pool_request()).await.unwrap();
     assert_eq!(
-        ops.find_missing(&recorded).await.unwrap(),
+        ops.find_missing(&recorded).await.unwrap().missing,
         [(4, [volume_id("db")].into())]
     );
 }
@@ -198,7 +204,7 @@ async fn after_a_loss_was_found_the_next_commit_does_not_name_it_as_its_parent()
     for snapshot in [on_head(2), on_volume(2, "db"), on_volume(2, "cache")] {
         destroy(&host, &snapshot);
     }
-    ops.find_missing(&recorded).await.unwrap();
+    ops.find_missing(&recorded).await.unwrap().missing;
     let three = ops.commit(&commit(3, 0)).await.unwrap();
     assert_eq!(three.parent, Some(commit_id(1)));
 }
@@ -236,6 +242,31 @@ async fn volumes_are_told_by_their_ids() {
         head: head_id(0),
         volumes: other,
     });
-    let missing = ops.find_missing(&recorded).await.unwrap();
+    let missing = ops.find_missing(&recorded).await.unwrap().missing;
     assert_eq!(missing, [(1, [volume_id("db"), volume_id("never")].into())]);
+}
+
+#[tokio::test]
+async fn the_look_tells_how_much_there_is_of_each_dot() {
+    let (_host, ops, recorded) = with_records().await;
+    let told = DotInPool {
+        dot: dot(),
+        branches: vec![branch_id(0), branch_id(1)],
+        claims: Vec::new(),
+        commits: 2,
+    };
+    assert_eq!(
+        ops.find_missing(&recorded).await.unwrap().dots,
+        std::slice::from_ref(&told)
+    );
+    ops.delete_commit(dot(), commit_id(2), head_id(0)).await.unwrap();
+    ops.delete_branch(dot(), branch_id(1), &[head_id(1)]).await.unwrap();
+    let told = DotInPool {
+        branches: vec![branch_id(0)],
+        commits: 1,
+        ..told
+    };
+    assert_eq!(ops.find_missing(&[]).await.unwrap().dots, [told]);
+    ops.delete_dot(dot()).await.unwrap();
+    assert_eq!(ops.find_missing(&[]).await.unwrap().dots, []);
 }
