@@ -295,8 +295,14 @@ impl Stage {
             }
             Some(Fault::Held) => {
                 life.set_frozen(true);
-                tokio::time::sleep(Fault::HELD + Duration::from_secs(self.choose(10) as u64)).await;
-                life.set_frozen(false);
+                let held = Fault::HELD + Duration::from_secs(self.choose(10) as u64);
+                // Whoever waits for this effect may give it up meanwhile: the process goes on all the same.
+                let process = life.clone();
+                let thaw = tokio::spawn(async move {
+                    tokio::time::sleep(held).await;
+                    process.set_frozen(false);
+                });
+                let _ = thaw.await;
                 if life.is_over() {
                     std::future::pending::<()>().await;
                 }

@@ -34,14 +34,25 @@ fn examples() -> Vec<Value> {
         "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": format!("dot-{id}")},
         "spec": {
             "kind": "Dot", "id": id, "dot": id, "name": "d", "uid": id, "namespace": {"name": "n", "uid": id},
-            "node": "n1", "pool": "p", "poolClass": "fast", "branch": "main", "head": id,
+            "node": "n1", "pool": "p", "poolClass": "fast",
             "volumes": [{"name": "a", "id": id, "size": "1Gi"}],
             "deletedAt": "2026-01-31T12:00:00Z", "expiresAt": "2026-02-01T12:00:00Z",
         },
     });
+    let mut of_branch = remnant.clone();
+    of_branch["metadata"]["name"] = json!(format!("branch-{id}"));
+    of_branch["spec"]["kind"] = json!("Branch");
+    of_branch["spec"]["branch"] = json!({
+        "name": "main", "head": id, "guids": {"v": "1"},
+        "origin": {"commit": id, "commitName": "c", "head": id, "guids": {"v": "1"}},
+    });
+    let mut restored = branch("b2", "d", "HEAD");
+    restored["spec"]["restoreFrom"] = json!(id);
     vec![
         full_dot,
         remnant,
+        of_branch,
+        restored,
         full_commit,
         branch("b", "d", "HEAD"),
         pool("file", json!({"path": "/var/lib/dotmesh/pool.img", "size": "2Gi"})),

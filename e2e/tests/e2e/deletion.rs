@@ -1,14 +1,16 @@
 //! Deletion in any order; each order there is, the simulator and the machine's tests try. That the pool is empty afterwards is checked at the end of every scenario.
 
 use anyhow::{Result, ensure};
-use dotmesh_crds::{Branch, Commit, CommitSpec, Dot, Reason};
+use dotmesh_crds::remnant::RemnantKind;
+use dotmesh_crds::{Branch, Commit, CommitSpec, Dot, Reason, Remnant};
 use dotmesh_e2e::cluster::{PATIENCE, readiness};
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder};
-use dotmesh_e2e::scenario::{Scenario, scenario};
+use dotmesh_e2e::scenario::{Scenario, scenario, scenario_alone};
 use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 
+use super::crashes::{OPERATOR, back, kill};
 use super::{entries, placed_dot};
 
 /// A Dot `shop` with the commits one and two, the branches x (from one) and y (from x), and no pod any more.
@@ -139,6 +141,103 @@ async fn in_a_pod(s: &Scenario, name: &str, script: &str) -> Result<String> {
     Ok(printed.trim().to_owned())
 }
 
+/// The only Remnant there is.
+async fn the_remnant(s: &Scenario) -> Result<Remnant> {
+    let mut all = s.cluster.remnants().await?;
+    ensure!(all.len() == 1, "not one Remnant: {all:?}");
+    Ok(all.remove(0))
+}
+
+async fn no_remnants(s: &Scenario) -> Result<()> {
+    until("the Remnant gone", PATIENCE, async || {
+        let left = s.cluster.remnants().await?;
+        Ok(Look::when(left.is_empty(), format!("{left:?}")))
+    })
+    .await
+    .map(drop)
+}
+
+#[tokio::test]
+async fn a_deleted_branch_comes_back_with_what_was_never_committed() {
+    scenario("branch restored", async |s| {
+        let mut kept = dot("shop", &[("db", "64Mi")]);
+        kept["spec"]["deletionPolicy"] = json!("Retain");
+        s.cluster
+            .apply([kept, claim("db", "64Mi", "Dot", "shop", "db")])
+            .await?;
+        in_a_pod(s, "db", "echo main >/db/state; sync").await?;
+        s.cluster.apply([commit("one", "shop")]).await?;
+        s.cluster.wait_ready::<Commit>("one").await?;
+        s.cluster
+            .apply([
+                branch("try", "shop", "one"),
+                claim("tried", "64Mi", "Branch", "try", "db"),
+            ])
+            .await?;
+        in_a_pod(s, "tried", "echo never committed >/tried/state; sync").await?;
+        s.cluster.delete::<PersistentVolumeClaim>("tried").await?;
+        s.cluster.delete::<Branch>("try").await?;
+        s.cluster.wait_gone::<Branch>("try").await?;
+        let remnant = the_remnant(s).await?;
+        ensure!(remnant.spec.kind == RemnantKind::Branch, "{:?}", remnant.spec);
+        s.settled().await?;
+
+        let mut back = branch("again", "shop", "HEAD");
+        back["spec"]["restoreFrom"] = json!(remnant.spec.id);
+        s.cluster
+            .apply([back, claim("back", "64Mi", "Branch", "again", "db")])
+            .await?;
+        s.cluster.wait_ready::<Branch>("again").await?;
+        ensure!(in_a_pod(s, "back", "cat /back/state").await? == "never committed");
+        ensure!(in_a_pod(s, "db", "cat /db/state").await? == "main");
+        no_remnants(s).await?;
+        s.settled().await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn objects_that_somebody_removed_leave_their_data_behind_and_come_back() {
+    scenario_alone("strays", async |s| {
+        family(s).await?;
+        let before: Commit = s.cluster.wait_ready("two").await?;
+        let unprotected = r#"{"metadata":{"finalizers":null}}"#;
+        for object in ["commit/two", "branch/y"] {
+            let args = ["patch", object, "--type=merge", "--patch", unprotected];
+            s.cluster.kubectl(&args)?.output().await?;
+            s.cluster.kubectl(&["delete", object])?.output().await?;
+        }
+        // Whoever leads next looks at once.
+        kill(&[OPERATOR]).await?;
+        back(&[OPERATOR]).await?;
+        let after: Commit = s.cluster.wait_ready("two").await?;
+        let snapshots = |commit: &Commit| {
+            let status = commit.status.clone().unwrap_or_default();
+            let volumes = status.volumes.into_iter();
+            (status.id, volumes.map(|volume| volume.guid).collect::<Vec<_>>())
+        };
+        ensure!(snapshots(&before) == snapshots(&after), "{before:?} became {after:?}");
+        until("a Remnant of y", PATIENCE, async || {
+            let left = s.cluster.remnants().await?;
+            Ok(Look::when(!left.is_empty(), format!("{left:?}")))
+        })
+        .await?;
+        let remnant = the_remnant(s).await?;
+        ensure!(
+            remnant.spec.name == "y" && remnant.spec.expires_at.is_none(),
+            "{:?}",
+            remnant.spec
+        );
+        let mut back = branch("y", "shop", "HEAD");
+        back["spec"]["restoreFrom"] = json!(remnant.spec.id);
+        s.cluster.apply([back]).await?;
+        s.cluster.wait_ready::<Branch>("y").await?;
+        no_remnants(s).await?;
+        s.settled().await
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_deleted_dot_comes_back_with_its_data_and_its_commits() {
     scenario("restored", async |s| {
@@ -157,9 +256,7 @@ async fn a_deleted_dot_comes_back_with_its_data_and_its_commits() {
             s.cluster.wait_gone::<Commit>(name).await?;
         }
         s.cluster.wait_gone::<Dot>("shop").await?;
-        let [remnant] = &s.cluster.remnants().await?[..] else {
-            anyhow::bail!("not one Remnant");
-        };
+        let remnant = the_remnant(s).await?;
         ensure!(remnant.spec.expires_at.is_none(), "{:?}", remnant.spec);
         s.settled().await?;
 
@@ -188,11 +285,7 @@ async fn a_deleted_dot_comes_back_with_its_data_and_its_commits() {
             .await?;
         ensure!(in_a_pod(s, "db", "cat /db/state").await? == "later");
         ensure!(in_a_pod(s, "old", "cat /old/state").await? == "committed");
-        until("the Remnant gone", PATIENCE, async || {
-            let left = s.cluster.remnants().await?;
-            Ok(Look::when(left.is_empty(), format!("{left:?}")))
-        })
-        .await?;
+        no_remnants(s).await?;
         s.settled().await
     })
     .await;

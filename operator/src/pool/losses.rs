@@ -4,7 +4,7 @@
 //! What is asked for was recorded before the node looks, so that nothing is missing because it is only being made. It
 //! comes from caches: that an object is not about to go with its data is looked at before its loss is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool};
@@ -26,6 +26,8 @@ use crate::wake::Wake;
 
 /// How often a node is asked. It looks at its whole pool, some ten microseconds for each snapshot.
 const PERIOD: Duration = Duration::from_secs(300);
+/// After the first look, which may have come while what an earlier leader had begun was under way.
+const SECOND: Duration = Duration::from_secs(30);
 /// How much longer than the last look, at least: a thousandth of a core is spent on looking.
 const REST: u32 = 1000;
 /// After a look that failed.
@@ -40,13 +42,16 @@ const NAMES_MAX: usize = 20_000;
 pub async fn keep_looking<A: Api, N: Nodes>(context: &Context<A, N>, node: &str, send: &impl Fn(Wake)) {
     // By Pool. Those that cannot be looked at now are due as soon as they can.
     let mut due: BTreeMap<String, Instant> = BTreeMap::new();
+    let mut looked: BTreeSet<String> = BTreeSet::new();
     loop {
         let mut pools = context.api.cached_where::<Pool>(|pool| pool.spec.node_name == node);
         pools.retain(|pool| {
             let state = context.memory.pool(node, &zpool_name(&pool.spec));
             state.is_some_and(|state| can_be_looked_at(&state))
         });
-        due.retain(|name, _| pools.iter().any(|pool| pool.name_any() == *name));
+        let is_there = |name: &String| pools.iter().any(|pool| pool.name_any() == *name);
+        due.retain(|name, _| is_there(name));
+        looked.retain(is_there);
         let now = Instant::now();
         pools.retain(|pool| due.get(&pool.name_any()).is_none_or(|due| *due <= now));
         // All at once: one that does not answer keeps none of the others waiting for their first look.
@@ -54,16 +59,25 @@ pub async fn keep_looking<A: Api, N: Nodes>(context: &Context<A, N>, node: &str,
             let wait = match look(context, pool).await {
                 Ok(wake) => {
                     send(wake);
-                    PERIOD.max(now.elapsed() * REST)
+                    let period = match looked.contains(&pool.name_any()) {
+                        true => PERIOD,
+                        false => SECOND,
+                    };
+                    Ok(period.max(now.elapsed() * REST))
                 }
                 Err(error) => {
                     tracing::info!(%error, "not looked whether all data is there");
-                    RETRY
+                    Err(RETRY)
                 }
             };
-            (pool.name_any(), Instant::now() + wait)
+            (pool.name_any(), wait)
         });
-        due.extend(futures::future::join_all(looks).await);
+        for (name, wait) in futures::future::join_all(looks).await {
+            due.insert(name.clone(), Instant::now() + wait.unwrap_or_else(|retry| retry));
+            if wait.is_ok() {
+                looked.insert(name);
+            }
+        }
         tokio::time::sleep(TICK).await;
     }
 }
