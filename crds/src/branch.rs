@@ -103,13 +103,17 @@ pub struct BranchStatus {
 #[serde(rename_all = "camelCase")]
 pub struct BranchOrigin {
     /// The commit's id.
+    #[schemars(length(max = 36))]
     pub commit: String,
     /// The Commit object's name at that time.
+    #[schemars(length(max = 63))]
     pub commit_name: String,
     /// The head that the commit was taken of.
+    #[schemars(length(max = 36))]
     pub head: String,
     /// Snapshot GUIDs of the commit by volume id: what is cloned must be what was recorded.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = 1000, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 20})))]
     pub guids: std::collections::BTreeMap<String, String>,
 }
 

@@ -138,6 +138,7 @@ pub struct RemnantBranch {
     pub origin: Option<BranchOrigin>,
     /// GUIDs of the volumes' datasets by volume id, decimal: what comes back must be what was recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 1000, "additionalProperties" = serde_json::json!({"type": "string", "maxLength": 20})))]
     pub guids: BTreeMap<String, String>,
 }
 
