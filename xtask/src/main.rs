@@ -11,6 +11,7 @@ mod story;
 mod test;
 mod testbed;
 mod tidy;
+mod wire;
 mod workspace;
 
 use std::process::ExitCode;

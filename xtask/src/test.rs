@@ -17,7 +17,7 @@ use crate::testbed::gotools::Tool;
 use crate::testbed::host;
 use crate::testbed::instance::Instance;
 use crate::testbed::qemu::Accel;
-use crate::{interrupt, report, sim, tidy, workspace};
+use crate::{interrupt, report, sim, tidy, wire, workspace};
 
 /// The crate with the tests from outside.
 pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
@@ -225,9 +225,11 @@ fn unit() -> Result<Count> {
 
 fn control_plane() -> Result<Count> {
     host::ensure()?;
+    let mut count = Count::of("wire", report::step("the wire is the official one", wire::check));
     let tests = compile_outside("control_plane")?;
     let bed = Ephemeral::up("api", 0, true, None)?;
-    finish(bed, |instance| run_here(instance, &tests, &[], &[]))
+    count.add(finish(bed, |instance| run_here(instance, &tests, &[], &[]))?);
+    Ok(count)
 }
 
 fn node(accel: Option<Accel>) -> Result<Count> {
