@@ -80,9 +80,7 @@ pub fn grow_xfs(inside: &impl AsFd, bytes: u64) -> Result<(), Errno> {
     };
     // SAFETY: the call fills the 112 bytes of the structure that it is given, which lives as long as it lasts.
     unsafe { raw::xfs_geometry(fd, &raw mut geometry) }?;
-    let blocks = bytes
-        .checked_div(u64::from(geometry.block_size))
-        .ok_or(Errno::EINVAL)?;
+    let blocks = bytes.checked_div(u64::from(geometry.block_size)).ok_or(Errno::EINVAL)?;
     if blocks <= geometry.data_blocks {
         return Ok(());
     }

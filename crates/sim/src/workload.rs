@@ -180,6 +180,7 @@ pub fn volume(name: &str) -> DotVolume {
     DotVolume {
         name: name.to_owned(),
         size: "1Gi".to_owned(),
+        ..DotVolume::default()
     }
 }
 

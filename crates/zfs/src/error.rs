@@ -212,6 +212,7 @@ const PHRASES: &[(&str, ErrorKind)] = &[
     ("is mounted;", ErrorKind::Busy),
     ("is mounted.", ErrorKind::Busy),
     ("contains a mounted filesystem", ErrorKind::Busy),
+    ("in use by the system", ErrorKind::Busy),
     ("it's being held", ErrorKind::Busy),
     (
         "size is less than current used or reserved space",

@@ -7,7 +7,8 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::names::ANNOTATION_RESTORED;
 use dotmesh_crds::{Dot, DotStatus};
-use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
+use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume, VolumeFormat as WireFormat};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, HeadId};
 use dotmesh_model::name::BranchName;
 use dotmesh_model::size::parse_quantity;
@@ -155,6 +156,15 @@ fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
     })
 }
 
+fn wire_format(format: VolumeFormat) -> WireFormat {
+    match format {
+        VolumeFormat::Zfs => WireFormat::Zfs,
+        VolumeFormat::Ext4 => WireFormat::Ext4,
+        VolumeFormat::Xfs => WireFormat::Xfs,
+        VolumeFormat::Block => WireFormat::Block,
+    }
+}
+
 fn build_request(
     seen: &Observed,
     valid: &Valid,
@@ -172,6 +182,7 @@ fn build_request(
             name: volume.name.clone(),
             size_bytes: parse_quantity(&volume.size).map_err(|why| format!("volume {:?}: size {why}", volume.name))?,
             known_guid: known.get(volume.id.as_str()).copied().unwrap_or_default(),
+            format: wire_format(volume.format()).into(),
         });
     }
     let origin = match &valid.origin {

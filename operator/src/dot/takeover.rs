@@ -9,12 +9,14 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::names::dot_remnant;
 use dotmesh_crds::remnant::RemnantTaker;
 use dotmesh_crds::{Dot, Remnant, RemnantSpec, RemnantStatus};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::size::{parse_quantity, parse_volume_size};
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::observe::Observed;
 use crate::api::{Api, ApiError, Guard, Key};
+use crate::claim::plan::describe;
 use crate::meta::{is_deleting, namespace_of, uid};
 use crate::remnant::observe::holders;
 use crate::status::{Verdict, apply_status};
@@ -123,8 +125,11 @@ pub fn standing(seen: &Observed) -> Standing<'_> {
 /// What the list of volumes says that the data does not have: nothing begins empty, or smaller, because of a slip.
 fn contradiction(dot: &Dot, remnant: &RemnantSpec) -> Option<String> {
     let volumes = remnant.volumes.iter();
-    let there: BTreeMap<&str, u64> = volumes
-        .map(|volume| (volume.name.as_str(), parse_quantity(&volume.size).unwrap_or_default()))
+    let there: BTreeMap<&str, (u64, VolumeFormat)> = volumes
+        .map(|volume| {
+            let bytes = parse_quantity(&volume.size).unwrap_or_default();
+            (volume.name.as_str(), (bytes, volume.format()))
+        })
         .collect();
     let names = || there.keys().copied().collect::<Vec<_>>().join(", ");
     if dot.spec.pool_class() != remnant.pool_class {
@@ -142,7 +147,13 @@ fn contradiction(dot: &Dot, remnant: &RemnantSpec) -> Option<String> {
                 volume.name,
                 names()
             )),
-            Some(has) if bytes < *has => Some(format!(
+            Some((_, format)) if *format != volume.format() => Some(format!(
+                "spec.volumes: {:?} is to be {}, and the volume to be restored is {}; leave volumes out",
+                volume.name,
+                describe(volume.format()),
+                describe(*format)
+            )),
+            Some((has, _)) if bytes < *has => Some(format!(
                 "spec.volumes: {:?} has {} and the volume to be restored is larger; leave volumes out",
                 volume.name, volume.size
             )),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dotmesh_crds::dot::{DotClaim, DotPlacement, DotVolume};
+use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Dot, DotSpec, Reason};
 use dotmesh_model::handle::Handle;
@@ -206,6 +207,10 @@ pub fn attached_volume(dot: &Dot, entry: &DotClaim, request: &CreateVolume) -> O
         return None;
     }
     let volume = status.volumes.iter().find(|volume| volume.name == entry.volume)?;
+    // The caller writes what it asked for into the PersistentVolume.
+    if volume.format() != request.format {
+        return None;
+    }
     Some(Created {
         handle: Handle {
             dot: status.id.as_deref()?.parse().ok()?,
@@ -218,7 +223,10 @@ pub fn attached_volume(dot: &Dot, entry: &DotClaim, request: &CreateVolume) -> O
 }
 
 fn new_entry(request: &CreateVolume) -> DotClaim {
+    let (volume_mode, fs_type) = words_of(request.format);
     DotClaim {
+        volume_mode,
+        fs_type,
         uid: request.claim.to_string(),
         namespace: request.namespace.clone(),
         name: request.name.clone(),
@@ -234,6 +242,7 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
 /// The Dot of a plain claim. No owner reference to the claim: commits that people make of it outlive the claim.
 pub fn build_dot(request: &CreateVolume) -> Dot {
     let uid = request.claim.to_string();
+    let (volume_mode, fs_type) = words_of(request.format);
     Dot {
         metadata: ObjectMeta {
             name: Some(volume_object(&uid)),
@@ -246,6 +255,8 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
             volumes: Some(vec![DotVolume {
                 name: VOLUME.to_owned(),
                 size: format_quantity(request.size_bytes),
+                volume_mode,
+                fs_type,
             }]),
             placement: Some(DotPlacement {
                 pool_class: request.pool_class.clone(),

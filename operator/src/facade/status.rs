@@ -19,13 +19,13 @@ use crate::pool::room::NoRoom;
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Self {
         let code = match &error {
-            RequestError::LimitTooSmall => Code::OutOfRange,
+            RequestError::LimitTooSmall(_) => Code::OutOfRange,
             RequestError::Name(_)
             | RequestError::MissingParameter(_)
             | RequestError::UnknownParameter(_)
             | RequestError::PoolClass(_)
             | RequestError::NoCapability
-            | RequestError::Block
+            | RequestError::TwoFormats(..)
             | RequestError::FsType(_)
             | RequestError::MultiNode
             | RequestError::ContentSource

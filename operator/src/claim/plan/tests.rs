@@ -24,6 +24,7 @@ fn request(name: &str) -> Request {
             mount_options: Some(vec!["noatime".to_owned()]),
         },
         pool_class: None,
+        format: None,
     }
 }
 

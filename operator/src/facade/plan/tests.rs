@@ -1,6 +1,7 @@
 //! Steps of plain claims, as tables over small worlds.
 
 use super::*;
+use dotmesh_model::format::VolumeFormat;
 
 const DOT_ID: &str = "0c5a6f6e-1111-4222-8333-000000000001";
 const VOLUME_ID: &str = "0c5a6f6e-1111-4222-8333-000000000002";
@@ -15,6 +16,7 @@ fn request() -> CreateVolume {
         limit_bytes: None,
         node: "n1".to_owned(),
         pool_class: "default".to_owned(),
+        format: VolumeFormat::Zfs,
     }
 }
 
@@ -168,6 +170,7 @@ fn a_dot_that_is_going_away_is_waited_for_and_freed() {
 fn the_dot_is_made_for_the_class_that_the_storage_class_names() {
     let fast = CreateVolume {
         pool_class: "fast".to_owned(),
+        format: VolumeFormat::Zfs,
         ..request()
     };
     assert_eq!(build_dot(&request()).spec.placement, None);
