@@ -6,6 +6,7 @@ use dotmesh_crds::dot::{DotClaim, DotPlacement, DotVolume};
 use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Dot, DotSpec, Reason};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::{format_quantity, parse_quantity};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -80,6 +81,11 @@ pub enum Refusal {
     /// Made before for a Pool of another class.
     #[error("the volume was begun on a Pool of class {0:?}; it is taken back and can then be made on another")]
     OtherClass(String),
+    /// Made before as something else.
+    #[error(
+        "the volume was begun with format {0}, and format {1} is asked for; delete the claim, or correct its StorageClass"
+    )]
+    OtherFormat(VolumeFormat, VolumeFormat),
     /// Made before on a node that does not fit this request.
     #[error("the volume was begun on node {0}; it is taken back and can then be made elsewhere")]
     OtherNode(String),
@@ -138,6 +144,9 @@ pub fn plan(request: &CreateVolume, world: &World) -> Result<Step, Refusal> {
     let size = parse_quantity(&entry.size).unwrap_or_default();
     if size < request.size_bytes || request.limit_bytes.is_some_and(|limit| size > limit) {
         return Err(Refusal::OtherSize(size));
+    }
+    if entry.format() != request.format {
+        return Err(Refusal::OtherFormat(entry.format(), request.format));
     }
     let created = attached_volume(dot, entry, request);
     // Once the handle was given out, the volume is answered with for ever: the answer may have been lost.

@@ -43,7 +43,7 @@ impl From<CreateError> for Status {
             CreateError::Request(request) => return request.into(),
             CreateError::Refused(ref refusal) => match refusal {
                 Refusal::ClaimGone => Code::NotFound,
-                Refusal::ForeignDot(_) | Refusal::OtherSize(_) => Code::AlreadyExists,
+                Refusal::ForeignDot(_) | Refusal::OtherSize(_) | Refusal::OtherFormat(..) => Code::AlreadyExists,
                 Refusal::OtherNode(_)
                 | Refusal::OtherClass(_)
                 | Refusal::PoolUnavailable { .. }

@@ -191,3 +191,21 @@ fn the_dot_is_made_for_the_class_that_the_storage_class_names() {
     assert_eq!(planned, Ok(Step::Withdraw(Refusal::OtherClass("fast".to_owned()))));
     assert_eq!(plan(&fast, &begun), Ok(Step::Wait));
 }
+
+#[test]
+fn the_volume_is_what_the_capability_asks_for_and_stays_that() {
+    let xfs = CreateVolume {
+        format: VolumeFormat::Xfs,
+        ..request()
+    };
+    let listed = build_dot(&xfs).spec.volumes.unwrap_or_default();
+    assert_eq!(listed[0].format(), VolumeFormat::Xfs);
+    let more = attached();
+    let begun = world(Some(&entered(", fsType: xfs, provisioned: true", &more)));
+    let refused = Refusal::OtherFormat(VolumeFormat::Xfs, VolumeFormat::Zfs);
+    assert_eq!(plan(&request(), &begun), Err(refused));
+    // The entry is of the right one and the volume is not: nothing is answered that its caller would write down wrongly.
+    assert_eq!(plan(&xfs, &begun), Ok(Step::Wait));
+    let there = entered(", fsType: xfs, provisioned: true", &more).replace("size: 1Gi}]", "size: 1Gi, fsType: xfs}]");
+    assert!(matches!(plan(&xfs, &world(Some(&there))), Ok(Step::Answer(_))));
+}
