@@ -126,7 +126,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .make_filesystem(&volume_device(&zvol, dataset), filesystem)
             .await
             .map_err(|error| Error::zfs(&format!("making a filesystem on {dataset}"), &error))?;
-        self.set_volume(dataset, &stage(Stage::Ready)).await
+        self.set_volume(dataset, &stage(Stage::Ready)).await?;
+        // Whoever mounts it makes its node again.
+        self.host.forget_device((request.dot, request.head, volume.id)).await
     }
 
     /// Filesystems that are mounted grow with their devices; others when they are mounted.
