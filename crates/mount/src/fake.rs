@@ -187,6 +187,13 @@ impl FakeMount {
         self.volumes.look(&zvol.volume).flatten()
     }
 
+    /// The ZFS volume whose filesystem, or whose device's node, is mounted there.
+    #[must_use]
+    pub fn volume_at(&self, target: &Path) -> Option<String> {
+        let state = self.lock();
+        state.volume_at(target).or_else(|| state.volume_of_node(target))
+    }
+
     /// The sources of all that is mounted, or was unmounted lazily and is still used.
     #[must_use]
     pub fn sources(&self) -> BTreeSet<String> {

@@ -5,6 +5,7 @@ pub mod claims;
 pub mod commits;
 pub mod deletions;
 pub mod disruptions;
+pub mod formats;
 pub mod losses;
 pub mod pools;
 pub mod remnants;
@@ -167,6 +168,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(branches::all());
     all.extend(deletions::all());
     all.extend(disruptions::all());
+    all.extend(formats::all());
     all.extend(losses::all());
     all.extend(pools::all());
     all.extend(sizes::all());
