@@ -1,10 +1,12 @@
 //! Kind Dot: a repository of live data, one or more volumes that pods mount.
 
+use dotmesh_model::format::VolumeFormat;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::format::{FsType, VolumeMode, format_of};
 use crate::names::DEFAULT_CLASS;
 use crate::pool::default_class;
 
@@ -96,8 +98,14 @@ pub enum DeletionPolicy {
 }
 
 /// One volume of a Dot.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.fsType) || !has(self.volumeMode) || self.volumeMode != 'Block'")
+        .message("fsType is for volumeMode Filesystem: a block device has no filesystem"),
+    validation = Rule::new("(has(self.volumeMode) ? self.volumeMode : 'Filesystem') == (has(oldSelf.volumeMode) ? oldSelf.volumeMode : 'Filesystem') && (has(self.fsType) ? self.fsType : 'zfs') == (has(oldSelf.fsType) ? oldSelf.fsType : 'zfs')")
+        .message("a volume's volumeMode and fsType cannot be changed")
+)]
 pub struct DotVolume {
     /// The volume's name, a DNS label.
     #[schemars(length(min = 1, max = 63))]
@@ -115,6 +123,20 @@ pub struct DotVolume {
             .message("a volume cannot shrink")
     )]
     pub size: String,
+    /// Whether pods get files or a block device. It is decided when the volume is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_mode: Option<VolumeMode>,
+    /// The filesystem that files are in; zfs unless it is said. It is decided when the volume is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_type: Option<FsType>,
+}
+
+impl DotVolume {
+    /// What it is to pods.
+    #[must_use]
+    pub fn format(&self) -> VolumeFormat {
+        format_of(self.volume_mode, self.fs_type)
+    }
 }
 
 /// What the operator last saw and did.
@@ -158,7 +180,7 @@ pub struct DotStatus {
 }
 
 /// A volume as it is.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DotVolumeStatus {
     /// The volume's name.
@@ -170,6 +192,20 @@ pub struct DotVolumeStatus {
     /// How much it can hold, in bytes, as a quantity.
     #[schemars(length(max = 32))]
     pub size: String,
+    /// Whether pods get files or a block device; absent: files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_mode: Option<VolumeMode>,
+    /// The filesystem that files are in; absent: zfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_type: Option<FsType>,
+}
+
+impl DotVolumeStatus {
+    /// What it is to pods.
+    #[must_use]
+    pub fn format(&self) -> VolumeFormat {
+        format_of(self.volume_mode, self.fs_type)
+    }
 }
 
 /// A claim that holds a volume.
@@ -198,4 +234,18 @@ pub struct DotClaim {
     /// Other claims that say the same may hold this volume of this branch as well.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
+    /// Whether its pods get files or a block device; absent: files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_mode: Option<VolumeMode>,
+    /// The filesystem that files are in; absent: zfs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fs_type: Option<FsType>,
+}
+
+impl DotClaim {
+    /// What its volume is to pods.
+    #[must_use]
+    pub fn format(&self) -> VolumeFormat {
+        format_of(self.volume_mode, self.fs_type)
+    }
 }

@@ -6,6 +6,7 @@ pub mod branch;
 pub mod commit;
 pub mod condition;
 pub mod dot;
+pub mod format;
 pub mod names;
 pub mod pool;
 pub mod remnant;

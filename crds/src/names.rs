@@ -41,6 +41,8 @@ pub const ANNOTATION_HEAD: &str = "dotmesh.io/head";
 
 /// The class of a Pool that names none, and of what names no Pool's class.
 pub const DEFAULT_CLASS: &str = "default";
+/// Parameter of a StorageClass: the filesystem of its volumes, as external-provisioner knows it.
+pub const PARAMETER_FS_TYPE: &str = "csi.storage.k8s.io/fstype";
 /// The parameter of a StorageClass that names a Pool's class.
 pub const PARAMETER_POOL_CLASS: &str = "poolClass";
 /// Annotation on a Branch or Commit that comes back with its Dot: its id. Its Dot's controller completes it.

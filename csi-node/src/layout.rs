@@ -4,7 +4,7 @@
 //! <pool>/dotmesh                                    mountpoint=legacy, snapdir=disabled, atime=off, quota, for which size
 //! <pool>/dotmesh/<dot-id>                           the Dot: who it is, branches, attachments, tombstones
 //! <pool>/dotmesh/<dot-id>/<head-id>                 container of one head
-//! <pool>/dotmesh/<dot-id>/<head-id>/<volume-id>     a filesystem, refquota = size
+//! <pool>/dotmesh/<dot-id>/<head-id>/<volume-id>     a filesystem, refquota = size; or a volume of ZFS, all of it reserved
 //! <head>@<commit-id>, <volume>@<commit-id>          one commit, made by one `zfs snapshot`
 //! ```
 //!
@@ -14,6 +14,7 @@
 mod commit;
 mod dot;
 mod encoding;
+mod volume;
 
 use dotmesh_model::id::{CommitId, DotId, HeadId, VolumeId};
 use dotmesh_zfs::{DatasetName, HoldTag, PoolName, PropName, PropValue, SnapName, SnapshotName};
@@ -21,11 +22,11 @@ use dotmesh_zfs::{DatasetName, HoldTag, PoolName, PropName, PropValue, SnapName,
 pub use commit::{MAX_RECORD_LEN, StoredCommit, decode_commits, encode_commits, is_commit_property};
 pub use dot::{
     Attachment, BranchRecord, DeadCommits, DotIdentity, DotState, Follows, HeadOrigin, HeadRecord, MAX_DEAD,
-    branch_property, claim_property, dead_property, decode_head, decode_object, decode_volume, encode_attachment,
-    encode_branch, encode_checkout, encode_dead_commits, encode_deleted, encode_head, encode_identity, encode_object,
-    encode_volume,
+    branch_property, claim_property, dead_property, decode_head, decode_object, encode_attachment, encode_branch,
+    encode_checkout, encode_dead_commits, encode_deleted, encode_head, encode_identity, encode_object,
 };
 pub use encoding::DecodeError;
+pub use volume::{DEVICES, GRAIN, Stage, VolumeRecord, decode_volume, device_node, encode_volume, parse_device_node};
 
 /// The dataset below a pool's own that holds everything of ours.
 pub const ROOT: &str = "dotmesh";
@@ -52,7 +53,7 @@ pub const DELETED: PropName = PropName::from_static("io.dotmesh:deleted");
 pub const HEAD: PropName = PropName::from_static("io.dotmesh:head");
 /// On a head's dataset: the name of its branch's object.
 pub const OBJECT: PropName = PropName::from_static("io.dotmesh:object");
-/// On a volume's dataset: its name.
+/// On a volume's dataset: its name, its format, and how far it is.
 pub const VOLUME: PropName = PropName::from_static("io.dotmesh:volume");
 /// On a commit's snapshots: its record; read from the head's.
 pub const COMMIT: PropName = PropName::from_static("io.dotmesh:commit");

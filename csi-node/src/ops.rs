@@ -18,6 +18,7 @@ mod describe;
 mod dot;
 mod error;
 mod files;
+mod flush;
 mod gather;
 mod holds;
 mod host;
@@ -31,6 +32,7 @@ mod pool_file;
 mod pools;
 mod publish;
 mod root;
+mod shown;
 mod users;
 mod watch;
 
@@ -65,7 +67,7 @@ pub use missing::{DotInPool, Recorded, Stock};
 pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};
 pub use pools::Pools;
-pub use publish::{PublishRequest, UnpublishRequest};
+pub use publish::{PublishRequest, UnpublishRequest, Usage};
 pub use users::{User, VolumeUser};
 pub use watch::{NodeState, PoolState};
 

@@ -10,6 +10,8 @@
 mod csi;
 #[path = "node/describe.rs"]
 mod describe;
+#[path = "node/devices.rs"]
+mod devices;
 #[path = "node/kill.rs"]
 mod kill;
 #[path = "node/losses.rs"]

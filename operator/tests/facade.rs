@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use dotmesh_model::format::VolumeFormat;
 use std::time::Duration;
 
 use dotmesh_crds::Dot;
@@ -28,6 +29,7 @@ fn request() -> CreateVolume {
         limit_bytes: None,
         node: "n1".to_owned(),
         pool_class: "default".to_owned(),
+        format: VolumeFormat::Zfs,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no async, no I/O, no clock, no randomness; knows neither Kubernetes nor ZFS.
 
 pub mod bijection;
+pub mod format;
 pub mod handle;
 pub mod history;
 pub mod id;

@@ -19,6 +19,47 @@ pub struct ZfsMount {
     pub options: String,
 }
 
+/// A volume of ZFS (a zvol), and where a node of its device is made for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Zvol {
+    /// The volume: `pool/a/b`.
+    pub volume: String,
+    /// Where the node is: on a filesystem that lets devices be opened. It is made and made right as needed, with the
+    /// folders above it. Mounts of the device have this path as their source, binds of the node as their root.
+    pub node: PathBuf,
+}
+
+/// A filesystem that lies on a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DeviceFs {
+    /// With the kernel's default options.
+    Ext4,
+    /// With `nouuid`: clones have the UUID of their origin.
+    Xfs,
+}
+
+impl DeviceFs {
+    /// The kernel's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+}
+
+/// The filesystem on a ZFS volume to mount, read-write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZvolMount {
+    /// The volume.
+    pub zvol: Zvol,
+    /// An existing folder that is not a symbolic link.
+    pub target: PathBuf,
+    /// What is on it.
+    pub filesystem: DeviceFs,
+}
+
 /// How full a filesystem is (`statfs(2)`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FsUsage {
@@ -49,12 +90,49 @@ pub trait Mount: Send + Sync + 'static {
     /// ([`crate::MountErrorKind::NotEmpty`]): callers look first.
     fn mount_zfs(&self, mount: &ZfsMount) -> impl Future<Output = Result<(), MountError>> + Send;
 
+    /// Mounts the filesystem on a ZFS volume and verifies that the target shows that very device. Refuses targets as
+    /// [`Mount::mount_zfs`] does, and waits for the device as [`Mount::find_zvol`].
+    fn mount_zvol(&self, mount: &ZvolMount) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Shows the node of a ZFS volume's device at `target`, and verifies it: an empty file, which is made when it is not
+    /// there, in an existing folder. Read-only concerns the node; who opens the device may write to it all the same.
+    fn bind_zvol(
+        &self,
+        zvol: &Zvol,
+        target: &Path,
+        readonly: bool,
+    ) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Makes the node of a ZFS volume's device right. Waits a while for the device to appear, which it does after the
+    /// command that made the volume; then [`crate::MountErrorKind::NoDevice`].
+    fn find_zvol(&self, zvol: &Zvol) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Whether there is nothing on a ZFS volume: its first and last MiB, where every filesystem, partition table and
+    /// volume manager has its mark, are zeros.
+    fn is_zvol_blank(&self, zvol: &Zvol) -> impl Future<Output = Result<bool, MountError>> + Send;
+
+    /// Writes out everything that was written to a ZFS volume's device and is in the page cache.
+    fn flush_zvol(&self, zvol: &Zvol) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Removes the node of a device, and those folders above it, below `keep`, that are empty then. One that is not
+    /// there is fine.
+    fn forget_zvol(&self, node: &Path, keep: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Makes the ext4 or xfs that is mounted at `target` as large as its device. One that is so already is fine.
+    fn grow_filesystem(&self, target: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Bytes of the block device whose node is at this path.
+    fn device_bytes(&self, path: &Path) -> impl Future<Output = Result<u64, MountError>> + Send;
+
+    /// Removes an empty file that is no mount point; never one with something in it. One that is not there is fine.
+    fn remove_file(&self, path: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
+
     /// Shows the folder `source` at `target` too, and verifies it. With `readonly`, the target alone is read-only.
     /// Refuses targets as [`Mount::mount_zfs`] does. A bind of a read-only bind is read-only in any case.
     fn bind(&self, source: &Path, target: &Path, readonly: bool)
     -> impl Future<Output = Result<(), MountError>> + Send;
 
-    /// Makes an existing bind read-only or read-write again, leaving other mounts of the filesystem alone.
+    /// Makes an existing bind, of a folder or a node, read-only or read-write again, leaving other mounts of the filesystem alone.
     fn remount_bind(&self, target: &Path, readonly: bool) -> impl Future<Output = Result<(), MountError>> + Send;
 
     /// Takes away the uppermost mount at `target`. Lazily, it goes from the tree at once and from the kernel when

@@ -1,6 +1,10 @@
 //! One suite of sequences for every [`Mount`]: run on [`crate::FakeMount`] by `cargo test`, on the real kernel by the
 //! same where it is allowed to (root, in a mount namespace of its own), and with ZFS by the test target `node`.
 
+mod zvols;
+
+pub use zvols::{Volumes, run_zvols};
+
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 

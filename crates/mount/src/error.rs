@@ -38,6 +38,9 @@ pub enum MountErrorKind {
     /// The path, or the source of a mount, does not exist.
     #[error("no such file or directory, or no such dataset")]
     NotFound,
+    /// The device of this ZFS volume did not appear.
+    #[error("the device of {0} does not appear")]
+    NoDevice(String),
     /// The path is a symbolic link, or leads through one.
     #[error("the path leads through a symbolic link")]
     SymbolicLink,
@@ -79,6 +82,7 @@ impl MountErrorKind {
             Self::AlreadyMounted => "AlreadyMounted",
             Self::WrongSource { .. } => "WrongSource",
             Self::NotFound => "NotFound",
+            Self::NoDevice(_) => "NoDevice",
             Self::SymbolicLink => "SymbolicLink",
             Self::NotADirectory => "NotADirectory",
             Self::NotEmpty => "NotEmpty",
@@ -101,7 +105,7 @@ impl MountErrorKind {
             Errno::ELOOP => Self::SymbolicLink,
             Errno::ENOTDIR => Self::NotADirectory,
             Errno::ENOTEMPTY | Errno::EEXIST => Self::NotEmpty,
-            Errno::EBUSY => Self::Busy,
+            Errno::EBUSY | Errno::EAGAIN => Self::Busy,
             Errno::EPERM | Errno::EACCES => Self::PermissionDenied,
             Errno::ENODEV => Self::UnknownFilesystem,
             Errno::ENOSPC | Errno::EDQUOT => Self::OutOfSpace,

@@ -7,20 +7,40 @@
 
 mod state;
 mod tree;
+mod zvols;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount};
+use crate::{FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
 use state::{Node, State};
+pub use zvols::FakeZvol;
 
 /// A call that [`FakeMount`] was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MountCall {
     /// [`Mount::mount_zfs`]
     MountZfs,
+    /// [`Mount::mount_zvol`]
+    MountZvol,
+    /// [`Mount::bind_zvol`]
+    BindZvol,
+    /// [`Mount::find_zvol`]
+    FindZvol,
+    /// [`Mount::is_zvol_blank`]
+    IsZvolBlank,
+    /// [`Mount::flush_zvol`]
+    FlushZvol,
+    /// [`Mount::forget_zvol`]
+    ForgetZvol,
+    /// [`Mount::grow_filesystem`]
+    GrowFilesystem,
+    /// [`Mount::device_bytes`]
+    DeviceBytes,
+    /// [`Mount::remove_file`]
+    RemoveFile,
     /// [`Mount::bind`]
     Bind,
     /// [`Mount::remount_bind`]
@@ -45,6 +65,15 @@ impl MountCall {
     const fn as_str(self) -> &'static str {
         match self {
             Self::MountZfs => "mount zfs on",
+            Self::MountZvol => "mount a volume on",
+            Self::BindZvol => "bind a device to",
+            Self::FindZvol => "find the device for",
+            Self::IsZvolBlank => "read the device at",
+            Self::FlushZvol => "flush the device at",
+            Self::ForgetZvol => "remove the device node",
+            Self::GrowFilesystem => "grow the filesystem at",
+            Self::DeviceBytes => "size of the device at",
+            Self::RemoveFile => "remove file",
             Self::Bind => "bind to",
             Self::RemountBind => "remount bind",
             Self::Unmount => "unmount",
@@ -58,20 +87,37 @@ impl MountCall {
     }
 }
 
-/// Who tells which datasets are there.
-type Watch = Arc<dyn Fn(&str) -> Option<u64> + Send + Sync>;
+/// What is looked up by a name, if anything is.
+type Watch<T> = Arc<dyn Fn(&str) -> Option<T> + Send + Sync>;
 
-/// The datasets that are looked up, if any.
-#[derive(Clone, Default)]
-struct Datasets(Arc<Mutex<Option<Watch>>>);
+/// Who tells what has a name: datasets, or volumes.
+struct Watched<T>(Arc<Mutex<Option<Watch<T>>>>);
 
-impl Datasets {
-    fn lock(&self) -> MutexGuard<'_, Option<Watch>> {
+impl<T> Watched<T> {
+    fn lock(&self) -> MutexGuard<'_, Option<Watch<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What has the name; nothing said: nobody tells.
+    fn look(&self, name: &str) -> Option<Option<T>> {
+        let watch = self.lock().clone();
+        watch.map(|watch| watch(name))
     }
 }
 
-impl fmt::Debug for Datasets {
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Watched<T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<T> fmt::Debug for Watched<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.lock().is_some() {
             "watched"
@@ -86,7 +132,8 @@ impl fmt::Debug for Datasets {
 #[derive(Debug, Clone, Default)]
 pub struct FakeMount {
     state: Arc<Mutex<State>>,
-    datasets: Datasets,
+    datasets: Watched<u64>,
+    volumes: Watched<FakeZvol>,
 }
 
 impl FakeMount {
@@ -128,6 +175,23 @@ impl FakeMount {
     /// be mounted unless this is said. Called before each mount, with nothing locked.
     pub fn watch_datasets(&self, identity: impl Fn(&str) -> Option<u64> + Send + Sync + 'static) {
         *self.datasets.lock() = Some(Arc::new(identity));
+    }
+
+    /// Looks up the ZFS volumes that have devices. Without it there are none.
+    pub fn watch_volumes(&self, volume: impl Fn(&str) -> Option<FakeZvol> + Send + Sync + 'static) {
+        *self.volumes.lock() = Some(Arc::new(volume));
+    }
+
+    /// The volume, if it is there.
+    fn volume(&self, zvol: &Zvol) -> Option<FakeZvol> {
+        self.volumes.look(&zvol.volume).flatten()
+    }
+
+    /// The ZFS volume whose filesystem, or whose device's node, is mounted there.
+    #[must_use]
+    pub fn volume_at(&self, target: &Path) -> Option<String> {
+        let state = self.lock();
+        state.volume_at(target).or_else(|| state.volume_of_node(target))
     }
 
     /// The sources of all that is mounted, or was unmounted lazily and is still used.
@@ -232,13 +296,69 @@ impl FakeMount {
 
 impl Mount for FakeMount {
     async fn mount_zfs(&self, request: &ZfsMount) -> Result<(), MountError> {
-        let watch = self.datasets.lock().clone();
-        let identity = watch.map(|watch| watch(&request.source));
+        let identity = self.datasets.look(&request.source);
         self.perform(MountCall::MountZfs, &request.target, |state| match identity {
             Some(None) => state.check_target(&request.target).and(Err(MountErrorKind::NotFound)),
             Some(identity) => state.mount_zfs(request, identity),
             None => state.mount_zfs(request, None),
         })
+    }
+
+    async fn mount_zvol(&self, request: &ZvolMount) -> Result<(), MountError> {
+        let volume = self.volume(&request.zvol);
+        self.perform(MountCall::MountZvol, &request.target, |state| {
+            state.mount_zvol(request, volume)
+        })
+    }
+
+    async fn bind_zvol(&self, zvol: &Zvol, target: &Path, readonly: bool) -> Result<(), MountError> {
+        let volume = self.volume(zvol);
+        self.perform(MountCall::BindZvol, target, |state| {
+            state.bind_zvol(zvol, volume, target, readonly)
+        })
+    }
+
+    async fn find_zvol(&self, zvol: &Zvol) -> Result<(), MountError> {
+        let volume = self.volume(zvol);
+        self.perform(MountCall::FindZvol, &zvol.node, |state| {
+            state.find_zvol(zvol, volume).map(drop)
+        })
+    }
+
+    async fn is_zvol_blank(&self, zvol: &Zvol) -> Result<bool, MountError> {
+        let volume = self.volume(zvol);
+        self.perform(MountCall::IsZvolBlank, &zvol.node, |state| {
+            Ok(state.find_zvol(zvol, volume)?.is_blank)
+        })
+    }
+
+    async fn flush_zvol(&self, zvol: &Zvol) -> Result<(), MountError> {
+        let volume = self.volume(zvol);
+        self.perform(MountCall::FlushZvol, &zvol.node, |state| {
+            state.find_zvol(zvol, volume).map(drop)
+        })
+    }
+
+    async fn forget_zvol(&self, node: &Path, keep: &Path) -> Result<(), MountError> {
+        self.perform(MountCall::ForgetZvol, node, |state| state.forget_zvol(node, keep))
+    }
+
+    async fn grow_filesystem(&self, target: &Path) -> Result<(), MountError> {
+        let volume = self.lock().volume_at(target);
+        let volume = volume.and_then(|volume| self.volumes.look(&volume).flatten());
+        self.perform(MountCall::GrowFilesystem, target, |state| state.grow(target, volume))
+    }
+
+    async fn device_bytes(&self, path: &Path) -> Result<u64, MountError> {
+        let volume = self.lock().volume_of_node(path);
+        let volume = volume.and_then(|volume| self.volumes.look(&volume).flatten());
+        self.perform(MountCall::DeviceBytes, path, |_| {
+            volume.map(|volume| volume.bytes).ok_or(MountErrorKind::NotFound)
+        })
+    }
+
+    async fn remove_file(&self, path: &Path) -> Result<(), MountError> {
+        self.perform(MountCall::RemoveFile, path, |state| state.remove_file(path))
     }
 
     async fn bind(&self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {

@@ -12,8 +12,8 @@ mod error;
 mod fake;
 mod linux;
 
-pub use api::{FsUsage, Mount, ZfsMount};
+pub use api::{DeviceFs, FsUsage, Mount, ZfsMount, Zvol, ZvolMount};
 pub use error::{MountError, MountErrorKind};
-pub use fake::{FakeMount, MountCall};
+pub use fake::{FakeMount, FakeZvol, MountCall};
 pub use linux::LinuxMount;
 pub use mountinfo::{MountEntry, MountTable};

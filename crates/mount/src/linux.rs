@@ -6,6 +6,7 @@
 //! about the order of the table.
 
 mod paths;
+mod zvol;
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::{FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountTable, ZfsMount};
+use crate::{FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
 use paths::Opened;
 
 /// Mounts of this process' mount namespace, by system calls.
@@ -186,7 +187,7 @@ fn bind(operation: &'static str, source: &Path, target: &Path, readonly: bool) -
 }
 
 fn remount_bind(operation: &'static str, target: &Path, readonly: bool) -> Result<(), MountError> {
-    let opened = Opened::folder(operation, target)?;
+    let opened = Opened::file(operation, target)?;
     let id = opened.mount_id()?;
     let entry = read_table(operation)?
         .by_id(id)
@@ -257,6 +258,68 @@ impl Mount for LinuxMount {
         let operation = "mount zfs on";
         let owned = request.clone();
         self.blocking(operation, &request.target, move |_| mount_zfs(operation, &owned))
+            .await
+    }
+
+    async fn mount_zvol(&self, request: &ZvolMount) -> Result<(), MountError> {
+        let operation = "mount a volume on";
+        let owned = request.clone();
+        self.blocking(operation, &request.target, move |_| zvol::mount_zvol(operation, &owned))
+            .await
+    }
+
+    async fn bind_zvol(&self, zvol: &Zvol, target: &Path, readonly: bool) -> Result<(), MountError> {
+        let operation = "bind a device to";
+        let owned = zvol.clone();
+        self.blocking(operation, target, move |target| {
+            zvol::bind_zvol(operation, &owned, target, readonly)
+        })
+        .await
+    }
+
+    async fn find_zvol(&self, zvol: &Zvol) -> Result<(), MountError> {
+        let operation = "find the device for";
+        let owned = zvol.clone();
+        self.blocking(operation, &zvol.node, move |_| zvol::open(operation, &owned).map(drop))
+            .await
+    }
+
+    async fn is_zvol_blank(&self, zvol: &Zvol) -> Result<bool, MountError> {
+        let operation = "read the device at";
+        let owned = zvol.clone();
+        self.blocking(operation, &zvol.node, move |_| zvol::is_blank(operation, &owned))
+            .await
+    }
+
+    async fn flush_zvol(&self, zvol: &Zvol) -> Result<(), MountError> {
+        let operation = "flush the device at";
+        let owned = zvol.clone();
+        self.blocking(operation, &zvol.node, move |_| zvol::flush(operation, &owned))
+            .await
+    }
+
+    async fn forget_zvol(&self, node: &Path, keep: &Path) -> Result<(), MountError> {
+        let operation = "remove the device node";
+        let keep = keep.to_owned();
+        self.blocking(operation, node, move |node| zvol::forget(operation, node, &keep))
+            .await
+    }
+
+    async fn grow_filesystem(&self, target: &Path) -> Result<(), MountError> {
+        let operation = "grow the filesystem at";
+        self.blocking(operation, target, move |target| zvol::grow(operation, target))
+            .await
+    }
+
+    async fn device_bytes(&self, path: &Path) -> Result<u64, MountError> {
+        let operation = "size of the device at";
+        self.blocking(operation, path, move |path| zvol::device_bytes(operation, path))
+            .await
+    }
+
+    async fn remove_file(&self, path: &Path) -> Result<(), MountError> {
+        let operation = "remove file";
+        self.blocking(operation, path, move |path| zvol::remove_file(operation, path))
             .await
     }
 

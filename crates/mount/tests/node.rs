@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
-use dotmesh_mount::contract::{Surroundings, run_binds, run_zfs};
-use dotmesh_mount::{LinuxMount, Mount, MountErrorKind, ZfsMount};
+use dotmesh_mount::contract::{Surroundings, Volumes, run_binds, run_zfs, run_zvols};
+use dotmesh_mount::{DeviceFs, LinuxMount, Mount, MountErrorKind, ZfsMount};
 
 struct Disk;
 
@@ -138,6 +138,40 @@ async fn the_kernel_and_zfs_keep_the_contract() -> anyhow::Result<()> {
         mount.list().await?.below(&pool.folder).count() == 0,
         "something is left mounted"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn devices_of_volumes_keep_the_contract() -> anyhow::Result<()> {
+    on_a_node()?;
+    let pool = Pool::create("mount-volumes")?;
+    let (targets, nodes) = (pool.folder("targets")?, Path::new("/dev").join(&pool.name));
+    let name = |volume: &str| pool.dataset(volume);
+    let make = |volume: &str, bytes: &str| command(&["zfs", "create", "-s", "-V", bytes, &name(volume)]);
+    make("blank", "16777216")?;
+    for (volume, bytes, mkfs) in [("e", "33554432", "mkfs.ext4"), ("x", "335544320", "mkfs.xfs")] {
+        make(volume, bytes)?;
+        command(&["udevadm", "settle"])?;
+        command(&[mkfs, "-q", &format!("/dev/zvol/{}", name(volume))])?;
+        command(&["zfs", "snapshot", &format!("{}@s", name(volume))])?;
+        let clone = format!("{}2", name(volume));
+        command(&["zfs", "clone", &format!("{}@s", name(volume)), &clone])?;
+    }
+    let [blank, missing, ext4, ext4_clone, xfs, xfs_clone] = ["blank", "missing", "e", "e2", "x", "x2"].map(name);
+    let volumes = Volumes {
+        blank: &blank,
+        blank_bytes: 16 << 20,
+        missing: &missing,
+        filesystems: [(DeviceFs::Ext4, &ext4, &ext4_clone), (DeviceFs::Xfs, &xfs, &xfs_clone)],
+    };
+    let grow = |volume: &str| {
+        let bytes = if volume == ext4 { 64 << 20 } else { 640 << 20 };
+        command(&["zfs", "set", &format!("volsize={bytes}"), volume]).expect("a larger volume");
+    };
+    let mount = LinuxMount::new();
+    mount.make_dir(&nodes).await?;
+    run_zvols(&mount, (&targets, &nodes), &volumes, grow).await?;
+    mount.remove_dir(&nodes).await?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What Kubernetes does around us, level-triggered and without faults of its own: the scheduler chooses nodes,
 //! csi-provisioner and csi-resizer ask the façade, claims are bound and released, kubelets publish.
 
+mod capability;
 mod resizer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,11 +11,9 @@ use std::time::Duration;
 use dotmesh_crds::names::{ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, DRIVER, TOPOLOGY_NODE, volume_object};
 use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::node_server::Node;
-use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
-use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
 use dotmesh_csi_proto::csi::{
     CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest,
-    Topology, TopologyRequirement, VolumeCapability,
+    Topology, TopologyRequirement,
 };
 use dotmesh_model::size::format_quantity;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -32,6 +31,7 @@ use tonic::Request;
 use crate::machine::Machine;
 use crate::replica::{Cluster, Replica};
 use crate::stage::Actor;
+use capability::{capability, capability_of};
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -436,10 +436,9 @@ impl Kubernetes {
                     let uid = bound.and_then(ResourceExt::uid).unwrap_or_default();
                     let volume = world.volumes.iter().find(|volume| claim_of(volume) == uid);
                     if let Some(volume) = volume.filter(|volume| self.is_placed(name, volume)) {
-                        let handle = handle_of(volume).to_owned();
-                        let publish = self
-                            .clone()
-                            .publish_one(name.to_owned(), claim.clone(), handle, pod.node);
+                        let publish =
+                            self.clone()
+                                .publish_one(name.to_owned(), claim.clone(), volume.clone(), pod.node);
                         self.ask(what, publish);
                         unfinished = true;
                     }
@@ -477,14 +476,15 @@ impl Kubernetes {
         pod.node == node
     }
 
-    async fn publish_one(self, pod: String, claim: String, handle: String, node: u8) {
+    async fn publish_one(self, pod: String, claim: String, volume: PersistentVolume, node: u8) {
+        let handle = handle_of(&volume).to_owned();
         let Some(running) = self.machine(node).running() else {
             return;
         };
         let request = NodePublishVolumeRequest {
             volume_id: handle.clone(),
             target_path: target(&pod, &claim),
-            volume_capability: Some(capability()),
+            volume_capability: Some(capability_of(&volume)),
             ..NodePublishVolumeRequest::default()
         };
         self.cluster
@@ -542,15 +542,6 @@ impl Kubernetes {
 
 fn target(pod: &str, claim: &str) -> String {
     format!("/var/lib/kubelet/pods/{pod}/volumes/{claim}/mount")
-}
-
-fn capability() -> VolumeCapability {
-    VolumeCapability {
-        access_type: Some(AccessType::Mount(MountVolume::default())),
-        access_mode: Some(AccessMode {
-            mode: Mode::SingleNodeWriter.into(),
-        }),
-    }
 }
 
 /// As csi-provisioner writes it.

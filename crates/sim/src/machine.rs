@@ -11,8 +11,8 @@ use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::metrics::Rpcs;
 use dotmesh_csi_node::ops::{Config, Pools};
 use dotmesh_csi_proto::{CALL, TERM};
-use dotmesh_mount::FakeMount;
-use dotmesh_zfs::{FakeZfs, Health, PoolName};
+use dotmesh_mount::{FakeMount, FakeZvol};
+use dotmesh_zfs::{FakeVolume, FakeZfs, Health, PoolName};
 use futures::FutureExt;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -61,6 +61,25 @@ pub struct Running {
     fence: Fence,
 }
 
+/// What a machine's volumes of ZFS are to its mounts.
+fn told_volumes(zfs: &FakeZfs) -> impl Fn(&str) -> Option<FakeZvol> + Send + Sync + 'static {
+    let told = zfs.tell_volumes();
+    move |name| {
+        let FakeVolume {
+            identity,
+            bytes,
+            filesystem,
+            is_blank,
+        } = told(name)?;
+        Some(FakeZvol {
+            identity,
+            bytes,
+            filesystem,
+            is_blank,
+        })
+    }
+}
+
 impl Running {
     /// The call of that number in a leader's term, as it passes the edge.
     ///
@@ -83,6 +102,7 @@ impl Machine {
         let (zfs, mount) = (FakeZfs::of_host(number), FakeMount::new());
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
+        mount.watch_volumes(told_volumes(&zfs));
         let disk = Disk::default();
         zfs.watch_devices(disk.tell_lengths());
         Self {

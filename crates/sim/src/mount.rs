@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dotmesh_mount::{FakeMount, FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount};
+use dotmesh_mount::{FakeMount, FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
 
 use crate::fault::{Class, Failure};
 use crate::stage::{Life, Stage};
@@ -49,6 +49,54 @@ impl Mount for SimMount {
         let what = ("mount at", mount.target.as_path());
         let perform = || self.mount.mount_zfs(mount);
         self.call(Class::MountWrite, what, perform).await
+    }
+
+    async fn mount_zvol(&self, mount: &ZvolMount) -> Result<(), MountError> {
+        let what = ("mount volume at", mount.target.as_path());
+        let perform = || self.mount.mount_zvol(mount);
+        self.call(Class::MountWrite, what, perform).await
+    }
+
+    async fn bind_zvol(&self, zvol: &Zvol, target: &Path, readonly: bool) -> Result<(), MountError> {
+        let perform = || self.mount.bind_zvol(zvol, target, readonly);
+        self.call(Class::MountWrite, ("bind device to", target), perform).await
+    }
+
+    async fn find_zvol(&self, zvol: &Zvol) -> Result<(), MountError> {
+        let what = ("find device for", zvol.node.as_path());
+        self.call(Class::MountWrite, what, || self.mount.find_zvol(zvol)).await
+    }
+
+    async fn is_zvol_blank(&self, zvol: &Zvol) -> Result<bool, MountError> {
+        let what = ("read device", zvol.node.as_path());
+        self.call(Class::MountRead, what, || self.mount.is_zvol_blank(zvol))
+            .await
+    }
+
+    async fn flush_zvol(&self, zvol: &Zvol) -> Result<(), MountError> {
+        let what = ("flush device", zvol.node.as_path());
+        self.call(Class::MountWrite, what, || self.mount.flush_zvol(zvol)).await
+    }
+
+    async fn forget_zvol(&self, node: &Path, keep: &Path) -> Result<(), MountError> {
+        let perform = || self.mount.forget_zvol(node, keep);
+        self.call(Class::MountWrite, ("forget device", node), perform).await
+    }
+
+    async fn grow_filesystem(&self, target: &Path) -> Result<(), MountError> {
+        let perform = || self.mount.grow_filesystem(target);
+        self.call(Class::MountWrite, ("grow filesystem at", target), perform)
+            .await
+    }
+
+    async fn device_bytes(&self, path: &Path) -> Result<u64, MountError> {
+        let perform = || self.mount.device_bytes(path);
+        self.call(Class::MountRead, ("size of device at", path), perform).await
+    }
+
+    async fn remove_file(&self, path: &Path) -> Result<(), MountError> {
+        let perform = || self.mount.remove_file(path);
+        self.call(Class::MountWrite, ("remove file", path), perform).await
     }
 
     async fn bind(&self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {

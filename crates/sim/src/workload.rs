@@ -5,6 +5,7 @@ pub mod claims;
 pub mod commits;
 pub mod deletions;
 pub mod disruptions;
+pub mod formats;
 pub mod losses;
 pub mod pools;
 pub mod remnants;
@@ -172,6 +173,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(branches::all());
     all.extend(deletions::all());
     all.extend(disruptions::all());
+    all.extend(formats::all());
     all.extend(losses::all());
     all.extend(pools::all());
     all.extend(sizes::all());
@@ -186,6 +188,7 @@ pub fn volume(name: &str) -> DotVolume {
     DotVolume {
         name: name.to_owned(),
         size: "1Gi".to_owned(),
+        ..DotVolume::default()
     }
 }
 

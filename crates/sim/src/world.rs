@@ -397,7 +397,8 @@ impl World {
             let table = machine.mount.table();
             let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
             for entry in table.iter().filter(of_pod) {
-                if let Ok(dataset) = entry.source.parse() {
+                let volume = machine.mount.volume_at(&entry.target);
+                if let Ok(dataset) = volume.as_ref().unwrap_or(&entry.source).parse() {
                     let _ = machine.zfs.write(&dataset, 4096);
                 }
             }

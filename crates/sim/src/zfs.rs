@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dotmesh_zfs::{
-    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, FakeZfs, GetRequest, Hold, HoldTag,
-    ImportRequest, ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row,
-    SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
+    BlockFilesystem, CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, FakeZfs, GetRequest, Hold,
+    HoldTag, ImportRequest, ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties,
+    PropertyRow, Row, SnapName, SnapshotName, Verb, Versions, VolumeDevice, Zfs, ZfsError,
 };
 
 use crate::fault::{Class, Failure};
@@ -83,5 +83,7 @@ on_stage! {
     ZfsRead List list(request: &ListRequest) -> Vec<Row> = format!("list {}", names(&request.roots));
     ZfsRead Get get(request: &GetRequest) -> Vec<PropertyRow> = format!("get {}", names(&request.targets));
     ZfsRead Holds holds(snapshots: &[SnapshotName]) -> Vec<Hold> = format!("holds {}", names(snapshots));
+    ZfsWrite MakeFilesystem make_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> () = format!("mkfs {} {}", filesystem.as_str(), volume.dataset);
+    ZfsWrite CheckFilesystem check_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> () = format!("fsck {} {}", filesystem.as_str(), volume.dataset);
     ZfsRead Get written(dataset: &DatasetName, since: Option<&SnapName>) -> u64 = { let _ = since; format!("written {dataset}") };
 }

@@ -466,6 +466,7 @@ impl Nodes for FakeNodes {
                     id: volume.id.clone(),
                     guid: next,
                     size_bytes: 0,
+                    format: volume.format,
                     cloned: is_new && cloned.contains(&volume.id),
                 });
                 state.size_bytes = state.size_bytes.max(volume.size_bytes);

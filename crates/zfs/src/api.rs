@@ -8,9 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{
-    CloneRequest, CommandCounts, CreateRequest, DatasetName, GetRequest, Hold, HoldTag, ImportRequest, ImportablePool,
-    ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row, SnapName, SnapshotName,
-    Versions, ZfsError,
+    BlockFilesystem, CloneRequest, CommandCounts, CreateRequest, DatasetName, GetRequest, Hold, HoldTag, ImportRequest,
+    ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row, SnapName,
+    SnapshotName, Versions, VolumeDevice, ZfsError,
 };
 
 /// Pools and datasets of one host. Each function is one process, except that an answer "does not exist" is confirmed
@@ -126,6 +126,23 @@ pub trait Zfs: Send + Sync + 'static {
         dataset: &DatasetName,
         since: Option<&SnapName>,
     ) -> impl Future<Output = Result<u64, ZfsError>> + Send;
+
+    /// Makes an empty filesystem on a volume, *over whatever is on it*: by `mkfs`. [`crate::ErrorKind::Busy`] when it is
+    /// mounted.
+    fn make_filesystem(
+        &self,
+        volume: &VolumeDevice,
+        filesystem: BlockFilesystem,
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
+
+    /// Repairs what can be repaired without asking of a volume's filesystem that is not mounted: `e2fsck -p`, as the
+    /// kubelet does before it mounts ext4. [`crate::ErrorKind::FilesystemDamaged`] when somebody has to look at it. No
+    /// process for xfs, which repairs itself when it is mounted.
+    fn check_filesystem(
+        &self,
+        volume: &VolumeDevice,
+        filesystem: BlockFilesystem,
+    ) -> impl Future<Output = Result<(), ZfsError>> + Send;
 
     /// What was run so far, shared.
     fn counts(&self) -> Arc<CommandCounts>;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::cmd::HostCommand;
 use crate::request::{one_pool, written_since};
 use crate::{
-    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Guid, Health, Hold, HoldTag,
-    ImportRequest, ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties,
-    PropertyRow, Row, SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
+    BlockFilesystem, CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Guid, Health,
+    Hold, HoldTag, ImportRequest, ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName,
+    Properties, PropertyRow, Row, SnapName, SnapshotName, Verb, Versions, VolumeDevice, Zfs, ZfsError,
 };
 use lines::Line;
 
@@ -259,6 +259,19 @@ impl Zfs for ZfsCli {
             .run_in(&dataset.pool(), || lines::build_written(dataset, &property))
             .await?;
         parse::parse_written(&output)
+    }
+
+    async fn make_filesystem(&self, volume: &VolumeDevice, filesystem: BlockFilesystem) -> Result<(), ZfsError> {
+        self.run(lines::build_make_filesystem(volume, filesystem))
+            .await
+            .map(drop)
+    }
+
+    async fn check_filesystem(&self, volume: &VolumeDevice, filesystem: BlockFilesystem) -> Result<(), ZfsError> {
+        match lines::build_check_filesystem(volume, filesystem) {
+            Some(line) => self.run(line).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     fn counts(&self) -> Arc<CommandCounts> {

@@ -123,6 +123,11 @@ impl HostCommand {
     }
 }
 
+/// `fsck` exits with this when it found errors and repaired all of them (e2fsck(8)).
+const FSCK_CORRECTED: i32 = 1;
+/// `fsck` sets this bit when errors are left (e2fsck(8)).
+const FSCK_UNCORRECTED: i32 = 4;
+
 /// The launcher's word for keeping the mount namespace.
 const SHARED: &str = "shared";
 /// The launcher's word for a mount namespace of the program's own.
@@ -153,11 +158,18 @@ fn spawn_error(verb: Verb, error: &io::Error) -> ZfsError {
 fn check(verb: Verb, status: ExitStatus, stdout: Vec<u8>, stderr: &[u8]) -> Result<String, ZfsError> {
     let stderr = String::from_utf8_lossy(stderr).into_owned();
     match status.code() {
-        Some(0) => String::from_utf8(stdout).map_err(|_| ZfsError {
-            kind: ErrorKind::Malformed("output is not UTF-8".into()),
+        Some(code) if verb == Verb::CheckFilesystem && code & FSCK_UNCORRECTED != 0 => Err(ZfsError {
+            kind: ErrorKind::FilesystemDamaged,
             verb,
-            stderr,
+            stderr: String::from_utf8_lossy(&stdout).into_owned() + &stderr,
         }),
+        Some(code) if code == 0 || (verb == Verb::CheckFilesystem && code == FSCK_CORRECTED) => {
+            String::from_utf8(stdout).map_err(|_| ZfsError {
+                kind: ErrorKind::Malformed("output is not UTF-8".into()),
+                verb,
+                stderr,
+            })
+        }
         Some(LAUNCH_FAILED) => Err(ZfsError {
             kind: ErrorKind::ProgramMissing,
             verb,
@@ -294,6 +306,27 @@ mod tests {
         let host = HostCommand::direct();
         let error = host.run(Verb::Version, "no-such-program-here", &[]).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::ProgramMissing);
+    }
+
+    #[tokio::test]
+    async fn a_repaired_filesystem_is_fine_and_a_damaged_one_says_what_was_found() {
+        let host = HostCommand::direct();
+        let fsck = async |code: i32| {
+            let script = format!("echo found; exit {code}");
+            host.run(Verb::CheckFilesystem, "sh", &arguments(&["-c", &script]))
+                .await
+        };
+        for code in [0, FSCK_CORRECTED] {
+            assert_eq!(fsck(code).await.unwrap(), "found\n");
+        }
+        for code in [FSCK_UNCORRECTED, FSCK_UNCORRECTED | FSCK_CORRECTED] {
+            let error = fsck(code).await.unwrap_err();
+            assert_eq!(
+                (error.kind, error.stderr.as_str()),
+                (ErrorKind::FilesystemDamaged, "found\n")
+            );
+        }
+        assert_eq!(fsck(8).await.unwrap_err().kind, ErrorKind::Other);
     }
 
     #[test]

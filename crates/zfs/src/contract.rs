@@ -7,6 +7,7 @@ mod datasets;
 mod full;
 mod pools;
 mod snapshots;
+mod volumes;
 
 use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,12 @@ pub trait Surroundings {
     fn grow(&self, vdev: &Path, bytes: u64);
     /// Whether it is still mounted.
     fn is_mounted(&self, dataset: &DatasetName) -> bool;
+    /// A node of a volume's device, as soon as it is there.
+    fn device(&self, volume: &DatasetName) -> PathBuf;
+    /// Opens a volume's device, or closes it.
+    fn set_open(&self, volume: &DatasetName, open: bool);
+    /// Returns when nobody looks at new devices any more.
+    fn settle(&self);
 }
 
 /// Where the suite works.
@@ -168,6 +175,7 @@ pub async fn run<Z: Zfs>(zfs: &Z, around: &impl Surroundings, setup: &Setup) -> 
     findings.works("create a place to work", zfs.create(&request).await);
     datasets::run(&mut findings, zfs, around, &root).await;
     snapshots::run(&mut findings, zfs, around, &root).await;
+    volumes::run(&mut findings, zfs, around, &root).await;
     full::run(&mut findings, zfs, around, &root).await;
     let left = findings.works("list", zfs.list(&listing(root.clone(), None, &ALL_KINDS, &[])).await);
     findings.equal("everything was destroyed again", names(left), vec![root.to_string()]);
@@ -211,6 +219,16 @@ mod tests {
         fn is_mounted(&self, dataset: &DatasetName) -> bool {
             self.zfs.is_mounted(dataset)
         }
+
+        fn device(&self, volume: &DatasetName) -> PathBuf {
+            Path::new("/dev/zvol").join(volume.as_str())
+        }
+
+        fn set_open(&self, volume: &DatasetName, open: bool) {
+            self.zfs.set_busy(volume, open);
+        }
+
+        fn settle(&self) {}
     }
 
     #[tokio::test]

@@ -45,11 +45,15 @@ pub enum Verb {
     Get,
     /// `zfs holds`
     Holds,
+    /// `mkfs`
+    MakeFilesystem,
+    /// `fsck`
+    CheckFilesystem,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Version,
         Self::PoolCreate,
         Self::PoolImport,
@@ -69,6 +73,8 @@ impl Verb {
         Self::List,
         Self::Get,
         Self::Holds,
+        Self::MakeFilesystem,
+        Self::CheckFilesystem,
     ];
 
     /// The command in words, for messages and metric labels.
@@ -94,6 +100,8 @@ impl Verb {
             Self::List => "zfs list",
             Self::Get => "zfs get",
             Self::Holds => "zfs holds",
+            Self::MakeFilesystem => "mkfs",
+            Self::CheckFilesystem => "fsck",
         }
     }
 }

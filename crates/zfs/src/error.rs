@@ -145,6 +145,8 @@ kinds! {
     ModuleMissing => "zfs kernel module is missing",
     /// The host has no such program.
     ProgramMissing => "zfs programs are not installed",
+    /// A filesystem on a volume has damage that is not repaired without asking.
+    FilesystemDamaged => "the filesystem is damaged and needs a manual check",
     /// Reading or writing the pool failed.
     Io => "input/output error",
     /// Not done when the deadline came; the process was killed. The effect may have happened or may still happen.
@@ -207,6 +209,10 @@ const PHRASES: &[(&str, ErrorKind)] = &[
     ("has dependent clones", ErrorKind::HasClones(Vec::new())),
     ("snapshot is cloned", ErrorKind::HasClones(Vec::new())),
     ("is busy", ErrorKind::Busy),
+    ("is mounted;", ErrorKind::Busy),
+    ("is mounted.", ErrorKind::Busy),
+    ("contains a mounted filesystem", ErrorKind::Busy),
+    ("in use by the system", ErrorKind::Busy),
     ("it's being held", ErrorKind::Busy),
     (
         "size is less than current used or reserved space",

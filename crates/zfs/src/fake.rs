@@ -15,6 +15,7 @@ mod space;
 mod state;
 mod switches;
 mod tamper;
+mod volumes;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -24,13 +25,14 @@ use std::time::Duration;
 
 use crate::request::one_pool;
 use crate::{
-    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Hold, HoldTag, ImportRequest,
-    ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row,
-    SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
+    BlockFilesystem, CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, GetRequest, Hold, HoldTag,
+    ImportRequest, ImportablePool, ListRequest, ObjectName, PoolName, PoolSpec, PoolStatus, PropName, Properties,
+    PropertyRow, Row, SnapName, SnapshotName, Verb, Versions, VolumeDevice, Zfs, ZfsError,
 };
 pub use inventory::{FakeObject, Inventory};
 use state::State;
 pub use tamper::Tampering;
+pub use volumes::FakeVolume;
 
 /// Whether an injected failure comes before or after the effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,6 +285,21 @@ impl Zfs for FakeZfs {
 
     async fn written(&self, dataset: &DatasetName, since: Option<&SnapName>) -> Result<u64, ZfsError> {
         self.perform(Verb::Get, |state| state.written(dataset, since))
+    }
+
+    async fn make_filesystem(&self, volume: &VolumeDevice, filesystem: BlockFilesystem) -> Result<(), ZfsError> {
+        self.perform(Verb::MakeFilesystem, |state| {
+            state.make_filesystem(&volume.dataset, filesystem)
+        })
+    }
+
+    async fn check_filesystem(&self, volume: &VolumeDevice, filesystem: BlockFilesystem) -> Result<(), ZfsError> {
+        match filesystem {
+            BlockFilesystem::Ext4 => self.perform(Verb::CheckFilesystem, |state| {
+                state.check_filesystem(&volume.dataset, filesystem)
+            }),
+            BlockFilesystem::Xfs => Ok(()),
+        }
     }
 
     fn counts(&self) -> Arc<CommandCounts> {

@@ -24,7 +24,7 @@ pub use api::Zfs;
 pub use cli::ZfsCli;
 pub use counts::{CommandCount, CommandCounts, Verb};
 pub use error::{ErrorKind, ZfsError, classify};
-pub use fake::{FailWhen, FakeObject, FakeZfs, Inventory, Tampering};
+pub use fake::{FailWhen, FakeObject, FakeVolume, FakeZfs, Inventory, Tampering};
 pub use names::{
     DatasetName, Guid, HoldTag, MAX_DEPTH, MAX_NAME_LEN, MAX_POOL_NAME_LEN, NameError, ObjectName, PoolName, SnapName,
     SnapshotName, Txg,
@@ -32,6 +32,7 @@ pub use names::{
 pub use pool::{Health, ImportRequest, ImportablePool, PoolSelector, PoolSpec, PoolStatus};
 pub use props::{MAX_VALUE_LEN, PropName, PropValue, Properties};
 pub use request::{
-    CloneRequest, CreateKind, CreateRequest, GetRequest, Hold, Kind, ListRequest, PropertyRow, Row, Source, SourceKind,
+    BlockFilesystem, CloneRequest, CreateKind, CreateRequest, GetRequest, Hold, Kind, ListRequest, PropertyRow, Row,
+    Source, SourceKind, VolumeDevice,
 };
 pub use version::{Release, Versions};

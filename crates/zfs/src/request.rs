@@ -1,6 +1,7 @@
 //! What is asked of datasets, and the rows that come back.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::{
     DatasetName, ErrorKind, HoldTag, NameError, ObjectName, PoolName, PropName, Properties, SnapName, SnapshotName,
@@ -48,6 +49,35 @@ pub struct CloneRequest {
     /// A clone inherits nothing from its origin: all that shall hold is said here or inherited from its parent.
     /// Not one transaction, as with [`CreateRequest::properties`].
     pub properties: Properties,
+}
+
+/// A filesystem that the kernel puts on a block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BlockFilesystem {
+    /// `ext4`
+    Ext4,
+    /// `xfs`
+    Xfs,
+}
+
+impl BlockFilesystem {
+    /// The kernel's word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+}
+
+/// A volume and where the host's programs find its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeDevice {
+    /// The volume.
+    pub dataset: DatasetName,
+    /// A node of its device in the host's file system. That it leads to that volume is for the caller to make sure.
+    pub node: PathBuf,
 }
 
 /// A kind of thing in a pool that has a name.

@@ -10,7 +10,7 @@ use dotmesh_zfs::{PropName, PropValue};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{DecodeError, decode_json, decode_text, encode_json, encode_text, fields, value};
-use super::{CHECKOUT, DELETED, DOT, HEAD, OBJECT, VOLUME};
+use super::{CHECKOUT, DELETED, DOT, HEAD, OBJECT};
 
 const BRANCH_PREFIX: &str = "io.dotmesh:branch.";
 const CLAIM_PREFIX: &str = "io.dotmesh:claim.";
@@ -388,20 +388,6 @@ pub fn decode_object(text: &str) -> Result<String, DecodeError> {
     decode_text(&OBJECT, single(&OBJECT, text)?)
 }
 
-/// The property of a volume.
-#[must_use]
-pub fn encode_volume(name: &str) -> (PropName, PropValue) {
-    (VOLUME, value(&[&encode_text(name)]))
-}
-
-/// The volume's name.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn decode_volume(text: &str) -> Result<String, DecodeError> {
-    decode_text(&VOLUME, single(&VOLUME, text)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -573,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_and_volumes_survive_the_round_trip() {
+    fn heads_and_objects_survive_the_round_trip() {
         for origin in [
             None,
             Some(HeadOrigin {
@@ -587,13 +573,8 @@ mod tests {
             };
             assert_eq!(decode_head(&encode_head(&record).1.to_string()), Ok(record));
         }
-        assert_eq!(
-            decode_volume(&encode_volume("pg-data").1.to_string()),
-            Ok("pg-data".into())
-        );
         assert_eq!(decode_object(&encode_object("try").1.to_string()), Ok("try".into()));
         assert!(matches!(decode_object("2:x"), Err(DecodeError::UnknownVersion { .. })));
         assert!(matches!(decode_head("2:x"), Err(DecodeError::UnknownVersion { .. })));
-        assert!(matches!(decode_volume("7:x"), Err(DecodeError::UnknownVersion { .. })));
     }
 }

@@ -4,27 +4,35 @@
 //! `zfs set`. A repeated call completes what an interrupted one began: creating with properties is not one transaction,
 //! so each property is looked at again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
-use dotmesh_model::size::MIN_VOLUME_BYTES;
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
     CloneRequest, CreateKind, CreateRequest, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, Properties,
-    PropertyRow, SnapshotName, Source, Zfs,
+    Row, SnapshotName, Source, Zfs,
 };
 
 use super::{Error, KnownPool, Ops};
 use crate::layout::{
-    BranchRecord, DotState, HEAD, HeadOrigin, HeadRecord, OBJECT, VOLUME, decode_head, decode_object, decode_volume,
-    encode_branch, encode_checkout, encode_head, encode_object, encode_volume,
+    BranchRecord, DotState, GRAIN, HEAD, OBJECT, Stage, VOLUME, VolumeRecord, decode_head, decode_object,
+    decode_volume, encode_branch, encode_checkout, encode_head, encode_object, encode_volume,
 };
+use current::{Current, check_formats, check_head, check_known, record_of, verify_head};
+
+mod current;
+mod zvols;
+
+pub(super) use zvols::{filesystem, volume_device};
 
 const GUID: PropName = PropName::from_static("guid");
 const ORIGIN: PropName = PropName::from_static("origin");
 const REFQUOTA: PropName = PropName::from_static("refquota");
+const VOLSIZE: PropName = PropName::from_static("volsize");
+const REFRESERVATION: PropName = PropName::from_static("refreservation");
 const REFERENCED: PropName = PropName::from_static("referenced");
 
 /// A branch that shall be there.
@@ -55,8 +63,10 @@ pub struct VolumeRequest {
     pub id: VolumeId,
     /// Its name.
     pub name: VolumeName,
-    /// Bytes that its content may take.
+    /// Bytes that its content may take, or of its device.
     pub size: u64,
+    /// What it is to those who use it.
+    pub format: VolumeFormat,
     /// Its dataset, if it was made already: then it is never made anew.
     pub known: Option<Guid>,
 }
@@ -79,27 +89,12 @@ pub struct VolumeState {
     pub id: VolumeId,
     /// Its dataset's GUID.
     pub guid: Guid,
-    /// Bytes that its content may take.
+    /// Bytes that its content may take, or of its device: then perhaps a little more than was asked for.
     pub size: u64,
+    /// What it is to those who use it.
+    pub format: VolumeFormat,
     /// Cloned, not begun empty.
     pub cloned: bool,
-}
-
-/// A head's datasets as they are.
-#[derive(Debug, Default)]
-struct Current {
-    exists: bool,
-    record: Option<HeadRecord>,
-    object: Option<String>,
-    volumes: BTreeMap<VolumeId, CurrentVolume>,
-}
-
-#[derive(Debug, Default)]
-struct CurrentVolume {
-    guid: Option<Guid>,
-    origin: Option<SnapshotName>,
-    refquota: u64,
-    name: Option<String>,
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
@@ -118,6 +113,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let mut current = self.read_head(&pool, request.dot, request.head).await?;
         check_head(request, &current)?;
         check_known(request, &current)?;
+        check_formats(request, &current)?;
         if is_planted(Mutant::TheFlipBeforeTheClones) {
             self.point(&pool, &state, request).await?;
             return verify_head(&pool, request, &current);
@@ -125,19 +121,30 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if self.complete_head(&pool, request, &current).await? {
             current = self.read_head(&pool, request.dot, request.head).await?;
         }
+        if self.complete_zvols(&pool, request, &current).await? {
+            current = self.read_head(&pool, request.dot, request.head).await?;
+        }
         let volumes = verify_head(&pool, request, &current)?;
+        self.grow_mounted(request).await?;
         self.point(&pool, &state, request).await?;
         Ok(volumes)
     }
 
-    /// The sizes of a head's volumes, by id; nothing when the head is not there.
+    /// The sizes and formats of a head's volumes, by id, as far as they are known; nothing when the head is not there.
     ///
     /// # Errors
     /// Those of the pool.
-    pub async fn volume_sizes(&self, dot: DotId, head: HeadId) -> Result<BTreeMap<VolumeId, u64>, Error> {
+    pub async fn volume_sizes(
+        &self,
+        dot: DotId,
+        head: HeadId,
+    ) -> Result<BTreeMap<VolumeId, (u64, Option<VolumeFormat>)>, Error> {
         let pool = self.known_pool()?;
         let current = self.read_head(&pool, dot, head).await?;
-        let sizes = current.volumes.into_iter().map(|(id, volume)| (id, volume.refquota));
+        let sizes = current.volumes.into_iter().map(|(id, volume)| {
+            let format = volume.record.as_ref().map(|record| record.format);
+            (id, (volume.size(), format))
+        });
         Ok(sizes.collect())
     }
 
@@ -147,14 +154,15 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         pool: &KnownPool,
         dot: DotId,
         head: HeadId,
-    ) -> Result<(BTreeSet<VolumeId>, Option<CommitId>), Error> {
+    ) -> Result<(BTreeMap<VolumeId, VolumeFormat>, Option<CommitId>), Error> {
         let current = self.read_head(pool, dot, head).await?;
         if !current.exists {
             return Err(Error::NotFound(format!("head {head} is not in Dot {dot}")));
         }
-        let complete =
-            |(id, volume): (&VolumeId, &CurrentVolume)| (volume.name.is_some() && volume.refquota > 0).then_some(*id);
-        let volumes = current.volumes.iter().filter_map(complete).collect();
+        let volumes = current.volumes.iter();
+        let volumes = volumes
+            .filter_map(|(id, volume)| Some((*id, volume.complete()?)))
+            .collect();
         let origin = current.record.and_then(|record| record.origin);
         Ok((volumes, origin.map(|origin| origin.commit)))
     }
@@ -163,10 +171,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let dataset = pool.layout.head(dot, head);
         let request = GetRequest {
             targets: vec![ObjectName::from(dataset.clone())],
-            properties: vec![GUID, ORIGIN, REFQUOTA, HEAD, OBJECT, VOLUME],
+            properties: vec![GUID, ORIGIN, REFQUOTA, VOLSIZE, REFRESERVATION, HEAD, OBJECT, VOLUME],
             sources: Vec::new(),
             depth: Some(1),
-            kinds: vec![Kind::Filesystem],
+            kinds: vec![Kind::Filesystem, Kind::Volume],
         };
         let looked = self.host.zfs.get(&request).await;
         let Some(rows) = self
@@ -213,7 +221,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             if current.exists {
                 self.set_volume(&head, &properties).await?;
             } else {
-                self.create_filesystem(pool, &head, properties).await?;
+                self.create(pool, &head, CreateKind::Filesystem, properties).await?;
             }
         }
         let missing: Vec<&VolumeRequest> = request
@@ -224,8 +232,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let origins = self.check_origins(pool, request, &missing).await?;
         for volume in &request.volumes {
             let dataset = pool.layout.volume(request.dot, request.head, volume.id);
-            let (name, value) = encode_volume(volume.name.as_str());
-            let mut properties = Properties::new().with(name, value).with(REFQUOTA, volume.size);
+            let origin = origins.get(&volume.id);
+            let (name, value) = encode_volume(&VolumeRecord {
+                name: volume.name.to_string(),
+                format: volume.format,
+                stage: volume.first_stage(origin.is_some()),
+            });
+            let mut properties = Properties::new().with(name, value);
+            if volume.format == VolumeFormat::Zfs {
+                properties.insert(REFQUOTA, volume.size);
+            }
             if let Some(there) = current.volumes.get(&volume.id) {
                 properties = there.missing(volume, properties);
                 if !properties.is_empty() {
@@ -237,23 +253,25 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             changed = true;
             self.cache.drop_head(request.head);
-            match origins.get(&volume.id) {
-                None => self.create_filesystem(pool, &dataset, properties).await?,
-                Some(snapshot) => self.clone_filesystem(pool, snapshot, &dataset, properties).await?,
+            match origin {
+                None => self.create(pool, &dataset, volume.kind(), properties).await?,
+                // A clone of a volume has its size, and nothing reserved: see `complete_zvols`.
+                Some(snapshot) => self.clone_snapshot(pool, snapshot, &dataset, properties).await?,
             }
         }
         Ok(changed)
     }
 
-    async fn create_filesystem(
+    async fn create(
         &self,
         pool: &KnownPool,
         dataset: &dotmesh_zfs::DatasetName,
+        kind: CreateKind,
         properties: Properties,
     ) -> Result<(), Error> {
         let create = CreateRequest {
             dataset: dataset.clone(),
-            kind: CreateKind::Filesystem,
+            kind,
             properties,
             parents: false,
         };
@@ -270,7 +288,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
-    async fn clone_filesystem(
+    async fn clone_snapshot(
         &self,
         pool: &KnownPool,
         snapshot: &SnapshotName,
@@ -333,7 +351,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 .collect(),
             depth: Some(0),
             kinds: vec![Kind::Snapshot],
-            columns: vec![GUID, REFERENCED],
+            columns: vec![GUID, REFERENCED, VOLSIZE, VOLUME],
         };
         let what = format!("commit {} of head {}", origin.commit, origin.head);
         let rows = match self.host.zfs.list(&list).await {
@@ -351,8 +369,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                     found.map_or("unknown".into(), |guid| guid.to_string())
                 )));
             }
+            if let Some(row) = row {
+                check_format(volume, &snapshot, row)?;
+            }
             let content = number(&REFERENCED).unwrap_or(0);
-            if content > volume.size {
+            // A block device is never made smaller, whatever is asked for.
+            if volume.format == VolumeFormat::Zfs && content > volume.size {
                 return Err(Error::Invalid(format!(
                     "volume {} holds {content} bytes at commit {}; {} bytes are too few for it",
                     volume.name, origin.commit, volume.size
@@ -383,46 +405,47 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 }
 
-impl CurrentVolume {
-    fn read(&mut self, row: &PropertyRow) -> Result<(), Error> {
-        if row.property == GUID {
-            self.guid = row.value.parse().ok();
-        } else if row.property == ORIGIN {
-            self.origin = row.value.parse().ok();
-        } else if row.property == REFQUOTA {
-            self.refquota = row.value.parse().unwrap_or(0);
-        } else if row.property == VOLUME && row.source == Source::Local {
-            self.name = Some(decode_volume(&row.value)?);
+impl VolumeRequest {
+    /// What it is made as.
+    fn kind(&self) -> CreateKind {
+        match self.format {
+            VolumeFormat::Zfs => CreateKind::Filesystem,
+            VolumeFormat::Ext4 | VolumeFormat::Xfs | VolumeFormat::Block => CreateKind::Volume {
+                size: self.device_bytes(),
+                sparse: false,
+                block_size: None,
+            },
         }
-        Ok(())
     }
 
-    /// Those of the wanted properties that it lacks. A size only grows.
-    fn missing(&self, volume: &VolumeRequest, wanted: Properties) -> Properties {
-        let lacks = |name: &PropName| {
-            if *name == REFQUOTA {
-                let is_other = self.refquota != volume.size && is_planted(Mutant::AQuotaIsSetWhateverItWas);
-                self.refquota < volume.size || is_other
-            } else {
-                self.name.is_none()
-            }
-        };
-        wanted
-            .iter()
-            .filter(|(name, _)| lacks(name))
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+    /// Bytes of its device.
+    fn device_bytes(&self) -> u64 {
+        self.size.checked_next_multiple_of(GRAIN).unwrap_or(self.size)
+    }
+
+    /// How far it is when its dataset is there: a clone has the filesystem of its origin.
+    fn first_stage(&self, is_clone: bool) -> Stage {
+        match self.format {
+            VolumeFormat::Ext4 | VolumeFormat::Xfs if !is_clone => Stage::New,
+            VolumeFormat::Ext4 | VolumeFormat::Xfs | VolumeFormat::Zfs | VolumeFormat::Block => Stage::Ready,
+        }
     }
 }
 
-fn record_of(request: &BranchRequest) -> HeadRecord {
-    HeadRecord {
-        branch: request.branch,
-        origin: request.origin.as_ref().map(|origin| HeadOrigin {
-            commit: origin.commit,
-            head: origin.head,
-        }),
+/// A clone is what its origin was: the snapshot shows what its volume says of itself.
+fn check_format(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> Result<(), Error> {
+    let record = row.value(&VOLUME).map(decode_volume).transpose()?;
+    let is_volume = row.number(&VOLSIZE).is_ok();
+    let format = record.map(|record| record.format);
+    if format == Some(volume.format) && is_volume == (volume.format != VolumeFormat::Zfs) {
+        return Ok(());
     }
+    Err(Error::Conflict(format!(
+        "{snapshot} is of a volume of format {}, volume {} shall have format {}",
+        format.map_or("unknown", VolumeFormat::as_str),
+        volume.name,
+        volume.format
+    )))
 }
 
 fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error> {
@@ -432,14 +455,16 @@ fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error>
             id,
             name,
             size,
+            format,
             known: _,
         } = volume;
         if seen.insert(id, name).is_some() {
             return Err(Error::Invalid(format!("volume {name} ({id}) is asked for twice")));
         }
-        if *size < MIN_VOLUME_BYTES {
+        let least = format.min_bytes();
+        if *size < least {
             return Err(Error::Invalid(format!(
-                "volume {name} of {size} bytes is too small; the least is {MIN_VOLUME_BYTES}"
+                "volume {name} of {size} bytes is too small; the least of format {format} is {least}"
             )));
         }
         // The operator's rule as well: a size that it has recorded is never taken back.
@@ -487,80 +512,4 @@ fn check_branch(state: &DotState, request: &BranchRequest) -> Result<(), Error> 
         }
     }
     Ok(())
-}
-
-fn check_head(request: &BranchRequest, current: &Current) -> Result<(), Error> {
-    match current.record {
-        Some(record) if record != record_of(request) => Err(Error::Conflict(format!(
-            "head {} was built for branch {} {}, not as asked for",
-            request.head,
-            record.branch,
-            match record.origin {
-                None => "and began empty".to_owned(),
-                Some(origin) => format!("from commit {} of head {}", origin.commit, origin.head),
-            }
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// What was made once and is not there was destroyed by somebody; an empty volume in its place would hide that.
-fn check_known(request: &BranchRequest, current: &Current) -> Result<(), Error> {
-    let found = |volume: &VolumeRequest| current.volumes.get(&volume.id)?.guid;
-    let lost = |volume: &&VolumeRequest| volume.known.is_some_and(|known| found(volume) != Some(known));
-    match request.volumes.iter().find(lost) {
-        None => Ok(()),
-        Some(volume) => Err(Error::NotFound(format!(
-            "volume {} of head {} was made, and is not in the pool any more",
-            volume.name, request.head
-        ))),
-    }
-}
-
-/// Each volume is what was asked for: an empty one, or a clone of exactly that snapshot.
-fn verify_head(pool: &KnownPool, request: &BranchRequest, current: &Current) -> Result<Vec<VolumeState>, Error> {
-    if current.record != Some(record_of(request)) {
-        return Err(Error::Internal(format!("head {} is not complete", request.head)));
-    }
-    let verify = |volume: &VolumeRequest| {
-        let incomplete = || {
-            Error::Internal(format!(
-                "volume {} of head {} is not complete",
-                volume.name, request.head
-            ))
-        };
-        let there = current.volumes.get(&volume.id).ok_or_else(incomplete)?;
-        let wanted = request.origin.as_ref().and_then(|origin| {
-            let snapshot = pool
-                .layout
-                .volume_snapshot(request.dot, origin.head, volume.id, origin.commit);
-            origin.guids.get(&volume.id).map(|_| snapshot)
-        });
-        if there.origin != wanted {
-            let text = |origin: &Option<SnapshotName>| origin.as_ref().map_or("nothing".into(), ToString::to_string);
-            return Err(Error::Conflict(format!(
-                "volume {} of head {} was cloned from {}, not from {}",
-                volume.name,
-                request.head,
-                text(&there.origin),
-                text(&wanted)
-            )));
-        }
-        if there.name.as_deref() != Some(volume.name.as_str()) {
-            return Err(Error::Conflict(format!(
-                "volume {} of head {} is called {:?}, not {}",
-                volume.id, request.head, there.name, volume.name
-            )));
-        }
-        if there.refquota < volume.size {
-            return Err(incomplete());
-        }
-        Ok(VolumeState {
-            id: volume.id,
-            guid: there.guid.ok_or_else(incomplete)?,
-            size: there.refquota,
-            cloned: wanted.is_some(),
-        })
-    };
-    request.volumes.iter().map(verify).collect()
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{CommitId, DotId, HeadId, VolumeId};
 
 use crate::layout::DotState;
@@ -14,8 +15,8 @@ use crate::layout::DotState;
 /// What a commit needs to know of its head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HeadState {
-    /// The volumes that are completely there.
-    pub volumes: BTreeSet<VolumeId>,
+    /// The volumes that are completely there, with their formats.
+    pub volumes: BTreeMap<VolumeId, VolumeFormat>,
     /// The newest commit of the head that is not deleted, else what the head was cloned from.
     pub parent: Option<CommitId>,
 }

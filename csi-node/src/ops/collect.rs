@@ -21,10 +21,11 @@ use dotmesh_zfs::{
 use tokio::sync::OwnedRwLockWriteGuard;
 
 use super::publish::is_private;
+use super::shown::of_dataset;
 use super::{Error, KnownPool, Ops};
 use crate::layout::{
     BranchRecord, COMMIT, DeadCommits, DotState, HOLD, MAX_DEAD, branch_property, dead_property, encode_dead_commits,
-    snap_name,
+    parse_volume_dataset, snap_name,
 };
 
 /// How often it is tried again what could not be collected.
@@ -493,7 +494,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let mut private: Vec<PathBuf> = Vec::new();
         for volume in volumes.keys() {
             let own = volume.base().parse().ok().map(|id| self.host.private_dir(head, id));
-            for entry in table.of_zfs(volume.as_str()) {
+            for entry in of_dataset(&table, volume) {
                 if !own.as_ref().is_some_and(|own| is_private(&entry.target, own)) {
                     tracing::info!(what, at = %entry.target.display(), "deleted, but still mounted");
                     return Ok(false);
@@ -503,6 +504,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         for target in private {
             self.host.drop_private(&target).await?;
+        }
+        for volume in volumes
+            .keys()
+            .filter_map(|volume| parse_volume_dataset(volume.as_str()))
+        {
+            self.host.forget_device(volume).await?;
         }
         Ok(true)
     }

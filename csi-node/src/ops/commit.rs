@@ -105,6 +105,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let done = if head.parent == Some(request.commit) {
             self.existing_commit(&pool, request).await?
         } else {
+            self.flush(&pool, request, &head).await?;
             self.new_commit(&pool, request, head.parent).await?
         };
         let on_head = pool.layout.head_snapshot(request.dot, request.head, request.commit);
@@ -364,7 +365,8 @@ fn check_branch(state: &DotState, request: &CommitRequest) -> Result<(), Error> 
 }
 
 fn check_volumes(head: &HeadState, request: &CommitRequest) -> Result<(), Error> {
-    if head.volumes == request.volumes {
+    let there: BTreeSet<VolumeId> = head.volumes.keys().copied().collect();
+    if there == request.volumes {
         return Ok(());
     }
     let list = |volumes: &BTreeSet<VolumeId>| {
@@ -374,7 +376,7 @@ fn check_volumes(head: &HeadState, request: &CommitRequest) -> Result<(), Error>
     Err(Error::Conflict(format!(
         "head {} has volumes {}, but commit {} names {}: it covers all of them or none",
         request.head,
-        list(&head.volumes),
+        list(&there),
         request.commit,
         list(&request.volumes)
     )))

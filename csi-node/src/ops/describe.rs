@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
 use dotmesh_zfs::{
@@ -14,12 +15,13 @@ use dotmesh_zfs::{
 use super::batch::{CREATETXG, CREATION, GUID, REFERENCED, WRITTEN};
 use super::{CommitRecord, CommitState, Error, KnownPool, Ops, OriginRequest, SnapshotState, VolumeState};
 use crate::layout::{
-    BranchRecord, DotIdentity, DotState, HEAD, Layout, OBJECT, StoredCommit, VOLUME, decode_commits, decode_head,
-    decode_object, decode_volume, is_commit_property,
+    BranchRecord, DotIdentity, DotState, HEAD, Layout, OBJECT, Stage, StoredCommit, VOLUME, decode_commits,
+    decode_head, decode_object, decode_volume, is_commit_property,
 };
 
 const ORIGIN: PropName = PropName::from_static("origin");
 const REFQUOTA: PropName = PropName::from_static("refquota");
+const VOLSIZE: PropName = PropName::from_static("volsize");
 
 /// A Dot with all that was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +112,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             roots: targets,
             depth: None,
             kinds,
-            columns: vec![GUID, CREATETXG, CREATION, REFERENCED, WRITTEN, ORIGIN, REFQUOTA],
+            columns: vec![
+                GUID, CREATETXG, CREATION, REFERENCED, WRITTEN, ORIGIN, REFQUOTA, VOLSIZE,
+            ],
         };
         let (doing, what) = (format!("reading all of Dot {dot}"), format!("Dot {dot}"));
         let properties = match self.host.zfs.get(&get).await {
@@ -173,8 +177,16 @@ fn describe_head(
     for id in ids {
         let volume = ObjectName::from(layout.volume(dot, head, id));
         // Without a name it was not made completely, or others made it.
-        let Some(named) = found.property(&volume, &VOLUME) else {
+        let Some(record) = found.property(&volume, &VOLUME) else {
             continue;
+        };
+        let record = decode_volume(record)?;
+        if record.stage != Stage::Ready {
+            continue;
+        }
+        let size = match record.format {
+            VolumeFormat::Zfs => &REFQUOTA,
+            VolumeFormat::Ext4 | VolumeFormat::Xfs | VolumeFormat::Block => &VOLSIZE,
         };
         let origin = found.rows.get(&volume).and_then(|row| row.value(&ORIGIN));
         let origin: Option<ObjectName> = origin
@@ -183,13 +195,14 @@ fn describe_head(
         let state = VolumeState {
             id,
             guid: Guid(found.number(&volume, &GUID)?),
-            size: found.number(&volume, &REFQUOTA)?,
+            size: found.number(&volume, size)?,
+            format: record.format,
             cloned: origin.is_some(),
         };
         if let Some(origin) = origin {
             guids.insert(id, Guid(found.number(&origin, &GUID)?));
         }
-        volumes.push((decode_volume(named)?, state));
+        volumes.push((record.name, state));
     }
     Ok(HeadDescription {
         branch,

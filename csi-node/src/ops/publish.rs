@@ -5,22 +5,28 @@
 
 use std::path::{Path, PathBuf};
 
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
-use dotmesh_model::id::{HeadId, VolumeId};
+use dotmesh_model::id::HeadId;
 use dotmesh_mount::{FsUsage, Mount, MountErrorKind, MountTable, ZfsMount};
 use dotmesh_zfs::{DatasetName, Zfs};
 
+use super::shown::{Form, Shown, shown};
 use super::{Error, Host, KnownPool, Ops};
 use crate::layout::{DotState, Follows, parse_volume_dataset};
+
+mod devices;
 
 /// A volume that shall be seen at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishRequest {
     /// Which.
     pub handle: Handle,
-    /// Where.
+    /// Where: a folder, or for a block device an empty file. Made when it is not there.
     pub target: PathBuf,
-    /// The pod cannot write.
+    /// What it is asked for as.
+    pub format: VolumeFormat,
+    /// The pod cannot write. To a block device it can: what it may do there, its container says.
     pub readonly: bool,
 }
 
@@ -31,6 +37,15 @@ pub struct UnpublishRequest {
     pub handle: Handle,
     /// Where.
     pub target: PathBuf,
+}
+
+/// How full a volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// One with files.
+    Files(FsUsage),
+    /// Bytes of a block device: what is used of them, its user knows.
+    Device(u64),
 }
 
 /// Whether a mount is this private one, or the same one once more: the container sees it below the host's root, too,
@@ -50,6 +65,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let handle = request.handle;
         let _guard = self.host.dots.exclusive(handle.dot).await;
         let head = self.head_of(&pool, handle).await?;
+        if request.format != VolumeFormat::Zfs {
+            return self.publish_device(&pool, request, head).await;
+        }
         let dataset = pool.layout.volume(handle.dot, head, handle.volume);
         let table = self.host.mount_table().await?;
         if let Some(entry) = table.at(&request.target) {
@@ -93,6 +111,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             if entry.fs_type == "zfs" && entry.source == dataset.as_str() {
                 return Ok(());
             }
+            self.check_native(pool, dataset).await?;
             return Err(other_source(private, &entry.source, dataset.as_str()));
         }
         self.host
@@ -106,12 +125,30 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             readonly: false,
             options: String::new(),
         };
-        match self.host.mount.mount_zfs(&mount).await {
+        let mounted = self.host.mount.mount_zfs(&mount).await;
+        if mounted.is_err() {
+            self.check_native(pool, dataset).await?;
+        }
+        match mounted {
             Ok(()) => Ok(()),
             Err(error) if error.kind == MountErrorKind::NotFound => {
                 Err(self.absent_dataset(pool, dataset, &error).await)
             }
             Err(error) => Err(Error::mount(&format!("mounting {dataset}"), &error)),
+        }
+    }
+
+    /// Whether the volume is what a filesystem of ZFS can be mounted of: looked at when one cannot.
+    async fn check_native(&self, pool: &KnownPool, dataset: &DatasetName) -> Result<(), Error> {
+        let Some(volume) = parse_volume_dataset(dataset.as_str()) else {
+            return Ok(());
+        };
+        let record = self.volume_record(pool, volume).await?;
+        match record.format {
+            VolumeFormat::Zfs => Ok(()),
+            VolumeFormat::Ext4 | VolumeFormat::Xfs | VolumeFormat::Block => {
+                Err(devices::other_format(&record, VolumeFormat::Zfs))
+            }
         }
     }
 
@@ -143,14 +180,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
     }
 
-    /// Whether the handle resolves to a volume of a living Dot.
+    /// The format of the volume of a living Dot that the handle resolves to.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when not; those of the pool.
-    pub async fn check_handle(&self, handle: Handle) -> Result<(), Error> {
+    /// [`Error::NotFound`] when there is none; those of the pool.
+    pub async fn format_of(&self, handle: Handle) -> Result<VolumeFormat, Error> {
         let pool = self.known_pool()?;
         let _guard = self.host.dots.shared(handle.dot).await;
-        self.head_of(&pool, handle).await.map(drop)
+        let head = self.head_of(&pool, handle).await?;
+        let record = self.volume_record(&pool, (handle.dot, head, handle.volume)).await?;
+        Ok(record.format)
     }
 
     /// The head whose volume the handle stands for now. The caller has the Dot's lock. A copy in memory is enough to
@@ -181,26 +220,26 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
         loop {
             let table = self.mount_table().await?;
             let Some(entry) = table.at(target) else { break };
-            let parsed = parse_volume_dataset(&entry.source).filter(|_| entry.fs_type == "zfs");
-            let Some((_, head, volume)) =
-                parsed.filter(|(dot, _, volume)| (*dot, *volume) == (handle.dot, handle.volume))
-            else {
+            let found = shown(entry).map(|(found, _)| found);
+            let Some(found) = found.filter(|(dot, _, volume)| (*dot, *volume) == (handle.dot, handle.volume)) else {
                 return Err(other_source(
                     target,
                     &entry.source,
                     &format!("volume {}", handle.volume),
                 ));
             };
-            source = Some((entry.source.clone(), head, volume));
+            source = Some(found);
             self.unmount(target).await?;
             self.note_users();
         }
-        self.mount
-            .remove_dir(target)
-            .await
-            .map_err(|error| Error::mount("removing the target", &error))?;
+        let removed = match self.mount.remove_dir(target).await {
+            // That of a block device: an empty file.
+            Err(error) if error.kind == MountErrorKind::NotADirectory => self.mount.remove_file(target).await,
+            removed => removed,
+        };
+        removed.map_err(|error| Error::mount("removing the target", &error))?;
         match source {
-            Some((source, head, volume)) => self.drop_unused_private(&source, head, volume).await,
+            Some(found) => self.drop_unused_private(found).await,
             None => self.drop_unused_privates(handle).await,
         }
     }
@@ -224,33 +263,38 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
         let table = self.mount_table().await?;
         let folder = self.config.state_dir.join("mounts");
         let mut found = Vec::new();
-        for entry in table.below(&folder).filter(|entry| entry.fs_type == "zfs") {
-            if let Some((dot, head, volume)) = parse_volume_dataset(&entry.source)
+        for entry in table.below(&folder) {
+            if let Some((shown @ (dot, _, volume), _)) = shown(entry)
                 && (dot, volume) == (handle.dot, handle.volume)
             {
-                found.push((entry.source.clone(), head, volume));
+                found.push(shown);
             }
         }
-        for (source, head, volume) in found {
-            self.drop_unused_private(&source, head, volume).await?;
+        for shown in found {
+            self.drop_unused_private(shown).await?;
         }
         Ok(())
     }
 
-    async fn drop_unused_private(&self, source: &str, head: HeadId, volume: VolumeId) -> Result<(), Error> {
-        let private = self.private_dir(head, volume);
+    async fn drop_unused_private(&self, volume: Shown) -> Result<(), Error> {
+        let (_, head, id) = volume;
+        let private = self.private_dir(head, id);
         let table = self.mount_table().await?;
-        if table.of_zfs(source).any(|entry| !is_private(&entry.target, &private)) {
+        let mut mounts = table.iter().filter_map(|entry| Some((entry, shown(entry)?)));
+        if mounts.any(|(entry, (found, _))| found == volume && !is_private(&entry.target, &private)) {
             return Ok(());
         }
         if table.at(&private).is_some() {
             match self.drop_private(&private).await {
                 // The pod's mount is gone, which is what was asked for; the collector or the next unpublish tries again.
-                Err(Error::InUse(text)) => tracing::info!(text, "a private mount stays"),
+                Err(Error::InUse(text)) => {
+                    tracing::info!(text, "a private mount stays");
+                    return Ok(());
+                }
                 result => result?,
             }
         }
-        Ok(())
+        self.forget_device(volume).await
     }
 
     /// Unmounts a private mount and removes its folders.
@@ -274,21 +318,22 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     ///
     /// # Errors
     /// [`Error::NotFound`] when that volume is not mounted there.
-    pub async fn volume_usage(&self, handle: Handle, path: &Path) -> Result<FsUsage, Error> {
+    pub async fn volume_usage(&self, handle: Handle, path: &Path) -> Result<Usage, Error> {
         let table = self.mount_table().await?;
-        let source = table.at(path).map(|entry| entry.source.as_str());
-        let shown = source.and_then(parse_volume_dataset);
-        if shown.is_none_or(|(dot, _, volume)| (dot, volume) != (handle.dot, handle.volume)) {
-            return Err(Error::NotFound(format!(
-                "volume {} is not mounted at {}",
-                handle.volume,
-                path.display()
-            )));
-        }
-        self.mount
-            .statfs(path)
-            .await
-            .map_err(|error| Error::mount("asking how full the volume is", &error))
+        let shown = table.at(path).and_then(shown);
+        let shown = shown.filter(|((dot, _, volume), _)| (*dot, *volume) == (handle.dot, handle.volume));
+        let usage = match shown {
+            None => {
+                return Err(Error::NotFound(format!(
+                    "volume {} is not mounted at {}",
+                    handle.volume,
+                    path.display()
+                )));
+            }
+            Some((_, Form::Device)) => self.mount.device_bytes(path).await.map(Usage::Device),
+            Some((_, Form::Zfs | Form::Filesystem)) => self.mount.statfs(path).await.map(Usage::Files),
+        };
+        usage.map_err(|error| Error::mount("asking how full the volume is", &error))
     }
 }
 

@@ -5,6 +5,7 @@ mod collect;
 mod commit;
 mod compare;
 mod crash;
+mod devices;
 mod killed;
 mod missing;
 mod places;
@@ -16,10 +17,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
-use dotmesh_mount::FakeMount;
-use dotmesh_zfs::{FakeZfs, Guid, Zfs};
+use dotmesh_mount::{FakeMount, FakeZvol};
+use dotmesh_zfs::{FakeVolume, FakeZfs, Guid, Zfs};
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -45,6 +47,7 @@ impl Host {
         zfs.watch_devices(|file| Some(std::fs::metadata(file).ok()?.len() * SCALE));
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
+        mount.watch_volumes(told_volumes(&zfs));
         Self {
             zfs,
             mount,
@@ -105,6 +108,25 @@ impl Host {
     }
 }
 
+/// What a fake's volumes are to the mounts of its host.
+fn told_volumes(zfs: &FakeZfs) -> impl Fn(&str) -> Option<FakeZvol> + Send + Sync + 'static {
+    let told = zfs.tell_volumes();
+    move |name| {
+        let FakeVolume {
+            identity,
+            bytes,
+            filesystem,
+            is_blank,
+        } = told(name)?;
+        Some(FakeZvol {
+            identity,
+            bytes,
+            filesystem,
+            is_blank,
+        })
+    }
+}
+
 /// The operations on pool `dotmesh` of a node that has no other.
 fn only_pool<Z: Zfs, M: Mount>(zfs: Z, mount: M, config: Config) -> Arc<Ops<Z, M>> {
     let name = "dotmesh".parse().unwrap();
@@ -151,6 +173,7 @@ fn volume(name: &str) -> VolumeRequest {
         id: volume_id(name),
         name: name.parse().unwrap(),
         size: SIZE,
+        format: VolumeFormat::Zfs,
         known: None,
     }
 }

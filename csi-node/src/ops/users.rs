@@ -8,8 +8,8 @@ use dotmesh_mount::{Mount, MountTable};
 use dotmesh_zfs::Zfs;
 
 use super::publish::is_private;
+use super::shown::shown;
 use super::{Error, Host};
-use crate::layout::parse_volume_dataset;
 
 /// A volume of a head, and somebody who has it mounted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,11 +34,19 @@ pub enum User {
 }
 
 impl User {
-    /// By where it is mounted: the kubelet's folders are `…/pods/<uid>/volumes/…`, seen below the host's root, too.
+    /// By where it is mounted: the kubelet's folders are `…/pods/<uid>/volumes/…`, seen below the host's root, too. A
+    /// block device is at `…/volumeDevices/publish/<volume>/<uid>` and, once more by the kubelet itself, at
+    /// `…/volumeDevices/<volume>/dev/<uid>` (`pkg/volume/csi/csi_block.go`).
     fn at(target: &Path) -> Self {
         let parts: Vec<_> = target.iter().collect();
         let of_pod = |window: &&[&std::ffi::OsStr]| window[0] == "pods" && window[2] == "volumes";
-        let pod = parts.windows(3).find(of_pod).and_then(|window| window[1].to_str());
+        let files = parts.windows(3).find(of_pod).and_then(|window| window[1].to_str());
+        let device = match parts[..] {
+            [.., folder, publish, _, uid] if folder == "volumeDevices" && publish == "publish" => uid.to_str(),
+            [.., folder, _, dev, uid] if folder == "volumeDevices" && dev == "dev" => uid.to_str(),
+            _ => None,
+        };
+        let pod = files.or(device);
         pod.map_or_else(|| Self::Path(target.to_owned()), |uid| Self::Pod(uid.to_owned()))
     }
 }
@@ -46,8 +54,8 @@ impl User {
 impl<Z: Zfs, M: Mount> Host<Z, M> {
     /// Mounts of volumes of ours that are not private, in any pool.
     fn used<'a>(&'a self, table: &'a MountTable) -> impl Iterator<Item = ((DotId, HeadId, VolumeId), &'a Path)> {
-        table.iter().filter(|entry| entry.fs_type == "zfs").filter_map(|entry| {
-            let (dot, head, volume) = parse_volume_dataset(&entry.source)?;
+        table.iter().filter_map(|entry| {
+            let ((dot, head, volume), _) = shown(entry)?;
             let target = entry.target.as_path();
             (!is_private(target, &self.private_dir(head, volume))).then_some(((dot, head, volume), target))
         })
@@ -86,6 +94,13 @@ mod tests {
         let folder = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/pvc-1/mount");
         assert_eq!(pod(&folder), User::Pod(uid.to_owned()));
         assert_eq!(pod(&format!("/host{folder}")), User::Pod(uid.to_owned()));
+        let devices = "/var/lib/kubelet/plugins/kubernetes.io/csi/volumeDevices";
+        for folder in [
+            format!("{devices}/publish/pvc-1/{uid}"),
+            format!("/host{devices}/pvc-1/dev/{uid}"),
+        ] {
+            assert_eq!(pod(&folder), User::Pod(uid.to_owned()));
+        }
         assert_eq!(pod("/mnt/pods"), User::Path("/mnt/pods".into()));
         assert_eq!(pod("/srv/data"), User::Path("/srv/data".into()));
     }

@@ -63,10 +63,10 @@ async fn a_volume_lives_without_kubernetes() {
     assert_eq!(volume, again);
     let other = controller.create_volume(create("v1", 2 * SIZE)).await.unwrap_err();
     assert_eq!(other.code(), Code::AlreadyExists);
-    let mut block = create("v2", SIZE);
+    let mut block = create("v1", SIZE);
     block.volume_capabilities[0].access_type = Some(AccessType::Block(BlockVolume {}));
     let refused = controller.create_volume(block).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.code(), Code::AlreadyExists);
     let huge = controller.create_volume(create("v3", 1 << 50)).await.unwrap_err();
     assert_eq!(huge.code(), Code::ResourceExhausted);
 
@@ -144,6 +144,15 @@ async fn a_volume_lives_without_kubernetes() {
 
 #[tokio::test]
 async fn the_conformance_program_finds_nothing() {
+    conformance("mount").await;
+}
+
+#[tokio::test]
+async fn the_conformance_program_finds_nothing_about_block_devices() {
+    conformance("block").await;
+}
+
+async fn conformance(access_type: &str) {
     let machine = Machine::with_pool().await;
     let info = IdentityClient::new(machine.csi().await)
         .get_plugin_info(GetPluginInfoRequest {})
@@ -164,6 +173,7 @@ async fn the_conformance_program_finds_nothing() {
             "--csi.stagingdir={}",
             machine.folder.join("sanity/staging").display()
         ))
+        .arg(format!("--csi.testvolumeaccesstype={access_type}"))
         .arg("--csi.testvolumesize=67108864")
         .arg("--csi.testvolumeexpandsize=134217728")
         .arg("--ginkgo.no-color")

@@ -15,7 +15,7 @@ use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::node_client::NodeClient;
 use dotmesh_csi_proto::node::{
     CommitRequest, CommitResponse, EnsureBranchRequest, EnsureDotRequest, EnsurePoolRequest, Failure, Origin, PoolFile,
-    Reason, Volume,
+    Reason, Volume, VolumeFormat,
 };
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{ClaimUid, DotId, VolumeId};
@@ -187,11 +187,20 @@ impl Machine {
     }
 
     pub(crate) async fn publish(&self, handle: Handle, target: &Path) -> Result<(), Status> {
+        self.publish_as(handle, target, capability()).await
+    }
+
+    pub(crate) async fn publish_as(
+        &self,
+        handle: Handle,
+        target: &Path,
+        capability: VolumeCapability,
+    ) -> Result<(), Status> {
         std::fs::create_dir_all(target.parent().unwrap()).unwrap();
         let request = NodePublishVolumeRequest {
             volume_id: handle.to_string(),
             target_path: target.to_string_lossy().into_owned(),
-            volume_capability: Some(capability()),
+            volume_capability: Some(capability),
             ..NodePublishVolumeRequest::default()
         };
         let mut client = CsiNode::new(self.csi().await);
@@ -280,6 +289,7 @@ impl Dot {
             name: name.into(),
             size_bytes: SIZE,
             known_guid: 0,
+            format: VolumeFormat::Zfs.into(),
         });
         EnsureBranchRequest {
             dot_id: self.id.to_string(),

@@ -27,6 +27,8 @@ fn examples() -> Vec<Value> {
     };
     let mut full_dot = dot("d", &[("a", "1Gi")]);
     full_dot["spec"]["placement"] = json!({"poolClass": "fast"});
+    full_dot["spec"]["volumes"][0]["volumeMode"] = json!("Filesystem");
+    full_dot["spec"]["volumes"][0]["fsType"] = json!("ext4");
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
@@ -35,7 +37,7 @@ fn examples() -> Vec<Value> {
         "spec": {
             "kind": "Dot", "id": id, "dot": id, "name": "d", "uid": id, "namespace": {"name": "n", "uid": id},
             "node": "n1", "pool": "p", "poolClass": "fast",
-            "volumes": [{"name": "a", "id": id, "size": "1Gi"}],
+            "volumes": [{"name": "a", "id": id, "size": "1Gi", "volumeMode": "Filesystem", "fsType": "xfs"}],
             "deletedAt": "2026-01-31T12:00:00Z", "expiresAt": "2026-02-01T12:00:00Z",
         },
     });

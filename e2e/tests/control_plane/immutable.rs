@@ -76,6 +76,40 @@ async fn a_branch_starts_at_head_unless_it_says_otherwise() {
 }
 
 #[tokio::test]
+async fn a_volume_stays_what_it_is() {
+    let cluster = cluster().await;
+    let made = |mode: &str, fs_type: &str| {
+        let mut made = dot("formats", &[("a", "1Gi"), ("b", "1Gi")]);
+        made["spec"]["volumes"][0]["volumeMode"] = json!(mode);
+        made["spec"]["volumes"][1]["fsType"] = json!(fs_type);
+        made
+    };
+    let mut both = made("Block", "ext4");
+    both["spec"]["volumes"][0]["fsType"] = json!("xfs");
+    let refused = cluster.apply([both]).await.unwrap_err().to_string();
+    assert!(refused.contains("fsType is for volumeMode Filesystem"), "{refused}");
+    cluster.apply([made("Block", "ext4")]).await.unwrap();
+    let volumes = |a: Value, b: Value| json!({"spec": {"volumes": [a, b]}});
+    let (a, b) = (
+        json!({"name": "a", "size": "1Gi", "volumeMode": "Block"}),
+        json!({"name": "b", "size": "1Gi", "fsType": "ext4"}),
+    );
+    let plain = |name: &str| json!({"name": name, "size": "1Gi"});
+    for patch in [volumes(plain("a"), b.clone()), volumes(a.clone(), plain("b"))] {
+        assert_refused(
+            &cluster,
+            "dot/formats",
+            patch,
+            "volumeMode and fsType cannot be changed",
+        )
+        .await;
+    }
+    // What nothing says can be said.
+    let said = json!({"name": "b", "size": "1Gi", "fsType": "ext4", "volumeMode": "Filesystem"});
+    assert_eq!(refusal(&cluster, "dot/formats", &volumes(a, said)).await, None);
+}
+
+#[tokio::test]
 async fn volumes_grow_and_never_shrink() {
     let cluster = cluster().await;
     cluster

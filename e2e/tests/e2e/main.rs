@@ -11,6 +11,7 @@ mod bad_input;
 mod claims;
 mod crashes;
 mod deletion;
+mod formats;
 mod history;
 mod installation;
 mod pools;

@@ -7,7 +7,8 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::names::ANNOTATION_RESTORED;
 use dotmesh_crds::{Branch, Dot, DotStatus, Remnant};
-use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume};
+use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume, VolumeFormat as WireFormat};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, HeadId};
 use dotmesh_model::name::BranchName;
 use dotmesh_model::size::parse_quantity;
@@ -198,6 +199,25 @@ fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
     })
 }
 
+fn wire_format(format: VolumeFormat) -> WireFormat {
+    match format {
+        VolumeFormat::Zfs => WireFormat::Zfs,
+        VolumeFormat::Ext4 => WireFormat::Ext4,
+        VolumeFormat::Xfs => WireFormat::Xfs,
+        VolumeFormat::Block => WireFormat::Block,
+    }
+}
+
+/// What a node says a volume is; nothing said is a filesystem of ZFS.
+pub fn model_format(format: WireFormat) -> VolumeFormat {
+    match format {
+        WireFormat::Unspecified | WireFormat::Zfs => VolumeFormat::Zfs,
+        WireFormat::Ext4 => VolumeFormat::Ext4,
+        WireFormat::Xfs => VolumeFormat::Xfs,
+        WireFormat::Block => VolumeFormat::Block,
+    }
+}
+
 fn build_request(
     seen: &Observed,
     valid: &Valid,
@@ -215,6 +235,7 @@ fn build_request(
             name: volume.name.clone(),
             size_bytes: parse_quantity(&volume.size).map_err(|why| format!("volume {:?}: size {why}", volume.name))?,
             known_guid: known.get(volume.id.as_str()).copied().unwrap_or_default(),
+            format: wire_format(volume.format()).into(),
         });
     }
     let origin = match valid.start.origin() {

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use dotmesh_crds::Dot;
-use dotmesh_crds::dot::DotClaim;
+use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeStatus};
 use dotmesh_crds::names::MANAGER_CLAIMS;
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
 use serde_json::json;
@@ -25,6 +26,23 @@ pub fn entries(dot: &Dot) -> &[DotClaim] {
 /// The entry of this claim.
 pub fn entry_of<'a>(dot: &'a Dot, uid: &str) -> Option<&'a DotClaim> {
     entries(dot).iter().find(|entry| entry.uid == uid)
+}
+
+/// What the Dot's volume of this name is to pods, as far as anybody has said: what it is, what the Dot asks for, what the
+/// first claim asked for that added it.
+pub fn format_of(dot: &Dot, volume: &str) -> Option<VolumeFormat> {
+    let status = dot.status.as_ref();
+    let there = status.and_then(|status| status.volumes.iter().find(|there| there.name == volume));
+    let listed = dot.spec.volumes.iter().flatten().find(|listed| listed.name == volume);
+    there
+        .map(DotVolumeStatus::format)
+        .or_else(|| listed.map(DotVolume::format))
+        .or_else(|| {
+            entries(dot)
+                .iter()
+                .find(|entry| entry.volume == volume)
+                .map(DotClaim::format)
+        })
 }
 
 /// Whether the claim's volume can be mounted on the Dot's node.

@@ -51,9 +51,45 @@ pub enum ClaimError {
         /// The kind that is named.
         kind: String,
     },
-    /// A raw block volume.
-    #[error("the claim has volumeMode Block; only volumeMode Filesystem is served")]
-    BlockMode,
+    /// Neither files nor a block device.
+    #[error("the claim has volumeMode {mode:?}; it can be Filesystem or Block")]
+    VolumeMode {
+        /// The mode.
+        mode: String,
+    },
+    /// A filesystem that volumes do not have.
+    #[error("StorageClass {class:?} asks for the filesystem {fs_type:?}; volumes have zfs, ext4 or xfs")]
+    FsType {
+        /// The StorageClass.
+        class: String,
+        /// What it asks for, cut.
+        fs_type: String,
+    },
+    /// The volume is something else than what the claim, or its class, asks for.
+    #[error(
+        "volume {volume:?} of Dot {dot:?} is {has}, the claim and its StorageClass ask for {asked}; use a claim with that volumeMode, and \
+         a StorageClass with that csi.storage.k8s.io/fstype or without one"
+    )]
+    OtherFormat {
+        /// The Dot.
+        dot: String,
+        /// The volume.
+        volume: String,
+        /// What it is.
+        has: &'static str,
+        /// What is asked for.
+        asked: &'static str,
+    },
+    /// Too small for the filesystem that is asked for.
+    #[error("the claim asks for {asked}, {what} has at least {least}")]
+    TooSmall {
+        /// What is asked for, as a quantity.
+        asked: String,
+        /// What the volume is to be.
+        what: &'static str,
+        /// As a quantity.
+        least: String,
+    },
     /// An access mode that several nodes would share.
     #[error(
         "the claim has access mode {mode}; a volume is used on one node at a time: ReadWriteOnce or ReadWriteOncePod"
@@ -216,7 +252,10 @@ impl ClaimError {
             | Self::Shared { .. }
             | Self::SharedByOnePod
             | Self::BranchOfOtherDot { .. }
-            | Self::BlockMode
+            | Self::VolumeMode { .. }
+            | Self::FsType { .. }
+            | Self::OtherFormat { .. }
+            | Self::TooSmall { .. }
             | Self::AccessMode { .. }
             | Self::VolumeName { .. }
             | Self::ClaimName { .. }

@@ -2,8 +2,10 @@
 
 use dotmesh_crds::condition::{Condition, READY};
 use dotmesh_crds::dot::{DotClaim, DotStatus};
+use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, LABEL_DOT, volume_object};
 use dotmesh_crds::{Branch, BranchSpec, Commit, Dot, Reason};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::size::{format_quantity, parse_quantity};
@@ -185,11 +187,15 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
     if let Some(branch) = &world.branch {
         check_branch(branch)?;
     }
+    let volume = choose_volume(request, dot)?.as_str().to_owned();
+    let (volume_mode, fs_type) = words_of(choose_format(request, dot, &volume)?);
     let entry = DotClaim {
         uid: request.uid.to_string(),
         namespace: request.namespace.clone(),
         name: request.name.clone(),
-        volume: choose_volume(request, dot)?.as_str().to_owned(),
+        volume,
+        volume_mode,
+        fs_type,
         size: format_quantity(request.size_bytes),
         branch: world.branch.as_ref().map(ResourceExt::name_any),
         selected_node: request.selected_node.clone(),
@@ -296,10 +302,46 @@ fn choose_volume(request: &Request, dot: &Dot) -> Result<VolumeName, ClaimError>
     }
 }
 
+/// The volume's, when it is what the claim asks for; of a new one what that is.
+fn choose_format(request: &Request, dot: &Dot, volume: &str) -> Result<VolumeFormat, ClaimError> {
+    let Some(has) = entries::format_of(dot, volume) else {
+        let format = request.format.unwrap_or_default();
+        if request.size_bytes < format.min_bytes() {
+            return Err(ClaimError::TooSmall {
+                asked: format_quantity(request.size_bytes),
+                what: describe(format),
+                least: format_quantity(format.min_bytes()),
+            });
+        }
+        return Ok(format);
+    };
+    let is_block = has == VolumeFormat::Block;
+    match request.format {
+        None if !is_block => Ok(has),
+        Some(asked) if asked == has => Ok(has),
+        asked => Err(ClaimError::OtherFormat {
+            dot: dot.name_any(),
+            volume: volume.to_owned(),
+            has: describe(has),
+            asked: asked.map_or("files", describe),
+        }),
+    }
+}
+
+/// A format for people.
+pub fn describe(format: VolumeFormat) -> &'static str {
+    match format {
+        VolumeFormat::Zfs => "a zfs filesystem",
+        VolumeFormat::Ext4 => "an ext4 filesystem",
+        VolumeFormat::Xfs => "an xfs filesystem",
+        VolumeFormat::Block => "a block device",
+    }
+}
+
 fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Plan, ClaimError> {
     let dot = &world.dot;
     let status = dot.status.clone().unwrap_or_default();
-    if let Some((handle, node, bytes)) = ready_volume(&status, entry, request) {
+    if let Some((handle, node, (bytes, format))) = ready_volume(&status, entry, request) {
         // Recorded before anybody can write: what was handed out and goes without being deleted is kept.
         let is_own_branch =
             matches!(request.source, Source::Commit(_)) && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded);
@@ -309,7 +351,12 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
                 ..entry.clone()
             }));
         }
-        return Ok(Plan::CreateVolume(Box::new(build_volume(request, handle, node, bytes))));
+        return Ok(Plan::CreateVolume(Box::new(build_volume(
+            request,
+            handle,
+            node,
+            (bytes, format),
+        ))));
     }
     // The scheduler changed its mind before anything was placed.
     if status.node.is_none() && request.selected_node.is_some() && entry.selected_node != request.selected_node {
@@ -340,8 +387,12 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
     Ok(Plan::Wait(Waiting::Attachment))
 }
 
-/// Handle, node and size of the entry's volume, once it can be mounted and is as large as the claim asks.
-fn ready_volume<'a>(status: &'a DotStatus, entry: &DotClaim, request: &Request) -> Option<(Handle, &'a str, u64)> {
+/// Handle, node, size and format of the entry's volume, once it can be mounted and is as large as the claim asks.
+fn ready_volume<'a>(
+    status: &'a DotStatus,
+    entry: &DotClaim,
+    request: &Request,
+) -> Option<(Handle, &'a str, (u64, VolumeFormat))> {
     let attached = status.attachments.contains(&entry.uid);
     let volume = status.volumes.iter().find(|volume| volume.name == entry.volume)?;
     let bytes = parse_quantity(&volume.size).ok()?;
@@ -351,7 +402,7 @@ fn ready_volume<'a>(status: &'a DotStatus, entry: &DotClaim, request: &Request) 
         claim: request.uid,
     };
     let node = status.node.as_deref()?;
-    (attached && bytes >= request.size_bytes).then_some((handle, node, bytes))
+    (attached && bytes >= request.size_bytes).then_some((handle, node, (bytes, volume.format())))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What claims ask for, read from YAML as people write it.
 
+use dotmesh_crds::names::DRIVER;
+use dotmesh_model::format::VolumeFormat;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -119,6 +121,23 @@ fn a_volume_is_shared_when_the_annotation_says_so() {
 }
 
 #[test]
+fn a_claim_asks_for_files_or_a_device_and_its_class_for_a_filesystem() {
+    let format = |mode: &str, class: &str| {
+        let class = serde_yaml::from_str(class).unwrap();
+        let request = validate(&claim("", &format!("{DOT}{SIZE}{mode}")), &class);
+        request.map(|request| request.format).map_err(|error| error.to_string())
+    };
+    let of =
+        |parameters: &str| format!("{{metadata: {{name: c}}, provisioner: {DRIVER}, parameters: {{{parameters}}}}}");
+    let (plain, ext4) = (of(""), of("csi.storage.k8s.io/fstype: ext4"));
+    assert_eq!(format("", &plain), Ok(None));
+    assert_eq!(format(", volumeMode: Filesystem", &ext4), Ok(Some(VolumeFormat::Ext4)));
+    assert_eq!(format(", volumeMode: Block", &ext4), Ok(Some(VolumeFormat::Block)));
+    let refused = format("", &of("csi.storage.k8s.io/fstype: btrfs")).unwrap_err();
+    assert!(refused.contains("zfs, ext4 or xfs"), "{refused}");
+}
+
+#[test]
 fn what_cannot_be_served_is_told_with_its_remedy() {
     let said = |metadata: &str, spec: &str| {
         let error = validate(&claim(metadata, spec), &class()).unwrap_err();
@@ -147,7 +166,7 @@ fn what_cannot_be_served_is_told_with_its_remedy() {
                 &format!("{DOT}{SIZE}, accessModes: [ReadWriteOncePod]"),
             ),
             said("", &format!("{}{SIZE}", of("Dot", ", namespace: other"))),
-            said("", &format!("{DOT}{SIZE}, volumeMode: Block")),
+            said("", &format!("{DOT}{SIZE}, volumeMode: Tape")),
             said("", &format!("{DOT}{SIZE}, accessModes: [ReadWriteMany]")),
             said(", annotations: {dotmesh.io/volume: PG_Data}", &format!("{DOT}{SIZE}")),
             said(", annotations: {dotmesh.io/volume: ../x}", &format!("{DOT}{SIZE}")),

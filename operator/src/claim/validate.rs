@@ -6,8 +6,9 @@
 
 use dotmesh_crds::names::{
     ANNOTATION_BRANCH, ANNOTATION_DOT, ANNOTATION_SELECTED_NODE, ANNOTATION_SHARED, ANNOTATION_VOLUME, DRIVER, GROUP,
-    PARAMETER_POOL_CLASS,
+    PARAMETER_FS_TYPE, PARAMETER_POOL_CLASS,
 };
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
 use dotmesh_model::name::{VolumeName, check_label};
 use dotmesh_model::size::parse_volume_size;
@@ -41,6 +42,8 @@ pub struct Request {
     pub class: Class,
     /// The class of Pool that the StorageClass asks for; absent: any.
     pub pool_class: Option<String>,
+    /// What it is to be to pods; absent: files, in whatever filesystem the volume has.
+    pub format: Option<VolumeFormat>,
 }
 
 /// What a claim follows.
@@ -165,9 +168,7 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
         .clone()
         .ok_or(ClaimError::Incomplete { what: "namespace" })?;
     let source = parse_source(claim)?;
-    if spec.volume_mode.as_deref().is_some_and(|mode| mode != "Filesystem") {
-        return Err(ClaimError::BlockMode);
-    }
+    let format = parse_format(spec.volume_mode.as_deref(), class)?;
     let access_modes = spec.access_modes.clone().unwrap_or_default();
     if let Some(mode) = access_modes
         .iter()
@@ -219,5 +220,25 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
             .as_ref()
             .and_then(|parameters| parameters.get(PARAMETER_POOL_CLASS))
             .cloned(),
+        format,
     })
+}
+
+/// A block device, or the filesystem that the class asks for.
+fn parse_format(mode: Option<&str>, class: &StorageClass) -> Result<Option<VolumeFormat>, ClaimError> {
+    match mode {
+        Some("Block") => return Ok(Some(VolumeFormat::Block)),
+        None | Some("Filesystem") => {}
+        Some(other) => return Err(ClaimError::VolumeMode { mode: other.to_owned() }),
+    }
+    let parameters = class.parameters.as_ref();
+    let asked = parameters.and_then(|parameters| parameters.get(PARAMETER_FS_TYPE));
+    let Some(asked) = asked.filter(|asked| !asked.is_empty()) else {
+        return Ok(None);
+    };
+    let format = VolumeFormat::of_fs_type(asked).map_err(|_| ClaimError::FsType {
+        class: class.metadata.name.clone().unwrap_or_default(),
+        fs_type: asked.chars().take(VolumeName::MAX_LEN + 1).collect(),
+    })?;
+    Ok(Some(format))
 }

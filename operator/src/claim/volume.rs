@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dotmesh_crds::names::{ANNOTATION_PROVISIONED_BY, DRIVER, TOPOLOGY_NODE, volume_object};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::format_quantity;
 use k8s_openapi::api::core::v1::{
@@ -17,10 +18,22 @@ use super::validate::Request;
 /// csi-provisioner puts this on the volumes it makes and takes it off when it has deleted what is behind them.
 pub const FINALIZER_PROVISIONER: &str = "external-provisioner.volume.kubernetes.io/finalizer";
 
-/// The volume of `size_bytes` that the handle stands for, on this node, bound to the claim of the request.
+/// The volume of so many bytes and this format that the handle stands for, on this node, bound to the claim of the
+/// request.
 ///
 /// `claimRef` carries the claim's uid, so a claim of the same name made later can never take it over.
-pub fn build_volume(request: &Request, handle: Handle, node: &str, size_bytes: u64) -> PersistentVolume {
+pub fn build_volume(
+    request: &Request,
+    handle: Handle,
+    node: &str,
+    (size_bytes, format): (u64, VolumeFormat),
+) -> PersistentVolume {
+    let (mode, fs_type) = match format {
+        // What is said of no filesystem is ZFS, as it has always been.
+        VolumeFormat::Zfs => ("Filesystem", None),
+        VolumeFormat::Ext4 | VolumeFormat::Xfs => ("Filesystem", Some(format.as_str().to_owned())),
+        VolumeFormat::Block => ("Block", None),
+    };
     let here = NodeSelectorRequirement {
         key: TOPOLOGY_NODE.to_owned(),
         operator: "In".to_owned(),
@@ -53,9 +66,15 @@ pub fn build_volume(request: &Request, handle: Handle, node: &str, size_bytes: u
             csi: Some(CSIPersistentVolumeSource {
                 driver: DRIVER.to_owned(),
                 volume_handle: handle.to_string(),
+                fs_type,
                 ..CSIPersistentVolumeSource::default()
             }),
-            mount_options: request.class.mount_options.clone(),
+            // A block device is not mounted; the API server refuses options for one.
+            mount_options: request
+                .class
+                .mount_options
+                .clone()
+                .filter(|_| format != VolumeFormat::Block),
             node_affinity: Some(VolumeNodeAffinity {
                 required: Some(NodeSelector {
                     node_selector_terms: vec![NodeSelectorTerm {
@@ -66,7 +85,7 @@ pub fn build_volume(request: &Request, handle: Handle, node: &str, size_bytes: u
             }),
             persistent_volume_reclaim_policy: Some(request.class.reclaim_policy.clone()),
             storage_class_name: Some(request.class.name.clone()),
-            volume_mode: Some("Filesystem".to_owned()),
+            volume_mode: Some(mode.to_owned()),
             ..PersistentVolumeSpec::default()
         }),
         status: None,

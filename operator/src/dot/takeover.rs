@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Dot, RemnantSpec};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::size::{parse_quantity, parse_volume_size};
 
 use super::observe::Observed;
 use crate::api::{Api, ApiError};
+use crate::claim::plan::describe;
 use crate::remnant::takeover::{self, Source, Standing};
 use crate::status::Verdict;
 
@@ -42,8 +44,11 @@ pub fn standing(seen: &Observed) -> Option<Standing<'_>> {
 /// What the list of volumes says that the data does not have: nothing begins empty, or smaller, because of a slip.
 fn contradiction(dot: &Dot, remnant: &RemnantSpec) -> Option<String> {
     let volumes = remnant.volumes.iter();
-    let there: BTreeMap<&str, u64> = volumes
-        .map(|volume| (volume.name.as_str(), parse_quantity(&volume.size).unwrap_or_default()))
+    let there: BTreeMap<&str, (u64, VolumeFormat)> = volumes
+        .map(|volume| {
+            let bytes = parse_quantity(&volume.size).unwrap_or_default();
+            (volume.name.as_str(), (bytes, volume.format()))
+        })
         .collect();
     let names = || there.keys().copied().collect::<Vec<_>>().join(", ");
     if dot.spec.pool_class() != remnant.pool_class {
@@ -61,7 +66,13 @@ fn contradiction(dot: &Dot, remnant: &RemnantSpec) -> Option<String> {
                 volume.name,
                 names()
             )),
-            Some(has) if bytes < *has => Some(format!(
+            Some((_, format)) if *format != volume.format() => Some(format!(
+                "spec.volumes: {:?} is to be {}, and the volume to be restored is {}; leave volumes out",
+                volume.name,
+                describe(volume.format()),
+                describe(*format)
+            )),
+            Some((has, _)) if bytes < *has => Some(format!(
                 "spec.volumes: {:?} has {} and the volume to be restored is larger; leave volumes out",
                 volume.name, volume.size
             )),

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::dot::{DotClaim, DotVolumeStatus};
+use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeStatus};
+use dotmesh_crds::format::words_of;
 use dotmesh_crds::{Dot, Pool};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{DotId, VolumeId};
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::size::{MIN_VOLUME_BYTES, format_quantity, parse_quantity, parse_volume_size};
@@ -13,6 +15,8 @@ use kube::ResourceExt;
 
 use super::observe::{Observed, node_of};
 use super::takeover::standing;
+use crate::claim::entries;
+use crate::claim::plan::describe;
 use crate::meta::{dot_id, uid};
 use crate::pool::room::check_growth;
 use crate::remnant::takeover::Standing;
@@ -96,13 +100,50 @@ fn effective_volumes(
             (_, Some(recorded)) => recorded,
             (wanted, None) => wanted.unwrap_or_default(),
         };
+        let format = effective_format(dot, taken, name)?;
+        if bytes < format.min_bytes() {
+            return Err(Verdict::new(
+                Reason::Invalid,
+                format!(
+                    "volume {name:?} of {}: {} has at least {}",
+                    format_quantity(bytes),
+                    describe(format),
+                    format_quantity(format.min_bytes())
+                ),
+            ));
+        }
+        let (volume_mode, fs_type) = words_of(format);
         volumes.push(DotVolumeStatus {
             id: VolumeId::derive(id, name).to_string(),
             size: format_quantity(bytes),
             name: name.clone(),
+            volume_mode,
+            fs_type,
         });
     }
     Ok((volumes, refused))
+}
+
+/// What a volume is, which the list of volumes must not say otherwise; of a new one what it is asked for as.
+fn effective_format(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Result<VolumeFormat, Verdict> {
+    let recorded = dot.status.iter().flat_map(|status| &status.volumes).chain(taken);
+    let there = recorded
+        .filter(|volume| volume.name == name)
+        .map(DotVolumeStatus::format)
+        .next();
+    let listed = dot.spec.volumes.iter().flatten().find(|volume| volume.name == name);
+    match (there, listed.map(DotVolume::format)) {
+        (Some(there), Some(asked)) if there != asked => Err(Verdict::new(
+            Reason::Invalid,
+            format!(
+                "spec.volumes: {name:?} is {}, and not {}; that never changes",
+                describe(there),
+                describe(asked)
+            ),
+        )),
+        (Some(there), _) => Ok(there),
+        (None, _) => Ok(entries::format_of(dot, name).unwrap_or_default()),
+    }
 }
 
 /// Bytes that spec and claims ask for, by the volume's name.

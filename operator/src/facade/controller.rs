@@ -21,7 +21,7 @@ use super::create::{CreateError, create_volume};
 use super::delete::{DeleteError, delete_volume, find_dot};
 use super::expand::{ExpandError, ExpandVolume, expand_volume};
 use super::plan::Created;
-use super::request::{CreateVolume, check_capability};
+use super::request::{CreateVolume, parse_capability};
 use super::watch::WatchObject;
 use crate::api::Api;
 
@@ -153,7 +153,7 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
             .await
             .map_err(DeleteError::from)?
             .ok_or_else(not_found)?;
-        let refused = volume_capabilities.iter().find_map(|one| check_capability(one).err());
+        let refused = volume_capabilities.iter().find_map(|one| parse_capability(one).err());
         Ok(Response::new(match refused {
             Some(why) => ValidateVolumeCapabilitiesResponse {
                 confirmed: None,

@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use tokio::time::timeout;
 
 use super::delete::find_dot;
-use super::request::{RequestError, check_capability, parse_bytes};
+use super::request::{RequestError, parse_bytes, parse_capability};
 use super::watch::{Changes, WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Key};
 use crate::claim::entries;
@@ -66,7 +66,7 @@ impl TryFrom<ControllerExpandVolumeRequest> for ExpandVolume {
         if volume_id.is_empty() {
             return Err(RequestError::NoVolumeId.into());
         }
-        volume_capability.as_ref().map_or(Ok(()), check_capability)?;
+        volume_capability.as_ref().map(parse_capability).transpose()?;
         let range = capacity_range.ok_or(RequestError::Capacity)?;
         let (size_bytes, limit_bytes) = parse_bytes(range.required_bytes, range.limit_bytes)?;
         if size_bytes == 0 && limit_bytes.is_none() {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use dotmesh_crds::dot::{DotClaim, DotPlacement, DotVolume};
+use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Dot, DotSpec, Reason};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::{format_quantity, parse_quantity};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -79,6 +81,11 @@ pub enum Refusal {
     /// Made before for a Pool of another class.
     #[error("the volume was begun on a Pool of class {0:?}; it is taken back and can then be made on another")]
     OtherClass(String),
+    /// Made before as something else.
+    #[error(
+        "the volume was begun with format {0}, and format {1} is asked for; delete the claim, or correct its StorageClass"
+    )]
+    OtherFormat(VolumeFormat, VolumeFormat),
     /// Made before on a node that does not fit this request.
     #[error("the volume was begun on node {0}; it is taken back and can then be made elsewhere")]
     OtherNode(String),
@@ -137,6 +144,9 @@ pub fn plan(request: &CreateVolume, world: &World) -> Result<Step, Refusal> {
     let size = parse_quantity(&entry.size).unwrap_or_default();
     if size < request.size_bytes || request.limit_bytes.is_some_and(|limit| size > limit) {
         return Err(Refusal::OtherSize(size));
+    }
+    if entry.format() != request.format {
+        return Err(Refusal::OtherFormat(entry.format(), request.format));
     }
     let created = attached_volume(dot, entry, request);
     // Once the handle was given out, the volume is answered with for ever: the answer may have been lost.
@@ -206,6 +216,10 @@ pub fn attached_volume(dot: &Dot, entry: &DotClaim, request: &CreateVolume) -> O
         return None;
     }
     let volume = status.volumes.iter().find(|volume| volume.name == entry.volume)?;
+    // The caller writes what it asked for into the PersistentVolume.
+    if volume.format() != request.format {
+        return None;
+    }
     Some(Created {
         handle: Handle {
             dot: status.id.as_deref()?.parse().ok()?,
@@ -218,7 +232,10 @@ pub fn attached_volume(dot: &Dot, entry: &DotClaim, request: &CreateVolume) -> O
 }
 
 fn new_entry(request: &CreateVolume) -> DotClaim {
+    let (volume_mode, fs_type) = words_of(request.format);
     DotClaim {
+        volume_mode,
+        fs_type,
         uid: request.claim.to_string(),
         namespace: request.namespace.clone(),
         name: request.name.clone(),
@@ -234,6 +251,7 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
 /// The Dot of a plain claim. No owner reference to the claim: commits that people make of it outlive the claim.
 pub fn build_dot(request: &CreateVolume) -> Dot {
     let uid = request.claim.to_string();
+    let (volume_mode, fs_type) = words_of(request.format);
     Dot {
         metadata: ObjectMeta {
             name: Some(volume_object(&uid)),
@@ -246,6 +264,8 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
             volumes: Some(vec![DotVolume {
                 name: VOLUME.to_owned(),
                 size: format_quantity(request.size_bytes),
+                volume_mode,
+                fs_type,
             }]),
             placement: Some(DotPlacement {
                 pool_class: request.pool_class.clone(),

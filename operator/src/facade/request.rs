@@ -10,6 +10,7 @@ use dotmesh_crds::names::{DEFAULT_CLASS, PARAMETER_POOL_CLASS, TOPOLOGY_NODE};
 use dotmesh_crds::pool::is_class;
 use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
 use dotmesh_csi_proto::csi::{CreateVolumeRequest, TopologyRequirement, VolumeCapability};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
 use dotmesh_model::size::MIN_VOLUME_BYTES;
 
@@ -37,6 +38,8 @@ pub struct CreateVolume {
     pub node: String,
     /// The class of the Pool that it is put on.
     pub pool_class: String,
+    /// What it is to pods.
+    pub format: VolumeFormat,
 }
 
 /// What is wrong with a request. Each names the field.
@@ -59,11 +62,13 @@ pub enum RequestError {
     /// No capability, or one without an access type.
     #[error("volume_capabilities is empty or has no access type")]
     NoCapability,
-    /// A raw block volume.
-    #[error("volumeMode Block is not served; use volumeMode Filesystem")]
-    Block,
-    /// A filesystem of somebody else's choice.
-    #[error("the filesystem is ZFS; remove fstype {0:?} from the StorageClass")]
+    /// Files and a block device at once, or two filesystems.
+    #[error("volume_capabilities ask for both {0} and {1}")]
+    TwoFormats(VolumeFormat, VolumeFormat),
+    /// A filesystem that volumes do not have.
+    #[error(
+        "volumes have the filesystem zfs, ext4 or xfs; correct csi.storage.k8s.io/fstype {0:?} of the StorageClass"
+    )]
     FsType(String),
     /// Several nodes at a time.
     #[error("a volume is used on one node at a time; use access mode ReadWriteOnce or ReadWriteOncePod")]
@@ -78,8 +83,8 @@ pub enum RequestError {
     #[error("volume_id is missing")]
     NoVolumeId,
     /// Smaller than any volume.
-    #[error("limit_bytes is below the smallest volume, 1Mi")]
-    LimitTooSmall,
+    #[error("limit_bytes is below the smallest volume of its format, {0} bytes")]
+    LimitTooSmall(u64),
     /// Nobody says where.
     #[error("accessibility_requirements names no {TOPOLOGY_NODE}")]
     NoTopology,
@@ -113,9 +118,9 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
         if volume_capabilities.is_empty() {
             return Err(RequestError::NoCapability);
         }
-        volume_capabilities.iter().try_for_each(check_capability)?;
+        let format = parse_format(&volume_capabilities)?;
         let range = capacity_range.unwrap_or_default();
-        let (size_bytes, limit_bytes) = parse_range(range.required_bytes, range.limit_bytes)?;
+        let (size_bytes, limit_bytes) = parse_range(range.required_bytes, range.limit_bytes, format)?;
         Ok(Self {
             claim,
             namespace: parameter(&parameters, PARAMETER_NAMESPACE)?,
@@ -123,6 +128,7 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             size_bytes,
             limit_bytes,
             pool_class: parse_pool_class(&parameters)?,
+            format,
             node: accessibility_requirements
                 .as_ref()
                 .and_then(first_node)
@@ -157,16 +163,27 @@ fn parse_pool_class(parameters: &HashMap<String, String>) -> Result<String, Requ
     Err(RequestError::PoolClass(class.chars().take(64).collect()))
 }
 
-/// Whether a capability is one that volumes have.
-pub fn check_capability(capability: &VolumeCapability) -> Result<(), RequestError> {
-    match &capability.access_type {
-        None => return Err(RequestError::NoCapability),
-        Some(AccessType::Block(_)) => return Err(RequestError::Block),
-        Some(AccessType::Mount(mount)) if !matches!(mount.fs_type.as_str(), "" | "zfs") => {
-            return Err(RequestError::FsType(mount.fs_type.chars().take(64).collect()));
+/// The one format that all capabilities ask for.
+fn parse_format(capabilities: &[VolumeCapability]) -> Result<VolumeFormat, RequestError> {
+    let mut format = None;
+    for capability in capabilities {
+        let asked = parse_capability(capability)?;
+        match format.replace(asked) {
+            Some(other) if other != asked => return Err(RequestError::TwoFormats(other, asked)),
+            Some(_) | None => {}
         }
-        Some(AccessType::Mount(_)) => {}
     }
+    format.ok_or(RequestError::NoCapability)
+}
+
+/// The format that a capability asks for, if it is one that volumes have.
+pub fn parse_capability(capability: &VolumeCapability) -> Result<VolumeFormat, RequestError> {
+    let format = match &capability.access_type {
+        None => return Err(RequestError::NoCapability),
+        Some(AccessType::Block(_)) => VolumeFormat::Block,
+        Some(AccessType::Mount(mount)) => VolumeFormat::of_fs_type(&mount.fs_type)
+            .map_err(|_| RequestError::FsType(mount.fs_type.chars().take(64).collect()))?,
+    };
     let mode = capability
         .access_mode
         .as_ref()
@@ -175,7 +192,7 @@ pub fn check_capability(capability: &VolumeCapability) -> Result<(), RequestErro
         Mode::SingleNodeWriter
         | Mode::SingleNodeReaderOnly
         | Mode::SingleNodeSingleWriter
-        | Mode::SingleNodeMultiWriter => Ok(()),
+        | Mode::SingleNodeMultiWriter => Ok(format),
         Mode::MultiNodeReaderOnly | Mode::MultiNodeSingleWriter | Mode::MultiNodeMultiWriter => {
             Err(RequestError::MultiNode)
         }
@@ -192,16 +209,20 @@ pub fn parse_bytes(required: i64, limit: i64) -> Result<(u64, Option<u64>), Requ
         return Err(RequestError::Capacity);
     }
     if limit.is_some_and(|limit| limit < MIN_VOLUME_BYTES) {
-        return Err(RequestError::LimitTooSmall);
+        return Err(RequestError::LimitTooSmall(MIN_VOLUME_BYTES));
     }
     Ok((required, limit))
 }
 
-fn parse_range(required: i64, limit: i64) -> Result<(u64, Option<u64>), RequestError> {
+fn parse_range(required: i64, limit: i64, format: VolumeFormat) -> Result<(u64, Option<u64>), RequestError> {
     let (required, limit) = parse_bytes(required, limit)?;
+    let least = format.min_bytes();
+    if limit.is_some_and(|limit| limit < least) {
+        return Err(RequestError::LimitTooSmall(least));
+    }
     let wanted = match required {
         0 => DEFAULT_BYTES.min(limit.unwrap_or(DEFAULT_BYTES)),
-        required => required.max(MIN_VOLUME_BYTES),
+        required => required.max(least),
     };
     Ok((wanted, limit))
 }

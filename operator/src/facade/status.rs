@@ -19,13 +19,13 @@ use crate::pool::room::NoRoom;
 impl From<RequestError> for Status {
     fn from(error: RequestError) -> Self {
         let code = match &error {
-            RequestError::LimitTooSmall => Code::OutOfRange,
+            RequestError::LimitTooSmall(_) => Code::OutOfRange,
             RequestError::Name(_)
             | RequestError::MissingParameter(_)
             | RequestError::UnknownParameter(_)
             | RequestError::PoolClass(_)
             | RequestError::NoCapability
-            | RequestError::Block
+            | RequestError::TwoFormats(..)
             | RequestError::FsType(_)
             | RequestError::MultiNode
             | RequestError::ContentSource
@@ -43,7 +43,7 @@ impl From<CreateError> for Status {
             CreateError::Request(request) => return request.into(),
             CreateError::Refused(ref refusal) => match refusal {
                 Refusal::ClaimGone => Code::NotFound,
-                Refusal::ForeignDot(_) | Refusal::OtherSize(_) => Code::AlreadyExists,
+                Refusal::ForeignDot(_) | Refusal::OtherSize(_) | Refusal::OtherFormat(..) => Code::AlreadyExists,
                 Refusal::OtherNode(_)
                 | Refusal::OtherClass(_)
                 | Refusal::PoolUnavailable { .. }

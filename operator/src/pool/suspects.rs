@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dotmesh_crds::branch::BranchVolume;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::{DeletionPolicy, DotVolumeStatus};
+use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::FINALIZER;
 use dotmesh_crds::remnant::{RemnantBranch, RemnantKind, RemnantNamespace};
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant, RemnantSpec};
-use dotmesh_csi_proto::node::{DescribeDotRequest, DescribeDotResponse, DotInPool, StoredBranch};
+use dotmesh_csi_proto::node::{DescribeDotRequest, DescribeDotResponse, DotInPool, StoredBranch, StoredVolume};
 use dotmesh_model::size::{format_quantity, parse_quantity};
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::Namespace;
@@ -23,7 +23,7 @@ use kube::ResourceExt;
 use super::meant;
 use super::observe::lies_on;
 use crate::api::{Api, Event, EventType, Key, Kind};
-use crate::branch::report::build_volumes;
+use crate::branch::plan::model_format;
 use crate::context::{Context, ReconcileError};
 use crate::loss::told;
 use crate::meta::{create_or_find, is_deleting, is_restoring, owner_dot, uid};
@@ -161,9 +161,8 @@ pub async fn leave_branch<A: Api, N: Nodes>(
     branch: &StoredBranch,
     origin: Option<dotmesh_crds::branch::BranchOrigin>,
 ) -> Result<(), ReconcileError> {
-    let states = branch.volumes.iter();
-    let states = states.filter_map(|volume| Some((volume.name.clone(), volume.state.as_ref()?)));
-    let volumes: Vec<BranchVolume> = build_volumes(states);
+    let states = branch.volumes.iter().filter_map(|volume| volume.state.as_ref());
+    let guids = states.map(|state| (state.id.clone(), state.guid.to_string()));
     let dot_name = dot.name_any();
     let name = Some(branch.object_name.clone()).filter(|name| !name.is_empty());
     let remnant = build(
@@ -182,19 +181,9 @@ pub async fn leave_branch<A: Api, N: Nodes>(
                 name: branch.name.clone(),
                 head: branch.head_id.clone(),
                 origin,
-                guids: volumes
-                    .iter()
-                    .map(|volume| (volume.id.clone(), volume.guid.clone()))
-                    .collect(),
+                guids: guids.collect(),
             }),
-            volumes: volumes
-                .into_iter()
-                .map(|volume| DotVolumeStatus {
-                    name: volume.name,
-                    id: volume.id,
-                    size: volume.size,
-                })
-                .collect(),
+            volumes: branch.volumes.iter().filter_map(volume_of).collect(),
             ..place(pool)
         },
     );
@@ -246,18 +235,25 @@ fn build<A: Api, N: Nodes>(context: &Context<A, N>, spec: RemnantSpec) -> Remnan
 fn volumes_of(found: &DescribeDotResponse) -> Vec<DotVolumeStatus> {
     let mut all: BTreeMap<String, DotVolumeStatus> = BTreeMap::new();
     let volumes = found.branches.iter().flat_map(|branch| &branch.volumes);
-    for (name, state) in volumes.filter_map(|volume| Some((&volume.name, volume.state.as_ref()?))) {
-        let known = all.get(name).and_then(|volume| parse_quantity(&volume.size).ok());
-        if known.is_none_or(|known| known < state.size_bytes) {
-            let volume = DotVolumeStatus {
-                name: name.clone(),
-                id: state.id.clone(),
-                size: format_quantity(state.size_bytes),
-            };
-            all.insert(name.clone(), volume);
+    for volume in volumes.filter_map(volume_of) {
+        let bytes = |volume: &DotVolumeStatus| parse_quantity(&volume.size).unwrap_or_default();
+        if all.get(&volume.name).is_none_or(|known| bytes(known) < bytes(&volume)) {
+            all.insert(volume.name.clone(), volume);
         }
     }
     all.into_values().collect()
+}
+
+fn volume_of(volume: &StoredVolume) -> Option<DotVolumeStatus> {
+    let state = volume.state.as_ref()?;
+    let (volume_mode, fs_type) = words_of(model_format(state.format()));
+    Some(DotVolumeStatus {
+        name: volume.name.clone(),
+        id: state.id.clone(),
+        size: format_quantity(state.size_bytes),
+        volume_mode,
+        fs_type,
+    })
 }
 
 async fn tell<A: Api, K: Kind>(api: &A, on: &K, what: &str, remnant: &Remnant) {

@@ -131,10 +131,19 @@ pub fn build_branch(
     let status = branch.status.as_ref()?;
     let guids = status.volumes.iter();
     let guids: BTreeMap<String, String> = guids.map(|volume| (volume.id.clone(), volume.guid.clone())).collect();
+    // What they are is the Dot's word.
+    let of_dot = |id: &String| {
+        dot.status
+            .iter()
+            .flat_map(|status| &status.volumes)
+            .find(|volume| volume.id == *id)
+    };
     let volumes = status.volumes.iter().map(|volume| DotVolumeStatus {
         name: volume.name.clone(),
         id: volume.id.clone(),
         size: volume.size.clone(),
+        volume_mode: of_dot(&volume.id).and_then(|volume| volume.volume_mode),
+        fs_type: of_dot(&volume.id).and_then(|volume| volume.fs_type),
     });
     let what = What {
         kind: RemnantKind::Branch,

@@ -1,6 +1,8 @@
 //! Dots: placement, default branch, initial commit, claims.
 
+use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_operator::nodes::NodeErrorKind;
 
 use crate::world::{World, claim_uid, key, message, reason};
@@ -103,6 +105,42 @@ async fn a_volume_larger_than_the_pool_is_refused_before_anything_is_made() {
     assert_eq!(reason!(world.dot("huge")), "OutOfSpace");
     assert!(message!(world.dot("huge")).contains("1Ti"));
     assert_eq!(world.nodes.contents(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_volume_is_made_of_its_format_and_stays_that() {
+    let world = World::new().await;
+    world.put("Dot", "small", "{volumes: [{name: db, size: 16Mi, fsType: xfs}]}");
+    world.put(
+        "Dot",
+        "mixed",
+        "{volumes: [{name: db, size: 1Gi, fsType: xfs}, {name: raw, size: 1Gi, volumeMode: Block}]}",
+    );
+    world.settle().await;
+    assert_eq!(reason!(world.dot("small")), "Invalid");
+    assert!(message!(world.dot("small")).contains("at least 300Mi"));
+    world.claim("mixed", 1, "db", None).await;
+    world.settle().await;
+    assert_eq!(reason!(world.dot("mixed")), "Ready");
+    let words: Vec<VolumeFormat> = world
+        .dot("mixed")
+        .status
+        .unwrap()
+        .volumes
+        .iter()
+        .map(DotVolumeStatus::format)
+        .collect();
+    assert_eq!(words, [VolumeFormat::Xfs, VolumeFormat::Block]);
+    // The server cannot know it: taken off the list, and put on it again as something else.
+    let raw = serde_json::json!({"name": "raw", "size": "1Gi", "volumeMode": "Block"});
+    world.set_volumes("mixed", serde_json::json!([raw])).await;
+    world.settle().await;
+    assert_eq!(reason!(world.dot("mixed")), "Ready");
+    let other = serde_json::json!([raw, {"name": "db", "size": "1Gi"}]);
+    world.set_volumes("mixed", other).await;
+    world.settle().await;
+    assert_eq!(reason!(world.dot("mixed")), "Invalid");
+    assert!(message!(world.dot("mixed")).contains("an xfs filesystem"));
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVol
 use dotmesh_csi_proto::csi::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest, VolumeCapability};
 use dotmesh_csi_proto::node::enrollment_server::{Enrollment, EnrollmentServer};
 use dotmesh_csi_proto::node::{DeleteDotRequest, EnrollRequest, EnrollResponse};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
 use dotmesh_operator::nodes::{NodeErrorKind, Nodes};
@@ -87,6 +88,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
             id: volume,
             name: "data".parse().unwrap(),
             size,
+            format: VolumeFormat::Zfs,
             known: None,
         }],
         origin: None,

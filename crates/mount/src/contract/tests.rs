@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::{FakeMount, LinuxMount};
+use crate::{DeviceFs, FakeMount, FakeZvol, LinuxMount};
 
 impl Surroundings for FakeMount {
     fn file(&self, path: &Path) {
@@ -41,6 +41,43 @@ async fn the_fake_keeps_the_contract() {
     run_binds(&fake, &fake, root).await.unwrap();
     fake.set_missing("p/missing", true);
     run_zfs(&fake, &fake, root, ["p/a", "p/b", "p/missing"]).await.unwrap();
+    assert_eq!(fake.table().iter().count(), 0);
+}
+
+#[tokio::test]
+async fn the_fake_keeps_the_contract_of_volumes() {
+    let fake = FakeMount::new();
+    let (root, nodes) = (Path::new("/root"), Path::new("/dev/nodes"));
+    for folder in [root, nodes] {
+        fake.make_dir(folder).await.unwrap();
+    }
+    let bytes = std::sync::Arc::new(std::sync::Mutex::new(std::collections::BTreeMap::new()));
+    for (index, name) in ["p/blank", "p/e", "p/f", "p/x", "p/y"].into_iter().enumerate() {
+        bytes.lock().unwrap().insert(name, (index as u64 + 1) << 30);
+    }
+    let told = std::sync::Arc::clone(&bytes);
+    fake.watch_volumes(move |name| {
+        let told = told.lock().unwrap();
+        let (name, bytes) = told.get_key_value(name)?;
+        Some(FakeZvol {
+            identity: 1,
+            bytes: *bytes,
+            filesystem: match *name {
+                "p/e" | "p/f" => Some("ext4"),
+                "p/x" | "p/y" => Some("xfs"),
+                _ => None,
+            },
+            is_blank: *name == "p/blank",
+        })
+    });
+    let volumes = Volumes {
+        blank: "p/blank",
+        blank_bytes: 1 << 30,
+        missing: "p/missing",
+        filesystems: [(DeviceFs::Ext4, "p/e", "p/f"), (DeviceFs::Xfs, "p/x", "p/y")],
+    };
+    let grow = |name: &str| *bytes.lock().unwrap().get_mut(name).unwrap() *= 2;
+    run_zvols(&fake, (root, nodes), &volumes, grow).await.unwrap();
     assert_eq!(fake.table().iter().count(), 0);
 }
 

@@ -18,13 +18,17 @@ pub(super) enum Node {
 }
 
 /// The filesystem at the root of the tree.
-const HOST: &str = "host";
+pub(super) const HOST: &str = "host";
 
 #[derive(Debug)]
 pub(super) struct State {
     /// What is in each filesystem, by its device. Its root folder is always there.
-    nodes: BTreeMap<String, BTreeMap<PathBuf, Node>>,
+    pub(super) nodes: BTreeMap<String, BTreeMap<PathBuf, Node>>,
     pub(super) tree: Tree,
+    /// Nodes of devices: of which volume, and which that had its name.
+    pub(super) devices: BTreeMap<PathBuf, (String, u64)>,
+    /// Bytes that filesystems on volumes have grown to, by their device.
+    pub(super) grown: BTreeMap<String, u64>,
     pub(super) missing: BTreeSet<String>,
     pub(super) shown: BTreeMap<String, String>,
     /// Mounts that somebody uses, by the path where they were when that began.
@@ -41,6 +45,8 @@ impl Default for State {
         Self {
             nodes: BTreeMap::new(),
             tree: Tree::new(HOST),
+            devices: BTreeMap::new(),
+            grown: BTreeMap::new(),
             missing: BTreeSet::new(),
             shown: BTreeMap::new(),
             busy: BTreeMap::new(),
@@ -52,7 +58,7 @@ impl Default for State {
     }
 }
 
-fn check_plain(path: &Path) -> Result<(), MountErrorKind> {
+pub(super) fn check_plain(path: &Path) -> Result<(), MountErrorKind> {
     let text = path.to_string_lossy();
     let good =
         text == "/" || text.starts_with('/') && text[1..].split('/').all(|part| !matches!(part, "" | "." | ".."));
@@ -64,7 +70,7 @@ impl State {
         self.node_at(&self.tree.place(path, true))
     }
 
-    fn node_at(&self, (device, inside): &Place) -> Option<Node> {
+    pub(super) fn node_at(&self, (device, inside): &Place) -> Option<Node> {
         self.node_in(device, inside)
     }
 
@@ -123,7 +129,7 @@ impl State {
     }
 
     /// Whether the mount that a path leads through can be written to.
-    fn check_writable(&self, path: &Path) -> Result<(), MountErrorKind> {
+    pub(super) fn check_writable(&self, path: &Path) -> Result<(), MountErrorKind> {
         let (id, _) = self.tree.walk(path, true);
         let readonly = |mounted: &Mounted| mounted.readonly || mounted.superblock_readonly;
         if self.tree.get(id).is_some_and(readonly) {
@@ -188,7 +194,11 @@ impl State {
     }
 
     pub(super) fn remount_bind(&mut self, target: &Path, readonly: bool) -> Result<(), MountErrorKind> {
-        self.folder(target)?;
+        match self.folder(target) {
+            // A file, or a node of a device.
+            Err(MountErrorKind::NotADirectory) if target.parent().is_some_and(|above| self.folder(above).is_ok()) => {}
+            found => drop(found?),
+        }
         let mounted = self.tree.at_mut(target).ok_or(MountErrorKind::NotMounted)?;
         mounted.readonly = readonly;
         Ok(())
@@ -241,11 +251,21 @@ impl State {
     pub(super) fn sources(&self) -> BTreeSet<String> {
         let mounted = self.tree.iter().filter(|(id, _)| *id != ROOT);
         let mounted = mounted.map(|(_, mounted)| mounted.source.clone());
-        mounted.chain(self.lingering.values().cloned()).collect()
+        let sources = mounted.chain(self.lingering.values().cloned());
+        // Of a filesystem on a volume, the volume is what is busy.
+        let named = |source: String| match self.devices.get(Path::new(&source)) {
+            Some((volume, _)) => volume.clone(),
+            None => source,
+        };
+        sources.map(named).collect()
     }
 
     pub(super) fn reboot(&mut self) {
         self.tree = Tree::new(HOST);
+        // They were on a devtmpfs.
+        for node in std::mem::take(&mut self.devices).into_keys() {
+            self.nodes.entry(HOST.to_owned()).or_default().remove(&node);
+        }
         self.busy.clear();
         self.lingering.clear();
     }
@@ -274,8 +294,13 @@ impl State {
             free_inodes: 999,
         };
         let (id, _) = self.tree.walk(path, true);
-        let said = self.tree.get(id).and_then(|mounted| self.usage.get(&mounted.source));
-        Ok(said.copied().unwrap_or(usual))
+        let mounted = self.tree.get(id);
+        let said = mounted.and_then(|mounted| self.usage.get(&mounted.source));
+        let grown = mounted.and_then(|mounted| self.grown.get(&mounted.device));
+        Ok(said.copied().unwrap_or(FsUsage {
+            total_bytes: grown.copied().unwrap_or(gib),
+            ..usual
+        }))
     }
 
     pub(super) fn make_dir(&mut self, path: &Path) -> Result<(), MountErrorKind> {

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -24,8 +24,12 @@ pub(super) struct Opened {
 const RACES: usize = 16;
 
 fn open(dir: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
+    open_any(dir, path, flags | OFlag::O_DIRECTORY)
+}
+
+fn open_any(dir: BorrowedFd<'_>, path: &Path, flags: OFlag) -> Result<OwnedFd, Errno> {
     let how = OpenHow::new()
-        .flags(flags | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .flags(flags | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let mut result = openat2(dir, path, how);
     for _ in 0..RACES {
@@ -51,6 +55,18 @@ impl Opened {
     /// Opens a folder for being named and mounted on only (`O_PATH`): asks nothing of its filesystem.
     pub(super) fn folder(operation: &'static str, path: &Path) -> Result<Self, MountError> {
         Self::with(operation, path, OFlag::O_PATH)
+    }
+
+    /// Opens a file or a node of a device for being named and mounted on only.
+    pub(super) fn file(operation: &'static str, path: &Path) -> Result<Self, MountError> {
+        check_plain(operation, path)?;
+        let fd =
+            open_any(AT_FDCWD, path, OFlag::O_PATH).map_err(|errno| MountError::from_errno(operation, path, errno))?;
+        Ok(Self {
+            fd,
+            path: path.to_owned(),
+            operation,
+        })
     }
 
     /// Opens a folder for reading.
@@ -141,6 +157,18 @@ pub(super) fn make_dir(operation: &'static str, path: &Path) -> Result<(), Mount
         dir = next.map_err(fail)?;
     }
     Ok(())
+}
+
+/// Makes an empty file in an existing folder; what is there already stays.
+pub(super) fn make_file(operation: &'static str, path: &Path) -> Result<(), MountError> {
+    let fail = |errno| MountError::from_errno(operation, path, errno);
+    let (parent, name) = split(operation, path)?;
+    let parent = open(AT_FDCWD, parent, OFlag::O_PATH).map_err(fail)?;
+    let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    match openat(parent.as_fd(), name, flags, Mode::from_bits_truncate(0o600)) {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(fail(errno)),
+    }
 }
 
 /// Removes an empty folder.

@@ -121,7 +121,7 @@ impl Oracle {
     /// I2: nothing that was written to a live head is taken back.
     fn judge_written(&mut self, was: &FakeObject, is: &FakeObject) {
         let name = &is.name;
-        self.judge_quota(name, was.local.get("refquota"), is.local.get("refquota"));
+        self.judge_quota(was, is);
         let mut parts = below(name).unwrap_or_default().split('/');
         let (dot, head) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         if was.written > is.written && !self.may_end(dot) && !self.may_end(head) {

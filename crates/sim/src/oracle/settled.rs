@@ -83,9 +83,11 @@ impl Oracle {
     /// A Branch's status tells of the pods that have its volumes mounted, and of no other.
     fn judge_users(&mut self) {
         let mut mounted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for table in self.machines.iter().map(|machine| machine.mount.table()) {
-            for entry in table.iter() {
-                let names = below(&entry.source).map(|name| name.split('/').collect::<Vec<_>>());
+        for machine in self.machines.iter() {
+            for entry in machine.mount.table().iter() {
+                let volume = machine.mount.volume_at(&entry.target);
+                let names =
+                    below(volume.as_ref().unwrap_or(&entry.source)).map(|name| name.split('/').collect::<Vec<_>>());
                 let parts: Vec<_> = entry.target.iter().filter_map(|part| part.to_str()).collect();
                 let pod = parts
                     .iter()

@@ -4,12 +4,14 @@
 use dotmesh_crds::{Branch, Dot};
 use dotmesh_model::size::parse_quantity;
 use dotmesh_testkit::Change;
+use dotmesh_zfs::FakeObject;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use serde_json::Value;
 
 use super::{Oracle, text, uid};
 
 const REFQUOTA: &str = "refquota";
+const REFRESERVATION: &str = "refreservation";
 const SHRINKS: &str = "no volume shrinks";
 
 /// Bytes of a quantity; 0 for what is none.
@@ -18,9 +20,10 @@ fn bytes(quantity: &str) -> u64 {
 }
 
 impl Oracle {
-    /// Bytes that a dataset of ours may hold.
+    /// Bytes that a dataset of ours may hold: of a volume of ZFS, those that are reserved, which are to be all.
     fn quota_of(&self, dataset: &str) -> u64 {
-        let found = self.find(dataset).and_then(|object| object.local.get(REFQUOTA));
+        let local = self.find(dataset).map(|object| &object.local);
+        let found = local.and_then(|local| local.get(REFQUOTA).or_else(|| local.get(REFRESERVATION)));
         found.map_or(0, |quota| bytes(quota))
     }
 
@@ -37,10 +40,14 @@ impl Oracle {
     }
 
     /// A dataset that was written to.
-    pub(super) fn judge_quota(&mut self, name: &str, was: Option<&String>, is: Option<&String>) {
-        let quota = |value: Option<&String>| value.map_or(0, |value| bytes(value));
-        if quota(was) > quota(is) {
-            self.violated(SHRINKS, format!("{name}: refquota {was:?} became {is:?}"));
+    pub(super) fn judge_quota(&mut self, was: &FakeObject, is: &FakeObject) {
+        for property in [REFQUOTA, REFRESERVATION] {
+            let [was_bytes, is_bytes] =
+                [was, is].map(|object| object.local.get(property).map_or(0, |value| bytes(value)));
+            if was_bytes > is_bytes {
+                let what = format!("{}: {property} {was_bytes} became {is_bytes}", is.name);
+                self.violated(SHRINKS, what);
+            }
         }
     }
 

@@ -22,6 +22,7 @@ fn volume(name: &str, size: &str) -> DotVolume {
     DotVolume {
         name: name.to_owned(),
         size: size.to_owned(),
+        ..DotVolume::default()
     }
 }
 

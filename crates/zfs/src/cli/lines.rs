@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::parse;
 use crate::{
-    CloneRequest, CreateKind, CreateRequest, DatasetName, GetRequest, HoldTag, ImportRequest, Kind, ListRequest,
-    PoolName, PoolSelector, PoolSpec, PropName, Properties, SnapName, SnapshotName, SourceKind, Verb,
+    BlockFilesystem, CloneRequest, CreateKind, CreateRequest, DatasetName, GetRequest, HoldTag, ImportRequest, Kind,
+    ListRequest, PoolName, PoolSelector, PoolSpec, PropName, Properties, SnapName, SnapshotName, SourceKind, Verb,
+    VolumeDevice,
 };
 
 /// A program and its arguments.
@@ -237,6 +238,25 @@ pub(super) fn build_written(dataset: &DatasetName, property: &PropName) -> Line 
     Line::zfs(Verb::Get, &["get", "-H", "-p", "-o", "value"])
         .name(property)
         .name(dataset)
+}
+
+/// Without a look at what is on the device, without discarding what was never written, and for ext4 without the blocks
+/// that it keeps for root, as the kubelet makes it.
+pub(super) fn build_make_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> Line {
+    let verb = Verb::MakeFilesystem;
+    let line = match filesystem {
+        BlockFilesystem::Ext4 => Line::new(verb, "mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "nodiscard"]),
+        BlockFilesystem::Xfs => Line::new(verb, "mkfs.xfs", &["-q", "-f", "-K"]),
+    };
+    line.arg(&volume.node)
+}
+
+/// Nothing for xfs: it replays its log when it is mounted.
+pub(super) fn build_check_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> Option<Line> {
+    match filesystem {
+        BlockFilesystem::Ext4 => Some(Line::new(Verb::CheckFilesystem, "e2fsck", &["-p"]).arg(&volume.node)),
+        BlockFilesystem::Xfs => None,
+    }
 }
 
 #[cfg(test)]

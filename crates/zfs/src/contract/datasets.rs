@@ -5,15 +5,13 @@ use super::{
     child, columns, filesystem, listing, local, names,
 };
 use crate::{
-    CreateKind, CreateRequest, DatasetName, ErrorKind, GetRequest, Kind, MAX_NAME_LEN, PropName, PropValue, Properties,
-    Source, Zfs,
+    CreateRequest, DatasetName, ErrorKind, GetRequest, MAX_NAME_LEN, PropName, PropValue, Properties, Source, Zfs,
 };
 
 pub(super) async fn run<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surroundings, root: &DatasetName) {
     create(findings, zfs, root).await;
     properties(findings, zfs, root).await;
     quotas(findings, zfs, around, root).await;
-    volumes(findings, zfs, root).await;
     longest(findings, zfs, root).await;
 }
 
@@ -249,65 +247,6 @@ async fn quotas<Z: Zfs>(findings: &mut Findings, zfs: &Z, around: &impl Surround
         around.set_mounted(&a, false, used);
     }
     findings.works("destroy", zfs.destroy_dataset(&a).await);
-}
-
-async fn volumes<Z: Zfs>(findings: &mut Findings, zfs: &Z, root: &DatasetName) {
-    let volume = child(root, "v");
-    let kind = |size| CreateKind::Volume {
-        size,
-        sparse: true,
-        block_size: Some(16 << 10),
-    };
-    let request = |size| CreateRequest {
-        kind: kind(size),
-        ..filesystem(&volume)
-    };
-    findings.fails(
-        "a volume of no bytes",
-        zfs.create(&request(0)).await,
-        &ErrorKind::InvalidProperty,
-    );
-    findings.works("create a volume", zfs.create(&request((16 << 20) - 1)).await);
-    let volsize = PropName::from_static("volsize");
-    let kind = PropName::from_static("type");
-    let row = findings.works(
-        "columns",
-        columns(zfs, volume.clone(), &[volsize.clone(), kind.clone()]).await,
-    );
-    let row = row.map(|row| (row.number(&volsize), row.value(&kind).map(str::to_owned)));
-    findings.equal(
-        "its size is rounded up",
-        row,
-        Some((Ok(16 << 20), Some("volume".to_owned()))),
-    );
-    let below = child(&volume, "a");
-    findings.fails(
-        "create below a volume",
-        zfs.create(&filesystem(&below)).await,
-        &ErrorKind::WrongType,
-    );
-    let only = findings.works(
-        "list",
-        zfs.list(&listing(root.clone(), None, &[Kind::Volume], &[])).await,
-    );
-    findings.equal("volumes alone", names(only), vec![volume.to_string()]);
-    destroy_volume(findings, zfs, &volume).await;
-}
-
-/// A volume that was just made is busy while udev looks at it: tried again for a while.
-async fn destroy_volume<Z: Zfs>(findings: &mut Findings, zfs: &Z, volume: &DatasetName) {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        match zfs.destroy_dataset(volume).await {
-            Err(error) if error.kind == ErrorKind::Busy && std::time::Instant::now() < until => {
-                tokio::task::yield_now().await;
-            }
-            result => {
-                findings.works("destroy a volume", result);
-                return;
-            }
-        }
-    }
 }
 
 async fn longest<Z: Zfs>(findings: &mut Findings, zfs: &Z, root: &DatasetName) {

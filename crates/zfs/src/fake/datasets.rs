@@ -198,7 +198,18 @@ impl State {
     /// (`zfs_set_prop_nvlist`).
     pub(super) fn set(&mut self, name: &DatasetName, properties: &Properties) -> Result<(), ErrorKind> {
         let dataset = self.dataset(name)?;
-        let mut local = native::check(properties, dataset.kind)?;
+        let is_thick = dataset.kind == Kind::Volume
+            && properties
+                .value(&REFRESERVATION)
+                .is_some_and(|value| value.as_str() == native::AUTO);
+        let others = properties
+            .iter()
+            .filter(|(name, _)| !(is_thick && **name == REFRESERVATION));
+        let others = others.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut local = native::check(&others, dataset.kind)?;
+        if is_thick {
+            local.insert(REFRESERVATION, dataset.volsize.to_string());
+        }
         if let Some(size) = local.get(&VOLSIZE) {
             let size = size.parse::<u64>().unwrap_or(0);
             if size == 0 || size % dataset.block_size.max(1) != 0 {

@@ -142,6 +142,9 @@ pub(super) fn check_known<'a>(names: impl IntoIterator<Item = &'a PropName>) -> 
     }
 }
 
+/// The reservation that makes a volume thick again; only `zfs set` works it out here.
+pub(super) const AUTO: &str = "auto";
+
 /// Properties as `zfs` checks them before it does anything, with sizes as exact numbers, as `-p` prints them.
 pub(super) fn check(properties: &Properties, kind: Kind) -> Result<BTreeMap<PropName, String>, ErrorKind> {
     let checked = properties.iter().map(|(name, value)| {

@@ -43,6 +43,7 @@ impl State {
                     local: Arc::clone(&local),
                     holds: BTreeSet::new(),
                     volsize: dataset.volsize,
+                    filesystem: dataset.filesystem,
                     referenced: dataset.referenced,
                     written: dataset.written,
                     defer_destroy: false,
@@ -184,6 +185,7 @@ impl State {
             dataset.referenced = snapshot.referenced;
             dataset.written = snapshot.written;
             dataset.volsize = snapshot.volsize;
+            dataset.filesystem = snapshot.filesystem;
         }
         Ok(())
     }

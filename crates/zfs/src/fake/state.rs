@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::FailWhen;
 use crate::{
-    CreateKind, DatasetName, ErrorKind, Guid, Health, Kind, ObjectName, PoolName, PropName, Release, SnapName,
-    SnapshotName, Txg, Verb,
+    BlockFilesystem, CreateKind, DatasetName, ErrorKind, Guid, Health, Kind, ObjectName, PoolName, PropName, Release,
+    SnapName, SnapshotName, Txg, Verb,
 };
 
 #[derive(Debug)]
@@ -79,6 +79,8 @@ pub(super) struct Dataset {
     pub(super) volsize: u64,
     /// Of a volume.
     pub(super) block_size: u64,
+    /// On a volume; part of its content too.
+    pub(super) filesystem: Option<BlockFilesystem>,
     pub(super) referenced: u64,
     /// All bytes ever written, so that differences tell what was written since.
     pub(super) written: u64,
@@ -93,6 +95,7 @@ pub(super) struct Snapshot {
     pub(super) local: Arc<BTreeMap<PropName, String>>,
     pub(super) holds: BTreeSet<String>,
     pub(super) volsize: u64,
+    pub(super) filesystem: Option<BlockFilesystem>,
     pub(super) referenced: u64,
     pub(super) written: u64,
     pub(super) defer_destroy: bool,
@@ -236,6 +239,7 @@ impl State {
         let createtxg = self.next_txg(name.in_pool());
         let from = origin.as_ref().and_then(|origin| self.snapshot(origin).ok());
         let referenced = from.map_or(EMPTY, |snapshot| snapshot.referenced);
+        let filesystem = from.and_then(|snapshot| snapshot.filesystem);
         let dataset = Dataset {
             guid,
             createtxg,
@@ -245,6 +249,7 @@ impl State {
             snapshots: BTreeMap::new(),
             volsize,
             block_size,
+            filesystem,
             referenced,
             written: 0,
             busy: false,

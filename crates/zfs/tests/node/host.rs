@@ -143,6 +143,25 @@ impl Surroundings for Mounts {
         let table = fs::read_to_string("/proc/self/mountinfo").expect("a mount table");
         table.contains(&format!(" - zfs {dataset} "))
     }
+
+    fn device(&self, volume: &DatasetName) -> PathBuf {
+        self.settle();
+        let link = Path::new("/dev/zvol").join(volume.as_str());
+        fs::canonicalize(link).expect("udev has made the link")
+    }
+
+    fn set_open(&self, volume: &DatasetName, open: bool) {
+        let mut all = self.used.lock().expect("no panic before");
+        all.retain(|(name, _)| name != volume);
+        if open {
+            let device = File::open(self.device(volume)).expect("the device");
+            all.push((volume.clone(), device));
+        }
+    }
+
+    fn settle(&self) {
+        command(&["udevadm", "settle"]).expect("udev");
+    }
 }
 
 /// What befalls a pool in a file on this host. The file goes when this does, with the pool if it is there.

@@ -3,10 +3,13 @@
 use dotmesh_csi_proto::csi::VolumeCapability;
 use dotmesh_csi_proto::csi::volume_capability::AccessType;
 use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
+use dotmesh_model::format::VolumeFormat;
 
 /// A capability that this driver gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Capability {
+    /// What it is asked for as.
+    pub format: VolumeFormat,
     /// The mode lets nobody write.
     pub readonly: bool,
 }
@@ -17,18 +20,16 @@ pub(super) struct Capability {
 /// A sentence that says what is not.
 pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<Capability, String> {
     let capability = capability.ok_or("the volume capability is missing")?;
-    match &capability.access_type {
+    let format = match &capability.access_type {
         None => return Err("the access type is missing".into()),
-        Some(AccessType::Block(_)) => {
-            return Err("raw block volumes are not supported: use volumeMode Filesystem".into());
-        }
+        Some(AccessType::Block(_)) => VolumeFormat::Block,
         Some(AccessType::Mount(mount)) => {
-            if !matches!(mount.fs_type.as_str(), "" | "zfs") {
-                return Err(format!(
-                    "filesystem {:?} is not supported: leave fsType empty",
+            let format = VolumeFormat::of_fs_type(&mount.fs_type).map_err(|_| {
+                format!(
+                    "filesystem {:?} is not supported: it is zfs (also when none is said), ext4 or xfs",
                     mount.fs_type
-                ));
-            }
+                )
+            })?;
             if let Some(flag) = mount
                 .mount_flags
                 .iter()
@@ -36,8 +37,9 @@ pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<
             {
                 return Err(format!("mount option {flag:?} is not supported"));
             }
+            format
         }
-    }
+    };
     let readonly_flag = match &capability.access_type {
         Some(AccessType::Mount(mount)) => mount.mount_flags.iter().any(|flag| flag == "ro"),
         _ => false,
@@ -57,6 +59,7 @@ pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<
         | Mode::MultiNodeMultiWriter => false,
     };
     Ok(Capability {
+        format,
         readonly: readonly_flag || readonly_mode,
     })
 }
@@ -85,11 +88,8 @@ mod tests {
     fn what_is_not_possible_is_said() {
         for (asked, part) in [
             (capability(None, Mode::SingleNodeWriter), "access type"),
-            (
-                capability(Some(AccessType::Block(BlockVolume {})), Mode::SingleNodeWriter),
-                "raw block",
-            ),
-            (capability(mount("ext4", &[]), Mode::SingleNodeWriter), "ext4"),
+            (capability(mount("btrfs", &[]), Mode::SingleNodeWriter), "btrfs"),
+            (capability(mount("block", &[]), Mode::SingleNodeWriter), "block"),
             (capability(mount("", &["discard"]), Mode::SingleNodeWriter), "discard"),
             (capability(mount("", &[]), Mode::Unknown), "access mode"),
         ] {
@@ -101,13 +101,28 @@ mod tests {
 
     #[test]
     fn modes_and_options_say_who_may_write() {
+        let format = VolumeFormat::Zfs;
         for (asked, readonly) in [
             (capability(mount("", &[]), Mode::SingleNodeWriter), false),
             (capability(mount("zfs", &["rw"]), Mode::MultiNodeMultiWriter), false),
             (capability(mount("", &[]), Mode::SingleNodeReaderOnly), true),
             (capability(mount("", &["ro"]), Mode::SingleNodeWriter), true),
         ] {
-            assert_eq!(parse_capability(Some(&asked)), Ok(Capability { readonly }));
+            assert_eq!(parse_capability(Some(&asked)), Ok(Capability { format, readonly }));
+        }
+    }
+
+    #[test]
+    fn the_format_is_that_of_the_filesystem_or_block() {
+        let block = Some(AccessType::Block(BlockVolume {}));
+        for (asked, format) in [
+            (mount("", &[]), VolumeFormat::Zfs),
+            (mount("ext4", &[]), VolumeFormat::Ext4),
+            (mount("xfs", &[]), VolumeFormat::Xfs),
+            (block, VolumeFormat::Block),
+        ] {
+            let parsed = parse_capability(Some(&capability(asked, Mode::SingleNodeWriter)));
+            assert_eq!(parsed.map(|parsed| parsed.format), Ok(format));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Ids are UUIDv5 of the request's name, so a repeated request finds what the first made. In Kubernetes nobody calls
 //! this; a handle that the operator gave out is only detached here, never deleted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dotmesh_csi_proto::csi as proto;
@@ -11,10 +11,10 @@ use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::controller_service_capability::rpc::Type as Rpc;
 use dotmesh_csi_proto::csi::controller_service_capability::{self, Type};
 use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
-use dotmesh_model::size::MIN_VOLUME_BYTES;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use tonic::{Request, Response, Status};
@@ -42,6 +42,7 @@ struct Create {
     size: u64,
     /// Bytes it may have at most, when it is there.
     limit: u64,
+    format: VolumeFormat,
 }
 
 impl Create {
@@ -71,7 +72,7 @@ fn parse_create(request: proto::CreateVolumeRequest, node: &str) -> Result<Creat
     if request.name.len() > 128 {
         return Err(invalid("name is longer than 128 bytes"));
     }
-    check_capabilities(&request.volume_capabilities)?;
+    let format = parse_format(&request.volume_capabilities)?;
     if request.volume_content_source.is_some() {
         return Err(invalid("volumes cannot be made from snapshots or volumes here"));
     }
@@ -87,28 +88,30 @@ fn parse_create(request: proto::CreateVolumeRequest, node: &str) -> Result<Creat
             "volumes can be made on node {node} only"
         )));
     }
-    let (size, limit) = parse_range(request.capacity_range)?;
+    let (size, limit) = parse_range(request.capacity_range, format)?;
     Ok(Create {
         name: request.name,
         size,
         limit,
+        format,
     })
 }
 
 /// Bytes to make it with, and the most it may have.
-fn parse_range(range: Option<proto::CapacityRange>) -> Result<(u64, u64), Status> {
+fn parse_range(range: Option<proto::CapacityRange>, format: VolumeFormat) -> Result<(u64, u64), Status> {
     let (required, limit) = parse_bounds(range.unwrap_or_default())?;
     let size = if required == 0 {
         DEFAULT_SIZE.min(limit)
     } else {
         required
     };
-    if limit < MIN_VOLUME_BYTES {
+    let least = format.min_bytes();
+    if limit < least {
         return Err(Status::out_of_range(format!(
-            "a volume has at least {MIN_VOLUME_BYTES} bytes"
+            "a volume of format {format} has at least {least} bytes"
         )));
     }
-    Ok((size.max(MIN_VOLUME_BYTES), limit))
+    Ok((size.max(least), limit))
 }
 
 /// The least and the most bytes: 0 and all there are where nothing is said.
@@ -122,14 +125,20 @@ fn parse_bounds(range: proto::CapacityRange) -> Result<(u64, u64), Status> {
     Ok((required, limit))
 }
 
-fn check_capabilities(capabilities: &[proto::VolumeCapability]) -> Result<(), Status> {
-    if capabilities.is_empty() {
-        return Err(invalid("volume_capabilities are missing"));
+/// The one format that all of them ask for.
+fn parse_format(capabilities: &[proto::VolumeCapability]) -> Result<VolumeFormat, Status> {
+    let parse = |capability| parse_capability(Some(capability)).map(|parsed| parsed.format);
+    let formats: BTreeSet<VolumeFormat> = capabilities
+        .iter()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .map_err(invalid)?;
+    let mut formats = formats.into_iter();
+    match (formats.next(), formats.next()) {
+        (Some(format), None) => Ok(format),
+        (None, _) => Err(invalid("volume_capabilities are missing")),
+        (Some(one), Some(other)) => Err(invalid(format!("a volume cannot be both {one} and {other}"))),
     }
-    for capability in capabilities {
-        parse_capability(Some(capability)).map_err(invalid)?;
-    }
-    Ok(())
 }
 
 /// The pool where the Dot lies, else the one where new ones are made: the node's first.
@@ -159,8 +168,8 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
     };
     ops.ensure_dot(dot, &identity).await?;
     let head = HeadId::first_of(own_branch(dot));
-    let sizes: BTreeMap<VolumeId, u64> = ops.volume_sizes(dot, head).await?;
-    let size = match sizes.get(&volume) {
+    let sizes = ops.volume_sizes(dot, head).await?;
+    let size = match sizes.get(&volume).map(|(size, _)| size) {
         // Not sized yet: an attempt was interrupted.
         None | Some(0) => create.size,
         Some(size) if (create.size..=create.limit).contains(size) => *size,
@@ -171,8 +180,9 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
             )));
         }
     };
-    let request = own_branch_request(dot, volume, size)?;
-    ops.ensure_branch(&request).await?;
+    let request = own_branch_request(dot, volume, (size, create.format))?;
+    let made = ops.ensure_branch(&request).await?;
+    let size = made.first().map_or(size, |made| made.size);
     let attach = AttachRequest {
         dot,
         claim,
@@ -213,17 +223,21 @@ async fn expand<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, expand: Expand) -> Result<u64
     let Handle { dot, volume, .. } = expand.handle;
     let sizes = ops.volume_sizes(dot, HeadId::first_of(own_branch(dot))).await?;
     let current = sizes.get(&volume).copied();
-    let current = current.ok_or_else(|| Error::NotFound(format!("there is no volume {}", expand.handle)))?;
-    if current >= expand.size {
-        return Ok(current);
-    }
-    ops.ensure_branch(&own_branch_request(dot, volume, expand.size)?)
-        .await?;
-    Ok(expand.size)
+    let Some((current, Some(format))) = current else {
+        return Err(Error::NotFound(format!("there is no volume {}", expand.handle)));
+    };
+    // Also when it has the size: the filesystem on it may not, after an attempt that was interrupted.
+    let request = own_branch_request(dot, volume, (current.max(expand.size), format))?;
+    let made = ops.ensure_branch(&request).await?;
+    Ok(made.first().map_or(current, |made| made.size))
 }
 
 /// The one branch of a Dot that was made here, with a volume of at least so many bytes.
-fn own_branch_request(dot: DotId, volume: VolumeId, size: u64) -> Result<BranchRequest, Error> {
+fn own_branch_request(
+    dot: DotId,
+    volume: VolumeId,
+    (size, format): (u64, VolumeFormat),
+) -> Result<BranchRequest, Error> {
     let branch = own_branch(dot);
     Ok(BranchRequest {
         dot,
@@ -234,6 +248,7 @@ fn own_branch_request(dot: DotId, volume: VolumeId, size: u64) -> Result<BranchR
             id: volume,
             name: volume_name()?,
             size,
+            format,
             known: None,
         }],
         origin: None,
@@ -316,7 +331,7 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         }
         Ok(Response::new(proto::ControllerExpandVolumeResponse {
             capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
-            // The quota of a filesystem is live at once.
+            // The quota of a filesystem is live at once, and what is on a device grows with it.
             node_expansion_required: false,
         }))
     }
@@ -331,12 +346,17 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         }
         let handle = parse_handle(&request.volume_id)?;
         let pools = Arc::clone(&self.pools);
-        let operation = async move { pools.of_dot(handle.dot).await?.check_handle(handle).await };
-        self.calls.run("ValidateVolumeCapabilities", operation).await?;
-        let refused = request
-            .volume_capabilities
-            .iter()
-            .find_map(|capability| parse_capability(Some(capability)).err());
+        let operation = async move { pools.of_dot(handle.dot).await?.format_of(handle).await };
+        let format = self.calls.run("ValidateVolumeCapabilities", operation).await?;
+        let refused =
+            request
+                .volume_capabilities
+                .iter()
+                .find_map(|capability| match parse_capability(Some(capability)) {
+                    Ok(parsed) if parsed.format == format => None,
+                    Ok(parsed) => Some(format!("the volume has format {format}, not {}", parsed.format)),
+                    Err(refused) => Some(refused),
+                });
         let confirmed = refused.is_none().then_some(Confirmed {
             volume_context: request.volume_context,
             volume_capabilities: request.volume_capabilities,

@@ -13,14 +13,14 @@ use dotmesh_csi_proto::csi::{
     NodeServiceCapability, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, VolumeUsage,
 };
 use dotmesh_model::handle::Handle;
-use dotmesh_mount::{FsUsage, Mount};
+use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use tonic::{Request, Response, Status};
 
 use super::Csi;
 use super::capability::parse_capability;
 use super::invalid;
-use crate::ops::{PublishRequest, UnpublishRequest};
+use crate::ops::{PublishRequest, UnpublishRequest, Usage};
 
 /// A handle that must be there; one that is not ours names nothing.
 pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
@@ -61,6 +61,7 @@ fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, St
     Ok(PublishRequest {
         handle: parse_handle(&request.volume_id)?,
         target,
+        format: capability.format,
         readonly: request.readonly || capability.readonly,
     })
 }
@@ -134,8 +135,18 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
     }
 }
 
-fn volume_usage(usage: FsUsage) -> Vec<VolumeUsage> {
+fn volume_usage(usage: Usage) -> Vec<VolumeUsage> {
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let usage = match usage {
+        Usage::Files(usage) => usage,
+        Usage::Device(bytes) => {
+            return vec![VolumeUsage {
+                total: signed(bytes),
+                unit: Unit::Bytes.into(),
+                ..VolumeUsage::default()
+            }];
+        }
+    };
     vec![
         VolumeUsage {
             available: signed(usage.available_bytes),

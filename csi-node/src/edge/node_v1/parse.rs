@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{CommitId, DotId, VolumeId};
 use dotmesh_zfs::Guid;
 use tonic::Status;
@@ -106,11 +107,20 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         name,
         size_bytes,
         known_guid,
+        format,
     } = volume;
+    let format = match proto::VolumeFormat::try_from(*format) {
+        Ok(proto::VolumeFormat::Zfs) => VolumeFormat::Zfs,
+        Ok(proto::VolumeFormat::Ext4) => VolumeFormat::Ext4,
+        Ok(proto::VolumeFormat::Xfs) => VolumeFormat::Xfs,
+        Ok(proto::VolumeFormat::Block) => VolumeFormat::Block,
+        Ok(proto::VolumeFormat::Unspecified) | Err(_) => return Err(invalid("volumes.format: none of ours")),
+    };
     Ok(VolumeRequest {
         id: parse("volumes.id", id)?,
         name: parse("volumes.name", name)?,
         size: *size_bytes,
+        format,
         known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
     })
 }
@@ -299,8 +309,21 @@ pub(super) fn missing((index, volumes): (usize, BTreeSet<VolumeId>)) -> proto::M
 }
 
 pub(super) fn volume_state(state: VolumeState) -> proto::VolumeState {
-    let VolumeState { id, guid, size, cloned } = state;
+    let VolumeState {
+        id,
+        guid,
+        size,
+        format,
+        cloned,
+    } = state;
+    let format = match format {
+        VolumeFormat::Zfs => proto::VolumeFormat::Zfs,
+        VolumeFormat::Ext4 => proto::VolumeFormat::Ext4,
+        VolumeFormat::Xfs => proto::VolumeFormat::Xfs,
+        VolumeFormat::Block => proto::VolumeFormat::Block,
+    };
     proto::VolumeState {
+        format: format.into(),
         id: id.to_string(),
         guid: guid.0,
         size_bytes: size,

@@ -144,6 +144,7 @@ async fn what_pods_use_is_waited_for() {
     ops.attach(&attach).await.unwrap();
     let target = PathBuf::from("/pods/a/mount");
     let publish = PublishRequest {
+        format: VolumeFormat::Zfs,
         handle: handle(),
         target: target.clone(),
         readonly: false,

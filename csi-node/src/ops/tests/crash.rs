@@ -24,6 +24,7 @@ async fn build<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), 
     };
     ops.attach(&attach).await?;
     let publish = PublishRequest {
+        format: VolumeFormat::Zfs,
         handle: handle(),
         target: "/pods/a/mount".into(),
         readonly: false,

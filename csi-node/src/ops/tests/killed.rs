@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use dotmesh_zfs::{
-    CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, FakeZfs, GetRequest, Hold, HoldTag,
-    ImportRequest, ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties, PropertyRow, Row,
-    SnapName, SnapshotName, Verb, Versions, Zfs, ZfsError,
+    BlockFilesystem, CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, FakeZfs, GetRequest, Hold,
+    HoldTag, ImportRequest, ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties,
+    PropertyRow, Row, SnapName, SnapshotName, Verb, Versions, VolumeDevice, Zfs, ZfsError,
 };
 
 /// A ZFS for a program that gets only so many commands done before it is killed.
@@ -74,4 +74,6 @@ passed_on! {
     get(request: &GetRequest) -> Vec<PropertyRow>;
     holds(snapshots: &[SnapshotName]) -> Vec<Hold>;
     written(dataset: &DatasetName, since: Option<&SnapName>) -> u64;
+    make_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
+    check_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
 }

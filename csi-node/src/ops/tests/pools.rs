@@ -53,6 +53,7 @@ fn commit_in(name: &str, number: u128) -> CommitRequest {
 
 fn publish_in(name: &str) -> PublishRequest {
     PublishRequest {
+        format: VolumeFormat::Zfs,
         handle: handle_in(name),
         target: format!("/pods/{name}/mount").into(),
         readonly: false,

@@ -19,6 +19,7 @@ async fn attached() -> (Host, Arc<Ops<FakeZfs, FakeMount>>) {
 
 fn publish(target: &str, readonly: bool) -> PublishRequest {
     PublishRequest {
+        format: VolumeFormat::Zfs,
         handle: handle(),
         target: target.into(),
         readonly,
@@ -280,7 +281,10 @@ async fn usage_is_told_of_the_volume_that_is_mounted_there_only() {
         free_inodes: 2,
     };
     host.mount.set_usage(&dataset(&ops, 0), usage);
-    assert_eq!(ops.host.volume_usage(handle(), TARGET.as_ref()).await.unwrap(), usage);
+    assert_eq!(
+        ops.host.volume_usage(handle(), TARGET.as_ref()).await.unwrap(),
+        Usage::Files(usage)
+    );
     assert!(matches!(
         ops.host.volume_usage(handle(), "/".as_ref()).await,
         Err(Error::NotFound(_))

@@ -24,6 +24,7 @@ fn request(name: &str) -> Request {
             mount_options: Some(vec!["noatime".to_owned()]),
         },
         pool_class: None,
+        format: None,
     }
 }
 
@@ -291,5 +292,67 @@ fn a_storage_class_that_names_another_pool_class_than_the_dots_is_refused() {
         let planned = plan(&request, &world(spec, "{}"));
         let is_refused = matches!(planned, Err(ClaimError::OtherPoolClass { .. }));
         assert_eq!(!is_refused, is_fine, "{spec} {asked:?}: {planned:?}");
+    }
+}
+
+#[test]
+fn a_claim_takes_a_volume_as_what_it_is() {
+    let spec = "{volumes: [{name: db, size: 2Gi, fsType: xfs}, {name: raw, size: 1Gi, volumeMode: Block}]}";
+    let asked = |volume: &str, format| Request {
+        volume: Some(volume.parse().unwrap()),
+        format,
+        ..request("app")
+    };
+    for (volume, format, entry) in [
+        ("db", None, VolumeFormat::Xfs),
+        ("db", Some(VolumeFormat::Xfs), VolumeFormat::Xfs),
+        ("raw", Some(VolumeFormat::Block), VolumeFormat::Block),
+    ] {
+        let entered = entered(plan(&asked(volume, format), &world(spec, PLACED)));
+        assert_eq!(entered.format(), entry);
+    }
+    for (volume, format, part) in [
+        ("db", Some(VolumeFormat::Zfs), "is an xfs filesystem"),
+        ("db", Some(VolumeFormat::Block), "ask for a block device"),
+        ("raw", None, "ask for files"),
+        ("raw", Some(VolumeFormat::Ext4), "is a block device"),
+    ] {
+        let told = told(plan(&asked(volume, format), &world(spec, PLACED)));
+        assert!(told.starts_with("Invalid") && told.contains(part), "{told}");
+    }
+    // A volume that is there is what it is, whatever an open list would add.
+    let there =
+        format!("{{node: n1, id: {DOT_ID}, volumes: [{{name: app, id: {VOLUME_ID}, size: 2Gi, fsType: ext4}}]}}");
+    let entry = entered(plan(&request("app"), &world("{}", &there)));
+    assert_eq!(entry.format(), VolumeFormat::Ext4);
+    let new = |format, bytes| Request {
+        format,
+        size_bytes: bytes,
+        ..request("new")
+    };
+    let entry = entered(plan(&new(Some(VolumeFormat::Xfs), 1 << 30), &world("{}", &there)));
+    assert_eq!(entry.format(), VolumeFormat::Xfs);
+    let small = told(plan(&new(Some(VolumeFormat::Xfs), 1 << 24), &world("{}", &there)));
+    assert!(small.contains("300Mi"), "{small}");
+}
+
+#[test]
+fn a_persistent_volume_says_what_it_is() {
+    for (words, mode, fs_type, options) in [
+        ("", "Filesystem", None, true),
+        (", fsType: ext4", "Filesystem", Some("ext4"), true),
+        (", volumeMode: Block", "Block", None, false),
+    ] {
+        let status = format!(
+            "{{id: {DOT_ID}, node: n1, volumes: [{{name: db, id: {VOLUME_ID}, size: 2Gi{words}}}], attachments: [{CLAIM}], \
+             claims: [{{uid: {CLAIM}, namespace: dev, name: db, volume: db, size: 1Gi{words}}}]}}"
+        );
+        let Ok(Plan::CreateVolume(volume)) = plan(&request("db"), &world("{}", &status)) else {
+            panic!("no volume of {words:?}");
+        };
+        let spec = volume.spec.unwrap();
+        assert_eq!(spec.volume_mode.as_deref(), Some(mode));
+        assert_eq!(spec.csi.unwrap().fs_type.as_deref(), fs_type);
+        assert_eq!(spec.mount_options.is_some(), options);
     }
 }

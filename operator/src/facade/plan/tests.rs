@@ -1,6 +1,7 @@
 //! Steps of plain claims, as tables over small worlds.
 
 use super::*;
+use dotmesh_model::format::VolumeFormat;
 
 const DOT_ID: &str = "0c5a6f6e-1111-4222-8333-000000000001";
 const VOLUME_ID: &str = "0c5a6f6e-1111-4222-8333-000000000002";
@@ -15,6 +16,7 @@ fn request() -> CreateVolume {
         limit_bytes: None,
         node: "n1".to_owned(),
         pool_class: "default".to_owned(),
+        format: VolumeFormat::Zfs,
     }
 }
 
@@ -168,6 +170,7 @@ fn a_dot_that_is_going_away_is_waited_for_and_freed() {
 fn the_dot_is_made_for_the_class_that_the_storage_class_names() {
     let fast = CreateVolume {
         pool_class: "fast".to_owned(),
+        format: VolumeFormat::Zfs,
         ..request()
     };
     assert_eq!(build_dot(&request()).spec.placement, None);
@@ -187,4 +190,22 @@ fn the_dot_is_made_for_the_class_that_the_storage_class_names() {
     let planned = plan(&request(), &begun);
     assert_eq!(planned, Ok(Step::Withdraw(Refusal::OtherClass("fast".to_owned()))));
     assert_eq!(plan(&fast, &begun), Ok(Step::Wait));
+}
+
+#[test]
+fn the_volume_is_what_the_capability_asks_for_and_stays_that() {
+    let xfs = CreateVolume {
+        format: VolumeFormat::Xfs,
+        ..request()
+    };
+    let listed = build_dot(&xfs).spec.volumes.unwrap_or_default();
+    assert_eq!(listed[0].format(), VolumeFormat::Xfs);
+    let more = attached();
+    let begun = world(Some(&entered(", fsType: xfs, provisioned: true", &more)));
+    let refused = Refusal::OtherFormat(VolumeFormat::Xfs, VolumeFormat::Zfs);
+    assert_eq!(plan(&request(), &begun), Err(refused));
+    // The entry is of the right one and the volume is not: nothing is answered that its caller would write down wrongly.
+    assert_eq!(plan(&xfs, &begun), Ok(Step::Wait));
+    let there = entered(", fsType: xfs, provisioned: true", &more).replace("size: 1Gi}]", "size: 1Gi, fsType: xfs}]");
+    assert!(matches!(plan(&xfs, &world(Some(&there))), Ok(Step::Answer(_))));
 }

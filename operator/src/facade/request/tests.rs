@@ -2,6 +2,7 @@
 
 use dotmesh_csi_proto::csi::volume_capability::{AccessMode, BlockVolume, MountVolume};
 use dotmesh_csi_proto::csi::{CapacityRange, Topology, VolumeContentSource};
+use dotmesh_model::format::VolumeFormat;
 
 use super::*;
 
@@ -57,6 +58,7 @@ fn a_plain_claim_is_read_whole() {
             limit_bytes: None,
             node: "n2".to_owned(),
             pool_class: "default".to_owned(),
+            format: VolumeFormat::Zfs,
         }
     );
 }
@@ -92,7 +94,7 @@ fn sizes_are_rounded_up_and_never_down() {
     assert_eq!(size(-1, 0), Err(RequestError::Capacity));
     assert_eq!(size(0, -1), Err(RequestError::Capacity));
     assert_eq!(size(2 << 30, 1 << 30), Err(RequestError::Capacity));
-    assert_eq!(size(1, 1000), Err(RequestError::LimitTooSmall));
+    assert_eq!(size(1, 1000), Err(RequestError::LimitTooSmall(1 << 20)));
 }
 
 #[test]
@@ -128,13 +130,18 @@ fn what_cannot_be_served_names_its_field() {
         RequestError::NoCapability
     );
     let block = Some(AccessType::Block(BlockVolume {}));
+    let both = [
+        capability(block, Mode::SingleNodeWriter),
+        capability(mount("xfs"), Mode::SingleNodeWriter),
+    ]
+    .concat();
     assert_eq!(
-        refused(|request| request.volume_capabilities = capability(block, Mode::SingleNodeWriter)),
-        RequestError::Block
+        refused(|request| request.volume_capabilities = both.clone()),
+        RequestError::TwoFormats(VolumeFormat::Block, VolumeFormat::Xfs)
     );
     assert_eq!(
-        refused(|request| request.volume_capabilities = capability(mount("ext4"), Mode::SingleNodeWriter)),
-        RequestError::FsType("ext4".to_owned())
+        refused(|request| request.volume_capabilities = capability(mount("btrfs"), Mode::SingleNodeWriter)),
+        RequestError::FsType("btrfs".to_owned())
     );
     assert_eq!(
         refused(|request| request.volume_capabilities = capability(mount(""), Mode::MultiNodeMultiWriter)),

