@@ -8,6 +8,8 @@ mod capability;
 mod controller;
 mod identity;
 mod node;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -362,10 +362,11 @@ fn resolve(state: &DotState, handle: Handle) -> Result<HeadId, Error> {
 }
 
 fn other_source(target: &Path, found: &str, wanted: &str) -> Error {
-    Error::Conflict(format!(
-        "{} shows {found}, not {wanted}; nothing was changed there",
-        target.display()
-    ))
+    let target = target.display();
+    Error::Conflict(match found == wanted {
+        true => format!("{target} shows {found} in another form than is asked for; nothing was changed there"),
+        false => format!("{target} shows {found}, not {wanted}; nothing was changed there"),
+    })
 }
 
 #[cfg(test)]

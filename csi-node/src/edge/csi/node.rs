@@ -1,6 +1,6 @@
 //! CSI Node: what the kubelet calls.
 
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 use std::sync::Arc;
 
 use dotmesh_csi_proto::csi::node_server::Node;
@@ -31,11 +31,17 @@ pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
         .map_err(|error| Status::not_found(format!("volume {text:?}: {error}")))
 }
 
+/// An absolute path that leads nowhere else than it says.
 fn parse_path(field: &str, text: String) -> Result<PathBuf, Status> {
     if text.is_empty() {
         return Err(invalid(format!("{field} is missing")));
     }
-    Ok(PathBuf::from(text))
+    let path = PathBuf::from(&text);
+    let is_plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
+    if !path.is_absolute() || !path.components().all(is_plain) || text.contains('\0') {
+        return Err(invalid(format!("{field} {text:?} is no absolute path without \"..\"")));
+    }
+    Ok(path)
 }
 
 /// Whether a volume stands in its pod's spec itself, as the kubelet tells when the CSIDriver has `podInfoOnMount`.
