@@ -33,6 +33,7 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 const CREATETXG: PropName = PropName::from_static("createtxg");
 const WRITTEN: PropName = PropName::from_static("written");
+const VOLSIZE: PropName = PropName::from_static("volsize");
 
 /// What became of an attempt to destroy something.
 enum Destroyed {
@@ -54,6 +55,8 @@ struct Left {
 struct HeadContent {
     /// The datasets directly below it, with the bytes written to each since its newest snapshot.
     volumes: BTreeMap<DatasetName, u64>,
+    /// Those of them that are volumes of ZFS.
+    devices: BTreeSet<DatasetName>,
     /// The newest snapshot of each dataset that has any, whoever made it.
     newest: BTreeMap<DatasetName, SnapName>,
 }
@@ -378,9 +381,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let dataset = pool.layout.head(dot, head);
         let what = format!("head {head} of Dot {dot}");
         self.cache.drop_head(head);
-        let Some(HeadContent { volumes, newest }) = self.content(pool, &dataset).await? else {
+        let Some(content) = self.content(pool, &dataset).await? else {
             return Ok(Destroyed::Gone);
         };
+        let HeadContent {
+            volumes,
+            devices,
+            newest,
+        } = content;
         if !self.unmount_unused(&what, head, &volumes).await? {
             return Ok(Destroyed::Needed);
         }
@@ -400,6 +408,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .keys()
             .filter(|volume| volume.base().parse::<VolumeId>().is_ok())
         {
+            let device = parse_volume_dataset(volume.as_str()).filter(|_| devices.contains(volume));
+            if let Some(device) = device {
+                self.host.forget_device(device).await?;
+            }
             match self.destroy(pool, volume).await? {
                 Destroyed::Gone => {}
                 Destroyed::Needed => return Ok(Destroyed::Needed),
@@ -422,19 +434,22 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             roots: vec![ObjectName::from(head.clone())],
             depth: Some(2),
             kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
-            columns: vec![WRITTEN, CREATETXG],
+            columns: vec![WRITTEN, CREATETXG, VOLSIZE],
         };
         let looked = self.host.zfs.list(&list).await;
         let Some(rows) = self.unless_absent(pool, &format!("listing {head}"), looked).await? else {
             return Ok(None);
         };
-        let mut volumes = BTreeMap::new();
+        let (mut volumes, mut devices) = (BTreeMap::new(), BTreeSet::new());
         let mut newest: BTreeMap<DatasetName, (u64, SnapName)> = BTreeMap::new();
         for row in &rows {
             let dataset = row.name.dataset();
             let Some(snapshot) = row.name.snapshot() else {
                 if dataset.parent().as_ref() == Some(head) {
                     volumes.insert(dataset.clone(), row.number(&WRITTEN).unwrap_or(0));
+                    if row.number(&VOLSIZE).is_ok() {
+                        devices.insert(dataset.clone());
+                    }
                 }
                 continue;
             };
@@ -450,7 +465,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 .or_insert(candidate);
         }
         let newest = newest.into_iter().map(|(dataset, (_, snap))| (dataset, snap)).collect();
-        Ok(Some(HeadContent { volumes, newest }))
+        Ok(Some(HeadContent {
+            volumes,
+            devices,
+            newest,
+        }))
     }
 
     /// The datasets directly below a Dot's; nothing when it is not there itself.
@@ -504,12 +523,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         }
         for target in private {
             self.host.drop_private(&target).await?;
-        }
-        for volume in volumes
-            .keys()
-            .filter_map(|volume| parse_volume_dataset(volume.as_str()))
-        {
-            self.host.forget_device(volume).await?;
         }
         Ok(true)
     }
