@@ -1,5 +1,6 @@
 //! CSI standing alone over a pool, without Kubernetes; and the standard conformance program against it.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -15,6 +16,9 @@ use dotmesh_model::handle::Handle;
 use tonic::Code;
 
 use crate::machine::{Machine, SIZE, capability};
+
+/// What is said of the conformance program, and held to by its runs.
+const CONFORMANCE: &str = include_str!("../../../docs/conformance.md");
 
 fn create(name: &str, size: u64) -> CreateVolumeRequest {
     CreateVolumeRequest {
@@ -162,6 +166,7 @@ async fn conformance(access_type: &str) {
     assert_eq!(info.name, "csi.dotmesh.io");
     // It makes the folders, but not what they lie in.
     std::fs::create_dir(machine.folder.join("sanity")).unwrap();
+    let report = machine.folder.join("sanity/report.json");
     let program = std::env::var("DOTMESH_CSI_SANITY").expect("DOTMESH_CSI_SANITY names the conformance program");
     let output = tokio::process::Command::new(program)
         .arg(format!("--csi.endpoint=unix://{}", machine.csi_socket().display()))
@@ -177,6 +182,7 @@ async fn conformance(access_type: &str) {
         .arg("--csi.testvolumesize=67108864")
         .arg("--csi.testvolumeexpandsize=134217728")
         .arg("--ginkgo.no-color")
+        .arg(format!("--ginkgo.json-report={}", report.display()))
         .output()
         .await
         .unwrap();
@@ -186,6 +192,61 @@ async fn conformance(access_type: &str) {
         "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    println!("{}", text.lines().rev().take(8).collect::<Vec<_>>().join("\n"));
+    compare_with_document(access_type, &report);
     machine.wait_empty().await;
+}
+
+/// A test of the conformance program, as its report has it.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Spec {
+    leaf_node_type: String,
+    #[serde(default)]
+    container_hierarchy_texts: Option<Vec<String>>,
+    leaf_node_text: String,
+    state: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Suite {
+    spec_reports: Vec<Spec>,
+}
+
+/// The document says how many tests pass, and why each of the others does not apply: no more and no less.
+fn compare_with_document(access_type: &str, report: &std::path::Path) {
+    let suites: Vec<Suite> = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
+    let specs = suites.into_iter().flat_map(|suite| suite.spec_reports);
+    let specs: Vec<Spec> = specs.filter(|spec| spec.leaf_node_type == "It").collect();
+    let name = |spec: &Spec| {
+        let above = spec.container_hierarchy_texts.iter().flatten();
+        let parts: Vec<&str> = above
+            .map(String::as_str)
+            .chain([spec.leaf_node_text.as_str()])
+            .collect();
+        parts.join(": ")
+    };
+    let of_state = |state: &str| -> BTreeSet<String> {
+        let found = specs.iter().filter(|spec| spec.state == state);
+        found.map(name).collect()
+    };
+    let (passed, skipped) = (
+        specs.iter().filter(|spec| spec.state == "passed").count(),
+        of_state("skipped"),
+    );
+    let said = format!(
+        "With access type {access_type}: {passed} pass, {} do not apply.",
+        skipped.len()
+    );
+    println!("{said}");
+    let rows = CONFORMANCE
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let listed: BTreeSet<&str> = rows.map(|(test, _)| test).collect();
+    let unlisted: Vec<&String> = skipped.iter().filter(|name| !listed.contains(name.as_str())).collect();
+    assert!(
+        unlisted.is_empty(),
+        "docs/conformance.md does not say why these do not apply: {unlisted:#?}"
+    );
+    assert!(CONFORMANCE.contains(&said), "docs/conformance.md is to say: {said}");
 }
