@@ -165,7 +165,7 @@ async fn leader(cluster: &Cluster) -> Result<String> {
     Ok(spec.holder_identity.unwrap_or_default())
 }
 
-async fn operators(replicas: u8) -> Result<()> {
+pub(super) async fn operators(replicas: u8) -> Result<()> {
     let replicas = format!("--replicas={replicas}");
     let scale = [
         "scale",

@@ -3,14 +3,16 @@
 use anyhow::{Result, ensure};
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, CommitSpec, Dot, Reason, Remnant};
+use dotmesh_e2e::chart;
 use dotmesh_e2e::cluster::{PATIENCE, readiness};
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder};
+use dotmesh_e2e::program::Program;
 use dotmesh_e2e::scenario::{Scenario, scenario, scenario_alone};
 use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde_json::json;
 
-use super::crashes::{OPERATOR, back, kill};
+use super::crashes::{OPERATOR, operators};
 use super::{entries, placed_dot};
 
 /// A Dot `shop` with the commits one and two, the branches x (from one) and y (from x), and no pod any more.
@@ -163,7 +165,7 @@ async fn a_deleted_branch_comes_back_with_what_was_never_committed() {
         let mut kept = dot("shop", &[("db", "64Mi")]);
         kept["spec"]["deletionPolicy"] = json!("Retain");
         s.cluster
-            .apply([kept, claim("db", "64Mi", "Dot", "shop", "db")])
+            .apply([kept.clone(), claim("db", "64Mi", "Dot", "shop", "db")])
             .await?;
         in_a_pod(s, "db", "echo main >/db/state; sync").await?;
         s.cluster.apply([commit("one", "shop")]).await?;
@@ -191,6 +193,9 @@ async fn a_deleted_branch_comes_back_with_what_was_never_committed() {
         ensure!(in_a_pod(s, "back", "cat /back/state").await? == "never committed");
         ensure!(in_a_pod(s, "db", "cat /db/state").await? == "main");
         no_remnants(s).await?;
+        // Nothing of it is to stay.
+        kept["spec"]["deletionPolicy"] = json!("Delete");
+        s.cluster.apply([kept]).await?;
         s.settled().await
     })
     .await;
@@ -201,6 +206,20 @@ async fn objects_that_somebody_removed_leave_their_data_behind_and_come_back() {
     scenario_alone("strays", async |s| {
         family(s).await?;
         let before: Commit = s.cluster.wait_ready("two").await?;
+        // One that runs would put its finalizer on again.
+        operators(0).await?;
+        let selector = format!("app.kubernetes.io/component={}", OPERATOR.0);
+        let gone = [
+            "wait",
+            "--for=delete",
+            "pods",
+            "-n",
+            chart::NAMESPACE,
+            "-l",
+            &selector,
+            "--timeout=120s",
+        ];
+        Program::kubectl(gone)?.output().await?;
         let unprotected = r#"{"metadata":{"finalizers":null}}"#;
         for object in ["commit/two", "branch/y"] {
             let args = ["patch", object, "--type=merge", "--patch", unprotected];
@@ -208,8 +227,7 @@ async fn objects_that_somebody_removed_leave_their_data_behind_and_come_back() {
             s.cluster.kubectl(&["delete", object])?.output().await?;
         }
         // Whoever leads next looks at once.
-        kill(&[OPERATOR]).await?;
-        back(&[OPERATOR]).await?;
+        operators(1).await?;
         let after: Commit = s.cluster.wait_ready("two").await?;
         let snapshots = |commit: &Commit| {
             let status = commit.status.clone().unwrap_or_default();
