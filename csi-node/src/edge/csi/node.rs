@@ -106,13 +106,13 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         request: Request<NodeGetVolumeStatsRequest>,
     ) -> Result<Response<NodeGetVolumeStatsResponse>, Status> {
         let request = request.into_inner();
+        if request.volume_path.is_empty() {
+            return Err(invalid("volume_path is missing"));
+        }
         let handle = parse_handle(&request.volume_id)?;
         // A path that leads nowhere has no volume, whatever it looks like (csi-sanity).
-        let nowhere = |status: Status| match request.volume_path.is_empty() {
-            true => status,
-            false => Status::not_found(status.message()),
-        };
-        let path = parse_path("volume_path", request.volume_path.clone()).map_err(nowhere)?;
+        let path = parse_path("volume_path", request.volume_path);
+        let path = path.map_err(|status| Status::not_found(status.message()))?;
         let host = Arc::clone(self.pools.host());
         let operation = async move { host.volume_usage(handle, &path).await };
         let usage = self.calls.run("NodeGetVolumeStats", operation).await?;
