@@ -139,11 +139,9 @@ impl FakeNodes {
 
     /// A claim's handle resolves, whoever attached it.
     pub fn put_claim(&self, dot: &str, claim: &str) {
-        for pool in self.lock().pools.values_mut() {
-            if let Some(dot) = pool.dots.get_mut(dot) {
-                dot.claims.insert(claim.to_owned());
-            }
-        }
+        let mut state = self.lock();
+        let dots = state.pools.values_mut().filter_map(|pool| pool.dots.get_mut(dot));
+        dots.for_each(|dot| dot.claims.extend([claim.to_owned()]));
     }
 
     /// Claims whose handles resolve.
