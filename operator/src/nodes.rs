@@ -160,6 +160,12 @@ pub enum NodeErrorKind {
 }
 
 impl NodeErrorKind {
+    /// Whether what was to be deleted is not in the pool, or is being destroyed already: it needs no tombstone.
+    #[must_use]
+    pub const fn is_gone(self) -> bool {
+        matches!(self, Self::NotFound | Self::Deleted)
+    }
+
     /// As in metric labels.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -10,7 +10,7 @@ use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
-use crate::nodes::{NodeErrorKind, Nodes};
+use crate::nodes::Nodes;
 use crate::remnant::leave::{build_branch, leave};
 use crate::remnant::takeover::take;
 use crate::status::{Verdict, apply_status};
@@ -55,7 +55,7 @@ pub async fn apply<A: Api, N: Nodes>(
             return Ok(Then::Gone);
         }
         Step::Delete { node, request } => match context.nodes.delete_branch(&node, request).await {
-            Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => {
+            Err(error) if !error.kind.is_gone() => {
                 return Err(error.into());
             }
             Ok(_) | Err(_) => seen.is_tombstoned = true,

@@ -10,7 +10,7 @@ use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
-use crate::nodes::{NodeErrorKind, Nodes};
+use crate::nodes::Nodes;
 
 /// Does it, and notes the outcome in `seen`.
 pub async fn apply<A: Api, N: Nodes>(
@@ -30,10 +30,7 @@ pub async fn apply<A: Api, N: Nodes>(
         }
         Step::Take { node, request } => seen.taken = Some(context.nodes.commit(&node, *request).await?),
         Step::Delete { node, request } => match context.nodes.delete_commit(&node, request).await {
-            Err(error)
-                if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted)
-                    && !is_planted(Mutant::AnyErrorMeansTheCommitIsAbsent) =>
-            {
+            Err(error) if !error.kind.is_gone() && !is_planted(Mutant::AnyErrorMeansTheCommitIsAbsent) => {
                 return Err(error.into());
             }
             Ok(_) | Err(_) => seen.is_tombstoned = true,

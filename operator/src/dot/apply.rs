@@ -20,7 +20,7 @@ use crate::api::{Api, ApiError, Event, EventType, Guard, Key, Kind};
 use crate::context::{Context, ReconcileError, place_of};
 use crate::driver::Then;
 use crate::meta::{adoption, belongs_to, create_or_find, dot_id, owned_by, release, uid};
-use crate::nodes::{NodeErrorKind, Nodes};
+use crate::nodes::Nodes;
 use crate::pool::{is_of, precedence};
 use crate::remnant::leave::{build_dot, leave};
 use crate::remnant::takeover::take;
@@ -132,12 +132,7 @@ pub async fn apply<A: Api, N: Nodes>(
 
 fn done_if_absent<T>(result: Result<T, crate::nodes::NodeError>) -> Result<(), ReconcileError> {
     match result {
-        Err(error)
-            if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted)
-                && !is_planted(Mutant::AnyErrorMeansTheDotIsAbsent) =>
-        {
-            Err(error.into())
-        }
+        Err(error) if !error.kind.is_gone() && !is_planted(Mutant::AnyErrorMeansTheDotIsAbsent) => Err(error.into()),
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! Data that something else than Dotmesh destroyed, and data without objects: each node that is followed is asked now and then, pool by
-//! pool, for what was recorded there, and objects whose data is not there, or is there again, are looked at.
+//! Data that something else than Dotmesh destroyed, and data without objects: each node that is followed is asked now and
+//! then, pool by pool, for what was recorded there, and objects whose data is not there, or is there again, are looked at.
 //!
 //! What is asked for was recorded before the node looks, so that nothing is missing because it is only being made. It
 //! comes from caches: that an object is not about to go with its data is looked at before its loss is told.

@@ -9,15 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::dot::{DeletionPolicy, DotVolumeStatus};
+use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::format::words_of;
-use dotmesh_crds::names::FINALIZER;
 use dotmesh_crds::remnant::{RemnantBranch, RemnantKind, RemnantNamespace};
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant, RemnantSpec};
 use dotmesh_csi_proto::node::{DescribeDotRequest, DescribeDotResponse, DotInPool, StoredBranch, StoredVolume};
 use dotmesh_model::size::{format_quantity, parse_quantity};
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::meant;
@@ -27,8 +27,8 @@ use crate::branch::plan::model_format;
 use crate::context::{Context, ReconcileError};
 use crate::loss::told;
 use crate::meta::{create_or_find, is_deleting, is_restoring, owner_dot, uid};
-use crate::nodes::{NodeErrorKind, Nodes};
-use crate::remnant::leave::expiry;
+use crate::nodes::Nodes;
+use crate::remnant::leave::protected;
 use crate::remnant::observe::holders;
 use crate::status::publish;
 
@@ -121,7 +121,7 @@ pub async fn leave_dot<A: Api, N: Nodes>(context: &Context<A, N>, pool: &Pool, i
     };
     let found = match context.nodes.describe_dot(&pool.spec.node_name, request).await {
         Ok(found) => found,
-        Err(error) if matches!(error.kind, NodeErrorKind::Deleted | NodeErrorKind::NotFound) => return Ok(()),
+        Err(error) if error.kind.is_gone() => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let namespace: Option<Namespace> = api.get(&Key::cluster(&found.namespace)).await?;
@@ -130,20 +130,17 @@ pub async fn leave_dot<A: Api, N: Nodes>(context: &Context<A, N>, pool: &Pool, i
         uid: namespace.map_or_else(|| NO_NAMESPACE.to_owned(), |namespace| uid(&namespace).to_owned()),
     };
     let what = format!("Dot {}/{}", found.namespace, found.name);
-    let remnant = build(
-        context,
-        RemnantSpec {
-            kind: RemnantKind::Dot,
-            id: id.to_owned(),
-            dot: id.to_owned(),
-            name: found.name.clone(),
-            uid: id.to_owned(),
-            namespace,
-            branch: None,
-            volumes: volumes_of(&found),
-            ..place(pool)
-        },
-    );
+    let remnant = protected(RemnantSpec {
+        kind: RemnantKind::Dot,
+        id: id.to_owned(),
+        dot: id.to_owned(),
+        name: found.name.clone(),
+        uid: id.to_owned(),
+        namespace,
+        branch: None,
+        volumes: volumes_of(&found),
+        ..place(pool, context.now())
+    });
     let made = create_or_find(api, &remnant).await?;
     tell(api, pool, &what, &made).await;
     Ok(())
@@ -165,28 +162,25 @@ pub async fn leave_branch<A: Api, N: Nodes>(
     let guids = states.map(|state| (state.id.clone(), state.guid.to_string()));
     let dot_name = dot.name_any();
     let name = Some(branch.object_name.clone()).filter(|name| !name.is_empty());
-    let remnant = build(
-        context,
-        RemnantSpec {
-            kind: RemnantKind::Branch,
-            id: branch.branch_id.clone(),
-            dot: crate::meta::dot_id(dot).to_owned(),
-            name: name.unwrap_or_else(|| dot_name.clone()),
-            uid: branch.branch_id.clone(),
-            namespace: RemnantNamespace {
-                name: dot.namespace().unwrap_or_default(),
-                uid: namespace.to_owned(),
-            },
-            branch: Some(RemnantBranch {
-                name: branch.name.clone(),
-                head: branch.head_id.clone(),
-                origin,
-                guids: guids.collect(),
-            }),
-            volumes: branch.volumes.iter().filter_map(volume_of).collect(),
-            ..place(pool)
+    let remnant = protected(RemnantSpec {
+        kind: RemnantKind::Branch,
+        id: branch.branch_id.clone(),
+        dot: crate::meta::dot_id(dot).to_owned(),
+        name: name.unwrap_or_else(|| dot_name.clone()),
+        uid: branch.branch_id.clone(),
+        namespace: RemnantNamespace {
+            name: dot.namespace().unwrap_or_default(),
+            uid: namespace.to_owned(),
         },
-    );
+        branch: Some(RemnantBranch {
+            name: branch.name.clone(),
+            head: branch.head_id.clone(),
+            origin,
+            guids: guids.collect(),
+        }),
+        volumes: branch.volumes.iter().filter_map(volume_of).collect(),
+        ..place(pool, context.now())
+    });
     let made = create_or_find(&context.api, &remnant).await?;
     tell(
         &context.api,
@@ -198,8 +192,8 @@ pub async fn leave_branch<A: Api, N: Nodes>(
     Ok(())
 }
 
-/// What a Remnant's spec says of the place of the data.
-fn place(pool: &Pool) -> RemnantSpec {
+/// What a Remnant's spec says of the place of the data, and of its time.
+fn place(pool: &Pool, now: Timestamp) -> RemnantSpec {
     RemnantSpec {
         kind: RemnantKind::Dot,
         id: String::new(),
@@ -212,23 +206,10 @@ fn place(pool: &Pool) -> RemnantSpec {
         pool_class: pool.spec.class.clone(),
         branch: None,
         volumes: Vec::new(),
-        deleted_at: String::new(),
+        deleted_at: now.to_string(),
+        // Nobody asked for its end.
         expires_at: None,
     }
-}
-
-fn build<A: Api, N: Nodes>(context: &Context<A, N>, spec: RemnantSpec) -> Remnant {
-    let name = spec.kind.remnant(&spec.id);
-    let mut remnant = Remnant::new(
-        &name,
-        RemnantSpec {
-            deleted_at: context.now().to_string(),
-            expires_at: expiry(DeletionPolicy::Retain, context.now(), 0),
-            ..spec
-        },
-    );
-    remnant.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-    remnant
 }
 
 /// Of each volume the largest that a branch has.

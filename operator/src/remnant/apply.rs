@@ -12,7 +12,7 @@ use crate::api::{Api, Event, EventType, Guard, Key};
 use crate::context::{Context, ReconcileError};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
-use crate::nodes::{NodeError, NodeErrorKind, Nodes};
+use crate::nodes::{NodeError, Nodes};
 use crate::status::{apply_status, publish};
 
 /// Does it, and notes the outcome in `seen`.
@@ -87,7 +87,7 @@ pub async fn apply<A: Api, N: Nodes>(
 /// What is absent, or being destroyed, needs no tombstone.
 fn done<T>(result: Result<T, NodeError>) -> Result<bool, ReconcileError> {
     match result {
-        Err(error) if !matches!(error.kind, NodeErrorKind::NotFound | NodeErrorKind::Deleted) => Err(error.into()),
+        Err(error) if !error.kind.is_gone() => Err(error.into()),
         Ok(_) | Err(_) => Ok(true),
     }
 }

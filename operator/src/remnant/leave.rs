@@ -193,9 +193,15 @@ fn build<K: Resource>(
         // The time of grace begins when the object goes, which is later when claims used it.
         expires_at: expiry(dot.spec.deletion_policy, now, grace),
     };
-    let mut remnant = Remnant::new(&what.kind.remnant(what.id), spec);
+    Some(protected(spec))
+}
+
+/// The Remnant that says this, with our finalizer.
+#[must_use]
+pub fn protected(spec: RemnantSpec) -> Remnant {
+    let mut remnant = Remnant::new(&spec.kind.remnant(&spec.id), spec);
     remnant.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
-    Some(remnant)
+    remnant
 }
 
 #[cfg(test)]
