@@ -11,3 +11,4 @@ pub mod layout;
 pub mod metrics;
 pub mod ops;
 pub mod run;
+pub mod sole;

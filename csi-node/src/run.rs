@@ -1,6 +1,7 @@
 //! Puts the parts together and runs them until the process is told to end.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -26,6 +27,7 @@ use crate::edge::{Calls, registration, socket};
 use crate::enroll::{Enrollment, keep_enrolled};
 use crate::metrics::{self, Rpcs};
 use crate::ops::{Config, HostFiles, Pools};
+use crate::sole::{self, Sole};
 
 type Parts = JoinSet<anyhow::Result<()>>;
 
@@ -35,6 +37,11 @@ type Parts = JoinSet<anyhow::Result<()>>;
 /// When a part cannot begin, or ends.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let logs = init_logs(args.log_format, &args.log_filter)?;
+    let csi_socket = args
+        .csi_socket
+        .clone()
+        .unwrap_or_else(|| csi::socket_path(&args.kubelet_dir));
+    let _sole = Sole::wait(&args.data_dir, &csi_socket, sole::PATIENCE).await?;
     let zfs = ZfsCli::new(HostCommand::new(args.host_root.clone()));
     let config = Config {
         state_dir: args.data_dir.clone(),
@@ -62,7 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             dotmesh_telemetry::serve(listener, registry, readiness.clone()),
         );
     }
-    serve_csi(&args, &pools, Calls::of_csi(csi_rpcs), &mut parts)?;
+    serve_csi(&args, csi_socket, &pools, Calls::of_csi(csi_rpcs), &mut parts)?;
     serve_node(&args, &pools, Calls::of_operator(node_rpcs), &readiness, &mut parts).await?;
     let watching = Arc::clone(&pools);
     parts.spawn(async move {
@@ -103,17 +110,16 @@ where
 /// The CSI socket first, then the registration that leads the kubelet to it.
 fn serve_csi(
     args: &Args,
+    path: PathBuf,
     pools: &Arc<Pools<ZfsCli, LinuxMount>>,
     calls: Calls,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
-    let path = args
-        .csi_socket
-        .clone()
-        .unwrap_or_else(|| csi::socket_path(&args.kubelet_dir));
-    let listener = socket::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
+    let (listener, bound) = socket::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
     let service = Csi::new(Arc::clone(pools), calls, args.node_name.clone());
     part(parts, service.serve(listener));
+    let lost = format!("nobody can reach the CSI socket {}", path.display());
+    parts.spawn(async move { Err(bound.lost().await).context(lost) });
     if !args.no_registration {
         let registry = args.kubelet_dir.join("plugins_registry");
         parts.spawn(async move {
@@ -134,7 +140,7 @@ async fn serve_node(
 ) -> anyhow::Result<()> {
     let service = NodeService::new(Arc::clone(pools), calls);
     if let Some(path) = &args.node_socket {
-        let listener = socket::bind(path).with_context(|| format!("listening on {}", path.display()))?;
+        let (listener, _) = socket::bind(path).with_context(|| format!("listening on {}", path.display()))?;
         let server = Server::builder().add_service(NodeServer::new(service.clone()));
         part(parts, server.serve_with_incoming(UnixListenerStream::new(listener)));
     }

@@ -61,29 +61,30 @@ pub fn socket_path(registry: &Path) -> PathBuf {
     registry.join(format!("{DRIVER}@reg.sock"))
 }
 
-/// Offers the driver to the kubelet for ever; anew when it was refused. The CSI socket must be ready before.
+/// Offers the driver to the kubelet for ever; anew when it was refused, and when somebody removed the socket. The CSI socket must be ready before.
 ///
 /// # Errors
 /// When the socket cannot be made.
 pub async fn serve(registry: &Path, csi_socket: &Path) -> io::Result<()> {
     let path = socket_path(registry);
     loop {
-        let listener = socket::bind(&path)?;
+        let (listener, bound) = socket::bind(&path)?;
         let refused = Arc::new(Notify::new());
         let plugin = Plugin {
             endpoint: csi_socket.to_string_lossy().into_owned(),
             refused: Arc::clone(&refused),
         };
         let again = async move {
-            refused.notified().await;
-            tokio::time::sleep(RETRY).await;
+            tokio::select! {
+                () = refused.notified() => tokio::time::sleep(RETRY).await,
+                error = bound.lost() => tracing::warn!(%error, "the kubelet cannot reach the registration's socket"),
+            }
         };
         Server::builder()
             .add_service(RegistrationServer::new(plugin))
             .serve_with_incoming_shutdown(UnixListenerStream::new(listener), again)
             .await
             .map_err(io::Error::other)?;
-        std::fs::remove_file(&path)?;
     }
 }
 

@@ -1,11 +1,17 @@
-//! Killed with SIGKILL during a create and during a commit: after a repeat there is exactly one of everything.
+//! Killed with SIGKILL during a create and during a commit: after a repeat there is exactly one of everything. And two
+//! programs at once, as when a pod is deleted by force.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
+use dotmesh_csi_proto::csi::ProbeRequest;
+use dotmesh_csi_proto::csi::identity_client::IdentityClient;
 use uuid::Uuid;
 
-use crate::machine::{Dot, Machine, guids};
+use crate::machine::{Dot, Machine, guids, until};
 
 #[tokio::test]
 async fn killed_while_branches_are_made() {
@@ -78,4 +84,39 @@ async fn killed_while_a_commit_is_taken() {
         assert_eq!(txgs, [taken.createtxg.to_string()].into(), "all or none");
         parent = commit.to_string();
     }
+}
+
+#[tokio::test]
+async fn two_programs_follow_one_another() {
+    let mut machine = Machine::with_pool().await;
+    let inode = |path: &Path| std::fs::symlink_metadata(path).unwrap().ino();
+    let first = inode(&machine.csi_socket());
+    machine.spawn();
+    until("the second one waits", async || {
+        machine.said().contains("waiting for another dotmesh-csi-node to end")
+    })
+    .await;
+    let still = IdentityClient::new(machine.csi().await).probe(ProbeRequest {}).await;
+    assert_eq!(still.unwrap().into_inner().ready, Some(true));
+    assert_eq!(inode(&machine.csi_socket()), first, "the first one's socket");
+    machine.kill();
+    until("the second one serves", async || {
+        inode(&machine.csi_socket()) != first && UnixStream::connect(machine.csi_socket()).is_ok()
+    })
+    .await;
+    let dot = Dot::on(&machine);
+    let mut node = machine.node().await;
+    node.ensure_pool(machine.pool_request()).await.unwrap();
+    node.ensure_dot(dot.ensure()).await.unwrap();
+
+    // One that nobody can reach any more ends, so that it is started again.
+    std::fs::remove_file(machine.csi_socket()).unwrap();
+    assert!(!machine.ended().await);
+    assert!(
+        machine.said().contains("nobody can reach the CSI socket"),
+        "{}",
+        machine.said()
+    );
+    machine.start().await;
+    machine.node().await.ensure_dot(dot.ensure()).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! A node of its own for each test: folder, pool, and the program, which can be killed and started again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,7 +37,8 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Machine {
     pub(crate) pool: String,
     pub(crate) folder: PathBuf,
-    program: Option<Child>,
+    /// In the order in which they were started.
+    programs: VecDeque<Child>,
 }
 
 /// Runs a command and returns what it prints.
@@ -77,7 +78,7 @@ impl Machine {
         let mut machine = Self {
             pool,
             folder,
-            program: None,
+            programs: VecDeque::new(),
         };
         machine.start().await;
         machine
@@ -109,6 +110,16 @@ impl Machine {
 
     /// Starts the program and waits until it serves.
     pub(crate) async fn start(&mut self) {
+        self.spawn();
+        let socket = self.socket();
+        until("the program serves", async || {
+            std::os::unix::net::UnixStream::connect(&socket).is_ok()
+        })
+        .await;
+    }
+
+    /// Starts the program.
+    pub(crate) fn spawn(&mut self) {
         let program = std::env::var("DOTMESH_CSI_NODE").expect("DOTMESH_CSI_NODE names the program");
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let child = Command::new(program)
@@ -122,20 +133,32 @@ impl Machine {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.program = Some(child);
-        let socket = self.socket();
-        until("the program serves", async || {
-            std::os::unix::net::UnixStream::connect(&socket).is_ok()
-        })
-        .await;
+        self.programs.push_back(child);
     }
 
-    /// Ends the program at once, as a crash does.
+    /// Waits until the program ends by itself; whether it was content.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let mut child = self.programs.pop_front().unwrap();
+        let mut status = None;
+        until("the program ends", async || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().success()
+    }
+
+    /// Ends the program at once, as a crash does: the oldest, if there are several.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.program.take() {
+        if let Some(mut child) = self.programs.pop_front() {
             child.kill().unwrap();
             child.wait().unwrap();
         }
+    }
+
+    /// Everything that the programs said.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap()
     }
 
     fn log(&self) -> PathBuf {
@@ -219,7 +242,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.kill();
+        while !self.programs.is_empty() {
+            self.kill();
+        }
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.log()).unwrap_or_default();
             let from = log.len().saturating_sub(8000);
