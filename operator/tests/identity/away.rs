@@ -110,7 +110,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
 async fn kubelet(node: &CsiNode, cluster: &Cluster) -> NodeClient<Channel> {
     let path = cluster.path("csi.sock");
     let csi = Csi::new(node.pools.clone(), Calls::default(), "n1".to_owned());
-    tokio::spawn(csi.serve(socket::bind(&path).unwrap()));
+    tokio::spawn(csi.serve(socket::bind(&path).unwrap().0));
     let endpoint = Endpoint::from_shared(format!("unix://{}", path.display())).unwrap();
     NodeClient::new(endpoint.connect().await.unwrap())
 }
