@@ -24,6 +24,7 @@ impl From<RequestError> for Status {
             | RequestError::MissingParameter(_)
             | RequestError::UnknownParameter(_)
             | RequestError::PoolClass(_)
+            | RequestError::Tuning(_)
             | RequestError::NoCapability
             | RequestError::TwoFormats(..)
             | RequestError::FsType(_)

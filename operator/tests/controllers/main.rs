@@ -15,5 +15,6 @@ mod remnants;
 mod restores;
 mod sizes;
 mod strays;
+mod tuning;
 mod wakes;
 mod world;
