@@ -453,14 +453,10 @@ impl Nodes for FakeNodes {
                 dot.head_origins
                     .extend(request.origin.clone().map(|origin| (request.head_id.clone(), origin)));
             }
-            let names = request
-                .volumes
-                .iter()
-                .map(|volume| (volume.id.clone(), volume.name.clone()));
-            dot.volume_names.extend(names);
             dot.branches.insert(request.branch_id.clone(), request.head_id.clone());
             let head = dot.heads.entry(request.head_id.clone()).or_default();
             for volume in &request.volumes {
+                dot.volume_names.insert(volume.id.clone(), volume.name.clone());
                 next += 1;
                 let state = head.entry(volume.id.clone()).or_insert_with(|| VolumeState {
                     id: volume.id.clone(),
