@@ -9,6 +9,7 @@ use dotmesh_e2e::scenario::Scenario;
 
 mod bad_input;
 mod claims;
+mod classes;
 mod crashes;
 mod deletion;
 mod formats;

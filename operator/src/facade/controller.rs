@@ -182,6 +182,7 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
             capabilities: vec![
                 capability(rpc::Type::CreateDeleteVolume),
                 capability(rpc::Type::ExpandVolume),
+                capability(rpc::Type::SingleNodeMultiWriter),
             ],
         }))
     }

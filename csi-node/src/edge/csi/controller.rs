@@ -405,7 +405,11 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             r#type: Some(Type::Rpc(controller_service_capability::Rpc { r#type: rpc.into() })),
         };
         Ok(Response::new(proto::ControllerGetCapabilitiesResponse {
-            capabilities: vec![capability(Rpc::CreateDeleteVolume), capability(Rpc::ExpandVolume)],
+            capabilities: vec![
+                capability(Rpc::CreateDeleteVolume),
+                capability(Rpc::ExpandVolume),
+                capability(Rpc::SingleNodeMultiWriter),
+            ],
         }))
     }
 }
