@@ -259,6 +259,9 @@ pub struct DotClaim {
     /// The filesystem that files are in; absent: zfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_type: Option<FsType>,
+    /// How its VolumeAttributesClass wants ZFS to keep the data of its volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<ZfsProperties>,
     /// How ZFS keeps the data of its volume, if that is made for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs: Option<ZfsProperties>,

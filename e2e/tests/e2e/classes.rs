@@ -8,7 +8,7 @@ use dotmesh_e2e::objects::{branch, claim, commit, holder, plain_claim};
 use dotmesh_e2e::scenario::{Scenario, scenario};
 use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
@@ -36,6 +36,20 @@ async fn values(s: &Scenario, dot: &str, property: &str) -> Result<Vec<String>> 
     let lines = text.lines().filter_map(|line| line.split_once('\t'));
     let of_volumes = lines.filter(|(name, _)| name.matches('/').count() == 4);
     Ok(of_volumes.map(|(_, value)| value.to_owned()).collect())
+}
+
+/// The name of a VolumeAttributesClass.
+fn attributes(compression: &str) -> String {
+    format!("dotmesh-{compression}")
+}
+
+/// Waits until the volume of both branches is compressed so.
+async fn both(s: &Scenario, dot: &str, compression: &str) -> Result<()> {
+    until(&format!("both branches have {compression}"), PATIENCE, async || {
+        let words = values(s, dot, "compression").await?;
+        Ok(Look::when(words == [compression, compression], format!("{words:?}")))
+    })
+    .await
 }
 
 #[tokio::test]
@@ -79,22 +93,44 @@ async fn a_class_says_how_data_is_kept_and_mounted() {
         s.cluster.wait_ready::<dotmesh_crds::Commit>("saved").await?;
         let mut side = claim("side", "64Mi", "Branch", "side", "data");
         side["spec"]["storageClassName"] = CLASS.into();
+        side["spec"]["volumeAttributesClassName"] = attributes("gzip").into();
+        let classes = ["gzip", "lz4"].map(|compression| {
+            json!({
+                "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass",
+                "metadata": {"name": attributes(compression)}, "driverName": names::DRIVER,
+                "parameters": {"compression": compression},
+            })
+        });
+        s.cluster.apply(classes).await?;
         s.cluster
             .apply([branch("side", &name, "saved"), side, holder("reader", &["side"])])
             .await?;
         s.cluster.wait_pod("reader").await?;
+        both(s, &id, "gzip").await?;
         let sizes = values(s, &id, "recordsize").await?;
         ensure!(sizes == ["8192", "8192"], "{sizes:?}");
 
-        // Changed in the Dot, while pods work.
-        let patch = r#"[{"op": "replace", "path": "/spec/volumes/0/zfs", "value": {"compression": "lz4"}}]"#;
-        let args = ["patch", "dot", &name, "--type=json", "-p", patch];
+        // Changed by another claim's class, while pods work, and by the Dot, whose word counts.
+        let patch = format!(
+            r#"{{"spec": {{"volumeAttributesClassName": "{}"}}}}"#,
+            attributes("lz4")
+        );
+        let args = ["patch", "pvc", "data", "--type=merge", "-p", &patch];
         s.cluster.kubectl(&args)?.output().await?;
-        until("both branches are compressed in the other way", PATIENCE, async || {
-            let words = values(s, &id, "compression").await?;
-            Ok(Look::when(words == ["lz4", "lz4"], format!("{words:?}")))
+        both(s, &id, "lz4").await?;
+        until("the claim has its class", PATIENCE, async || {
+            let claim: PersistentVolumeClaim = s.cluster.get("data").await?;
+            let current = claim
+                .status
+                .and_then(|status| status.current_volume_attributes_class_name);
+            let is_it = current.as_ref() == Some(&attributes("lz4"));
+            Ok(Look::when(is_it, format!("{current:?}")))
         })
         .await?;
+        let patch = r#"[{"op": "add", "path": "/spec/volumes/0/zfs", "value": {"compression": "zstd-3"}}]"#;
+        let args = ["patch", "dot", &name, "--type=json", "-p", patch];
+        s.cluster.kubectl(&args)?.output().await?;
+        both(s, &id, "zstd-3").await?;
         let sizes = values(s, &id, "recordsize").await?;
         ensure!(sizes == ["8192", "8192"], "what is no longer said stays: {sizes:?}");
         for pod in ["writer", "reader"] {
@@ -119,6 +155,10 @@ async fn a_class_says_how_data_is_kept_and_mounted() {
             ))
         })
         .await?;
+        let all: Api<VolumeAttributesClass> = Api::all(s.cluster.client.clone());
+        for compression in ["gzip", "lz4"] {
+            all.delete(&attributes(compression), &DeleteParams::default()).await?;
+        }
         let classes: Api<StorageClass> = Api::all(s.cluster.client.clone());
         for class in [CLASS.to_owned(), format!("{CLASS}-wrong")] {
             classes.delete(&class, &DeleteParams::default()).await?;

@@ -198,6 +198,7 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         volume,
         volume_mode,
         fs_type,
+        attributes: None,
         zfs: ZfsProperties::of(&request.tuning.clone().of_format(format)),
         size: format_quantity(request.size_bytes),
         branch: world.branch.as_ref().map(ResourceExt::name_any),

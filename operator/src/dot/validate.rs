@@ -150,29 +150,34 @@ fn effective_format(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Result<
     }
 }
 
-/// How a volume's data is kept: what the list of volumes says, else what was said before, and of a new one what its first
-/// claim's class says. The size of a block device's blocks is what it was made with.
+/// How a volume's data is kept: what the list of volumes says, else a claim's VolumeAttributesClass, else what was said
+/// before, and of a new one its first claim's StorageClass. The size of a block device's blocks is what it was made with.
 fn effective_tuning(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Result<Tuning, Verdict> {
     let values = |zfs: Option<&ZfsProperties>| match zfs.map(ZfsProperties::tuning) {
         None => Ok(Tuning::default()),
         Some(Ok(tuning)) => Ok(tuning),
         Some(Err(why)) => Err(Verdict::new(Reason::Invalid, format!("volume {name:?}: zfs: {why}"))),
     };
-    let recorded = dot.status.iter().flat_map(|status| &status.volumes).chain(taken);
+    // Nothing of what is recorded is made while the Dot has no place.
+    let placed = dot.status.iter().filter(|status| status.pool.is_some());
+    let recorded = placed.flat_map(|status| &status.volumes).chain(taken);
     let there = recorded
         .filter(|volume| volume.name == name)
         .map(|volume| volume.zfs.as_ref());
     let there = there.map(values).next().transpose()?;
     let listed = dot.spec.volumes.iter().flatten().find(|volume| volume.name == name);
     let listed = values(listed.and_then(|volume| volume.zfs.as_ref()))?;
+    let mut of_volume = entries::entries(dot).iter().filter(|entry| entry.volume == name);
+    let wished = values(of_volume.find_map(|entry| entry.attributes.as_ref()))?;
     let Some(there) = there else {
         let claim = entries::entries(dot).iter().find(|entry| entry.volume == name);
-        return Ok(listed.or(values(claim.and_then(|claim| claim.zfs.as_ref()))?));
+        let claimed = values(claim.and_then(|claim| claim.zfs.as_ref()))?;
+        return Ok(listed.or(wished).or(claimed));
     };
     let volblocksize = there.volblocksize;
     Ok(Tuning {
         volblocksize,
-        ..listed.or(there)
+        ..listed.or(wished).or(there)
     })
 }
 

@@ -238,6 +238,7 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
         volume_mode,
         fs_type,
         zfs: ZfsProperties::of(&request.tuning),
+        attributes: None,
         uid: request.claim.to_string(),
         namespace: request.namespace.clone(),
         name: request.name.clone(),
@@ -268,7 +269,8 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
                 size: format_quantity(request.size_bytes),
                 volume_mode,
                 fs_type,
-                zfs: ZfsProperties::of(&request.tuning),
+                // In the claim's entry: what is said here, nobody but people can change.
+                zfs: None,
             }]),
             placement: Some(DotPlacement {
                 pool_class: request.pool_class.clone(),

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::modify::parse_mutable;
 use dotmesh_crds::names::{DEFAULT_CLASS, PARAMETER_POOL_CLASS, TOPOLOGY_NODE};
 use dotmesh_crds::pool::is_class;
 use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
@@ -57,8 +58,11 @@ pub enum RequestError {
     /// The class has a parameter that nobody reads: perhaps a misspelling.
     #[error("the StorageClass has an unknown parameter {0:?}")]
     UnknownParameter(String),
+    /// A VolumeAttributesClass has a parameter that nobody reads: perhaps a misspelling.
+    #[error("the VolumeAttributesClass has {0:?}; it can have compression, recordsize and thin")]
+    UnknownAttribute(String),
     /// A property of ZFS with a value that it does not take.
-    #[error("the StorageClass: {0}")]
+    #[error("the class: {0}")]
     Tuning(#[from] TuningError),
     /// The class of the Pool is no class.
     #[error(
@@ -115,9 +119,7 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             .and_then(|uid| uid.parse().ok())
             .ok_or_else(|| RequestError::Name(name.chars().take(128).collect()))?;
         check_parameters(&parameters)?;
-        if let Some(key) = mutable_parameters.into_keys().next() {
-            return Err(RequestError::UnknownParameter(key));
-        }
+        let attributes = parse_mutable(&mutable_parameters)?;
         if volume_content_source.is_some() {
             return Err(RequestError::ContentSource);
         }
@@ -134,7 +136,9 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             size_bytes,
             limit_bytes,
             pool_class: parse_pool_class(&parameters)?,
-            tuning: Tuning::of_parameters(|name| parameters.get(name).map(String::as_str))?.of_format(format),
+            tuning: attributes
+                .or(Tuning::of_parameters(|name| parameters.get(name).map(String::as_str))?)
+                .of_format(format),
             format,
             node: accessibility_requirements
                 .as_ref()

@@ -94,9 +94,7 @@ fn the_storage_class_says_how_data_is_kept() {
         let refused = asked("", &[(key, "much")]).unwrap_err();
         assert!(matches!(&refused, RequestError::Tuning(_)), "{refused:?}");
         assert!(
-            refused
-                .to_string()
-                .starts_with(&format!("the StorageClass: {key} \"much\"")),
+            refused.to_string().starts_with(&format!("the class: {key} \"much\"")),
             "{refused}"
         );
     }
