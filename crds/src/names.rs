@@ -56,6 +56,11 @@ pub const ANNOTATION_SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// Kubernetes' own: who provisioned a PersistentVolume.
 pub const ANNOTATION_PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
+/// Kubernetes' own, as external-provisioner has it: the driver of which a CSIStorageCapacity tells.
+pub const LABEL_CAPACITY_DRIVER: &str = "csi.storage.k8s.io/drivername";
+/// Kubernetes' own, as external-provisioner has it: who writes a CSIStorageCapacity.
+pub const LABEL_CAPACITY_MANAGER: &str = "csi.storage.k8s.io/managed-by";
+
 /// Longest name of a Dot in characters: the names of its default branch and initial commit are built from it.
 pub const MAX_DOT_NAME: usize = 55;
 

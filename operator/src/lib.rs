@@ -1,4 +1,5 @@
-//! The operator: controllers for Dot, Branch, Commit and Pool, the CSI façade, and the nodes' certificates.
+//! The operator: controllers for Dot, Branch, Commit, Pool and what the scheduler knows of it, the CSI façade, and the
+//! nodes' certificates.
 //!
 //! Effects go through two traits: [`api::Api`] (Kubernetes) and [`nodes::Nodes`] (`dotmesh.node.v1`). What is to be
 //! done is decided in each kind's `plan`, which is pure. Nothing here touches ZFS, mounts or processes.
@@ -6,6 +7,7 @@
 pub mod api;
 pub mod args;
 pub mod branch;
+pub mod capacity;
 pub mod check;
 pub mod claim;
 pub mod commit;

@@ -8,9 +8,12 @@ use std::time::Duration;
 use dotmesh_crds::Dot;
 use dotmesh_telemetry::Chain;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::CSIStorageCapacity;
+use kube::Resource;
 use kube::runtime::controller::Action;
 
 use crate::api::{Api, ApiErrorKind, Key, Kind};
+use crate::capacity;
 use crate::claim::{self, report::Said};
 use crate::context::{Context, ReconcileError};
 use crate::dot;
@@ -42,6 +45,29 @@ pub async fn take_claim<A: Api, N: Nodes>(
     context.must_lead()?;
     claim::reconcile(&context.api, &context.memory, &said, claim).await?;
     Ok(Action::await_change())
+}
+
+/// The turn of all that the scheduler is told of the Pools. How long until it is to be repeated; absent: not before
+/// something changes.
+pub async fn take_capacities<A: Api, N: Nodes>(context: &Context<A, N>) -> Option<Duration> {
+    let kind = CSIStorageCapacity::kind(&());
+    let Err(error) = capacity::reconcile(context).await else {
+        context.metrics.reconciled(&kind, "ok");
+        context.memory.succeeded(&kind);
+        return None;
+    };
+    context.metrics.reconciled(&kind, error.category());
+    if let ReconcileError::Api(api) = &error
+        && matches!(
+            api.kind,
+            ApiErrorKind::Conflict | ApiErrorKind::AlreadyExists | ApiErrorKind::NotFound
+        )
+    {
+        // The caches are about to show what there is.
+        return Some(CONFLICT_RETRY);
+    }
+    tracing::warn!(%kind, error = %Chain(&error), "the scheduler is not told; trying again");
+    Some(context.memory.failed(&kind))
 }
 
 /// Counts and logs how a turn ended.

@@ -8,6 +8,7 @@ use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use kube::{Resource, ResourceExt};
 
 use crate::api::{Api, Key};
@@ -36,6 +37,8 @@ pub struct Wake {
     pub pods: Vec<Key>,
     /// Claims.
     pub claims: Vec<Key>,
+    /// What the scheduler is told of the Pools, all of it.
+    pub capacities: bool,
 }
 
 /// An object that changed.
@@ -57,6 +60,10 @@ pub enum Woken<'a> {
     Claim(&'a PersistentVolumeClaim),
     /// A PersistentVolume.
     Volume(&'a PersistentVolume),
+    /// A StorageClass.
+    Class(&'a StorageClass),
+    /// A CSIStorageCapacity of the installation's namespace.
+    Capacity(&'a CSIStorageCapacity),
 }
 
 /// Whom the change of an object concerns.
@@ -70,6 +77,10 @@ pub fn wakes<A: Api>(api: &A, woken: Woken<'_>) -> Wake {
         Woken::Pod(pod) => pod_changed(api, pod),
         Woken::Claim(claim) => claim_changed(api, claim),
         Woken::Volume(volume) => volume_changed(api, volume),
+        Woken::Class(_) | Woken::Capacity(_) => Wake {
+            capacities: true,
+            ..Wake::default()
+        },
     }
 }
 
@@ -139,6 +150,7 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
         pools: pools.iter().map(|pool| Key::of(&**pool)).collect(),
         remnants: remnants_of(dot),
         pods: Vec::new(),
+        capacities: false,
     }
 }
 
@@ -267,6 +279,7 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
         pods: pods.iter().map(|pod| Key::of(&**pod)).collect(),
         claims,
         remnants: waiting_remnants(api, &pool.spec.node_name),
+        capacities: true,
     }
 }
 

@@ -82,6 +82,9 @@ mutants! {
     ARemnantIsDestroyedWhoeverTookIt = "a Remnant is destroyed whoever took it",
     WhatIsNotKnownIsNotFree = "what is not known is not free",
     ARemnantIsTakenByWhoeverAsks = "a Remnant is taken by whoever asks",
+    ACapacityOfAnyClass = "a capacity of any class",
+    ACapacityStays = "a capacity stays",
+    ACapacityIsToldOnce = "a capacity is told once",
 }
 
 #[cfg(feature = "planted")]

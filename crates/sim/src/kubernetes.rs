@@ -3,6 +3,7 @@
 
 mod capability;
 mod resizer;
+mod scheduler;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use dotmesh_operator::facade::controller::ControllerService;
 use dotmesh_testkit::FakeApi;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -32,6 +33,7 @@ use crate::machine::Machine;
 use crate::replica::{Cluster, Replica};
 use crate::stage::Actor;
 use capability::{capability, capability_of};
+use resizer::asked_by;
 
 /// How long after a failure it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -78,6 +80,7 @@ pub struct Kubernetes {
 struct World {
     claims: Vec<PersistentVolumeClaim>,
     volumes: Vec<PersistentVolume>,
+    capacities: Vec<CSIStorageCapacity>,
     /// How many changes of the API it knows of.
     read: usize,
 }
@@ -93,6 +96,9 @@ impl World {
         }
         if has_changed("PersistentVolume") {
             self.volumes = server.list(None, None).await.unwrap_or_default();
+        }
+        if has_changed("CSIStorageCapacity") {
+            self.capacities = server.list(None, None).await.unwrap_or_default();
         }
     }
 }
@@ -200,10 +206,8 @@ impl Kubernetes {
     async fn round(&self, world: &World) -> bool {
         let pods = self.lock().pods.clone();
         let mut unfinished = false;
-        for pod in pods.values().filter(|pod| !pod.ends) {
-            for name in &pod.claims {
-                self.schedule(world, name, pod.node).await;
-            }
+        for (name, pod) in pods.iter().filter(|(_, pod)| !pod.ends) {
+            self.schedule(world, name, pod).await;
         }
         for claim in &world.claims {
             unfinished |= self.serve(world, claim).await;
@@ -216,20 +220,6 @@ impl Kubernetes {
             unfinished |= self.publish(world, name, pod);
         }
         unfinished
-    }
-
-    /// The scheduler: our class waits for the first consumer.
-    async fn schedule(&self, world: &World, name: &str, node: u8) {
-        let claim = world.claims.iter().find(|claim| claim.name_any() == name);
-        let Some(claim) = claim.filter(|claim| !is_bound(claim)) else {
-            return;
-        };
-        if claim.annotations().contains_key(ANNOTATION_SELECTED_NODE) {
-            return;
-        }
-        let node = self.machine(node).name();
-        let patch = json!({ "metadata": { "annotations": { ANNOTATION_SELECTED_NODE: node } } });
-        self.patch(claim, patch).await;
     }
 
     async fn patch(&self, claim: &PersistentVolumeClaim, patch: serde_json::Value) {
@@ -294,7 +284,7 @@ impl Kubernetes {
 
     async fn provision(self, claim: PersistentVolumeClaim, node: String) {
         let Some(replica) = self.facade() else { return };
-        let (uid, size) = (claim.uid().unwrap_or_default(), 1 << 30);
+        let (uid, size) = (claim.uid().unwrap_or_default(), asked_by(&claim));
         let topology = Topology {
             segments: [(TOPOLOGY_NODE.to_owned(), node.clone())].into(),
         };
@@ -307,7 +297,7 @@ impl Kubernetes {
         let request = CreateVolumeRequest {
             name: volume_object(&uid),
             capacity_range: Some(CapacityRange {
-                required_bytes: size,
+                required_bytes: i64::try_from(size).unwrap_or(i64::MAX),
                 limit_bytes: 0,
             }),
             volume_capabilities: vec![capability()],

@@ -38,6 +38,8 @@ enum Controller {
     Branch,
     Commit,
     Claim,
+    /// What the scheduler is told, all of it.
+    Capacities,
 }
 
 /// What waits and what runs: never one object twice at a time, as kube's own runner has it.
@@ -91,7 +93,9 @@ impl Leader {
             remnants,
             pods,
             claims,
+            capacities,
         } = wake;
+        let all = capacities.then(|| Key::cluster("all"));
         for (kind, keys) in [
             (Controller::Dot, dots),
             (Controller::Branch, branches),
@@ -100,6 +104,7 @@ impl Leader {
             (Controller::Remnant, remnants),
             (Controller::Pod, pods),
             (Controller::Claim, claims),
+            (Controller::Capacities, all.into_iter().collect()),
         ] {
             for key in keys {
                 self.push(Turn { kind, key });
@@ -190,6 +195,7 @@ impl Leader {
                 let take = |claim: Arc<PersistentVolumeClaim>| turn::take_claim(claim, context, said);
                 self.look(&turn, take).boxed()
             }
+            Controller::Capacities => async move { turn::take_capacities(&context).await }.boxed(),
         };
         let ended = AssertUnwindSafe(run).catch_unwind().await;
         let retry = ended.unwrap_or_else(|_| {

@@ -1,6 +1,7 @@
 //! Those who judge a history: they look after every write, at the API's log and at the pools, and know the rules that
 //! hold always. Nothing here decides anything for the programs.
 
+mod capacities;
 mod commits;
 mod heads;
 mod objects;

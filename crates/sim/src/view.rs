@@ -10,9 +10,10 @@ use dotmesh_operator::run::watches::{prune, prune_commit};
 use dotmesh_operator::wake::{Wake, Woken, wakes};
 use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 
 /// The kinds that are watched.
-pub const WATCHED: [&str; 8] = [
+pub const WATCHED: [&str; 10] = [
     "Dot",
     "Branch",
     "Commit",
@@ -21,6 +22,8 @@ pub const WATCHED: [&str; 8] = [
     "Pod",
     "PersistentVolumeClaim",
     "PersistentVolume",
+    "StorageClass",
+    "CSIStorageCapacity",
 ];
 
 type Objects = BTreeMap<Key, Arc<dyn Any + Send + Sync>>;
@@ -51,6 +54,10 @@ pub enum Seen {
     Claim(Arc<PersistentVolumeClaim>),
     /// A PersistentVolume.
     Volume(Arc<PersistentVolume>),
+    /// A StorageClass.
+    Class(Arc<StorageClass>),
+    /// A CSIStorageCapacity.
+    Capacity(Arc<CSIStorageCapacity>),
 }
 
 impl Seen {
@@ -65,6 +72,8 @@ impl Seen {
             Self::Pod(object) => Woken::Pod(object),
             Self::Claim(object) => Woken::Claim(object),
             Self::Volume(object) => Woken::Volume(object),
+            Self::Class(object) => Woken::Class(object),
+            Self::Capacity(object) => Woken::Capacity(object),
         };
         wakes(api, woken)
     }
@@ -165,6 +174,8 @@ impl View {
             "Remnant" => parsed!(Remnant, prune),
             "Pod" => parsed!(Pod, prune),
             "PersistentVolumeClaim" => parsed!(PersistentVolumeClaim, prune),
+            "StorageClass" => parsed!(StorageClass, prune),
+            "CSIStorageCapacity" => parsed!(CSIStorageCapacity, prune),
             _ => parsed!(PersistentVolume, prune),
         };
         let objects = self.objects.entry(kind).or_default();
@@ -207,6 +218,8 @@ fn seen(kind: &str, object: &Arc<dyn Any + Send + Sync>) -> Option<Seen> {
         "Remnant" => Seen::Remnant(object.downcast().ok()?),
         "Pod" => Seen::Pod(object.downcast().ok()?),
         "PersistentVolumeClaim" => Seen::Claim(object.downcast().ok()?),
+        "StorageClass" => Seen::Class(object.downcast().ok()?),
+        "CSIStorageCapacity" => Seen::Capacity(object.downcast().ok()?),
         _ => Seen::Volume(object.downcast().ok()?),
     })
 }

@@ -1,6 +1,7 @@
 //! What people do in a history, as data: each workload is a list of steps, a page each.
 
 pub mod branches;
+pub mod capacities;
 pub mod claims;
 pub mod commits;
 pub mod deletions;
@@ -78,6 +79,10 @@ pub enum Step {
     Resize(&'static str, &'static str),
     /// Asks for a larger file of the Pool of this name.
     GrowPool(&'static str, &'static str),
+    /// Makes a StorageClass of this name, for Pools of that class.
+    Class(&'static str, &'static str),
+    /// Others change and remove what the scheduler is told.
+    SpoilCapacities,
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
     /// Has to do with what deletions leave.
@@ -171,6 +176,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(claims::all());
     all.extend(commits::all());
     all.extend(branches::all());
+    all.extend(capacities::all());
     all.extend(deletions::all());
     all.extend(disruptions::all());
     all.extend(formats::all());

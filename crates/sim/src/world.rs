@@ -1,6 +1,7 @@
 //! One history: a cluster of one node is put up, people follow a workload, faults strike by the schedule, and when all
 //! is quiet the world is judged.
 
+mod classes;
 mod deletions;
 mod others;
 
@@ -9,7 +10,6 @@ use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_crds::names::{DRIVER, PARAMETER_POOL_CLASS};
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -124,22 +124,6 @@ struct World {
     kubernetes: Kubernetes,
 }
 
-/// `dotmesh`, `keep` which retains volumes, and `fast` for Pools of that class.
-fn storage_classes() -> [Value; 3] {
-    let classes = [
-        ("dotmesh", "Delete", None),
-        ("keep", "Retain", None),
-        ("fast", "Delete", Some("fast")),
-    ];
-    classes.map(|(name, policy, class)| {
-        let parameters: BTreeMap<&str, &str> = class.map(|class| (PARAMETER_POOL_CLASS, class)).into_iter().collect();
-        json!({
-            "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-            "metadata": { "name": name }, "provisioner": DRIVER, "reclaimPolicy": policy, "parameters": parameters,
-        })
-    })
-}
-
 fn csi_node(node: u8) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -153,7 +137,9 @@ impl World {
         let server = FakeApi::default();
         server.collect_garbage_later();
         server.put_object(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "dev" } }));
-        storage_classes().into_iter().for_each(|class| server.put_object(class));
+        classes::installed()
+            .into_iter()
+            .for_each(|object| server.put_object(object));
         let numbers = 1..=workload.nodes;
         numbers.clone().for_each(|node| server.put_object(csi_node(node)));
         let machines: Arc<Vec<Machine>> = Arc::new(numbers.map(Machine::new).collect());
@@ -288,6 +274,8 @@ impl World {
                 let key = Key::cluster(*pool);
                 api.patch::<Pool>(&key, &Guard::default(), patch).await.map(drop)
             }
+            Step::Class(name, class) => self.make_class(name, class).await,
+            Step::SpoilCapacities => self.spoil_capacities().await,
             Step::Delete(kind, name) => self.delete(kind, name).await,
             Step::Undo(undo) => self.undo_or_delete(undo).await,
             Step::RunPod(name, claims, node) => {

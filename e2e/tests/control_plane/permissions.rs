@@ -79,6 +79,12 @@ async fn the_operator_may_do_its_work_and_not_much_more() {
         &["get", "secrets/dotmesh-authority", "-n", here],
         &["create", "configmaps", "-n", here],
         &["create", "events.events.k8s.io", "-n", "default"],
+        &["watch", "storageclasses.storage.k8s.io"],
+        &["get", "csidrivers.storage.k8s.io/csi.dotmesh.io"],
+        &["create", "csistoragecapacities.storage.k8s.io", "-n", here],
+        &["watch", "csistoragecapacities.storage.k8s.io", "-n", here],
+        &["patch", "csistoragecapacities.storage.k8s.io", "-n", here],
+        &["delete", "csistoragecapacities.storage.k8s.io", "-n", here],
     ] {
         assert!(
             may("dotmesh-operator", question).await.unwrap(),
@@ -106,6 +112,11 @@ async fn the_operator_may_do_its_work_and_not_much_more() {
         &["create", "serviceaccounts", "--subresource=token", "-n", here],
         &["delete", "nodes"],
         &["update", "nodes"],
+        &["create", "csistoragecapacities.storage.k8s.io", "-n", "default"],
+        &["list", "csistoragecapacities.storage.k8s.io", "-n", "default"],
+        &["get", "csidrivers.storage.k8s.io/another"],
+        &["patch", "csidrivers.storage.k8s.io/csi.dotmesh.io"],
+        &["patch", "storageclasses.storage.k8s.io/dotmesh"],
     ] {
         assert!(
             !may("dotmesh-operator", question).await.unwrap(),

@@ -55,6 +55,12 @@ async fn what_was_written_survives_an_uninstallation() {
         let kept: Dot = cluster.get("shop").await?;
         let word = "cat /shop/word; echo meanwhile >> /shop/word; sync";
         ensure!(cluster.bash("shop", word).await?.trim() == "before");
+        until("nothing is left of what the scheduler was told", PATIENCE, async || {
+            let words = ["get", "csistoragecapacities", "-n", chart::NAMESPACE, "-o", "name"];
+            let left = Program::kubectl(words)?.output().await?;
+            Ok(Look::when(left.trim().is_empty(), left))
+        })
+        .await?;
 
         let folder = chart::folder().display().to_string();
         let install = [

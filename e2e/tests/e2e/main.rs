@@ -8,6 +8,7 @@ use dotmesh_e2e::pool::{self, Entry};
 use dotmesh_e2e::scenario::Scenario;
 
 mod bad_input;
+mod capacities;
 mod claims;
 mod classes;
 mod crashes;

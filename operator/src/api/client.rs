@@ -6,6 +6,7 @@ use std::time::Duration;
 use dotmesh_crds::names::MANAGER;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use kube::Client;
 use kube::api::{
     DeleteParams, GetParams, ListParams, ObjectList, Patch, PatchParams, PostParams, Preconditions, Request,
@@ -40,6 +41,10 @@ pub struct Caches {
     pub claims: Store<PersistentVolumeClaim>,
     /// All PersistentVolumes.
     pub volumes: Store<PersistentVolume>,
+    /// All StorageClasses.
+    pub classes: Store<StorageClass>,
+    /// The CSIStorageCapacities of the installation's namespace.
+    pub capacities: Store<CSIStorageCapacity>,
 }
 
 /// A kind that there is a cache of.
@@ -67,6 +72,8 @@ cached! {
     Pod: pods,
     PersistentVolumeClaim: claims,
     PersistentVolume: volumes,
+    StorageClass: classes,
+    CSIStorageCapacity: capacities,
 }
 
 /// The real one. Cheap to clone.

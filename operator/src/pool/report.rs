@@ -3,7 +3,7 @@
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::{Pool, PoolStatus};
 use dotmesh_csi_proto::node::PoolState;
-use dotmesh_model::size::format_quantity;
+use dotmesh_model::size::{format_quantity, parse_quantity};
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::Observed;
@@ -48,17 +48,35 @@ fn describe(status: &mut PoolStatus, state: &PoolState, verdict: &Verdict) {
         return;
     }
     status.size = Some(format_quantity(state.size_bytes));
-    let shown = |bytes| Some(format_quantity(round_down(bytes, state.size_bytes)));
-    status.allocated = shown(state.allocated_bytes);
-    status.available = shown(state.available_bytes);
+    let shown = |before: &Option<String>, bytes| {
+        let before = before.as_deref().and_then(|before| parse_quantity(before).ok());
+        Some(format_quantity(steady(before, bytes, state.size_bytes)))
+    };
+    status.allocated = shown(&status.allocated, state.allocated_bytes);
+    status.available = shown(&status.available, state.available_bytes);
     let fragmentation = state.fragmentation_percent - state.fragmentation_percent % FRAGMENTATION_STEP;
     status.fragmentation = i32::try_from(fragmentation).ok();
     status.zfs_version = Some(state.zfs_kernel.clone()).filter(|version| !version.is_empty());
 }
 
+fn step_of(size: u64) -> u64 {
+    (size / 128).next_power_of_two().max(STEP_MIN)
+}
+
 fn round_down(bytes: u64, size: u64) -> u64 {
-    let step = (size / 128).next_power_of_two().max(STEP_MIN);
-    bytes - bytes % step
+    bytes - bytes % step_of(size)
+}
+
+/// Rounded down; or what was shown before, while the bytes are no more than a quarter of a step outside of it: at a border
+/// between two steps an idle pool's bookkeeping would show now the one and now the other.
+fn steady(before: Option<u64>, bytes: u64, size: u64) -> u64 {
+    let (step, now) = (step_of(size), round_down(bytes, size));
+    let is_kept = |before: &u64| {
+        let low = before.saturating_sub(step / 4);
+        before.is_multiple_of(step) && (low..before.saturating_add(step + step / 4)).contains(&bytes)
+    };
+    // What is used up is never shown as there.
+    before.filter(|before| bytes > 0 && is_kept(before)).unwrap_or(now)
 }
 
 /// Whether the status would change.
@@ -82,6 +100,26 @@ pub async fn report<A: Api, N: Nodes>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn at_a_border_between_two_steps_nothing_changes() {
+        let (size, step) = (20 << 30, 256 << 20);
+        assert_eq!(step_of(size), step);
+        let mut shown = None;
+        let mut show = |bytes| {
+            let now = steady(shown, bytes, size);
+            shown = Some(now);
+            now / step
+        };
+        assert_eq!([0, 1, 0, 1].map(|more| show(40 * step - 1 + more)), [39, 39, 39, 39]);
+        assert_eq!(show(40 * step + step / 4), 40, "it is really more");
+        assert_eq!([0, 1, 0, 1].map(|more| show(40 * step - 1 + more)), [40, 40, 40, 40]);
+        assert_eq!(show(40 * step - step / 4 - 1), 39, "it is really less");
+        assert_eq!(show(10 * step + 5), 10);
+        assert_eq!((show(step + 1), show(0)), (1, 0));
+        // Of a pool that has grown, steps are others.
+        assert_eq!(steady(Some(3 * step), 3 * step + 5, 100 << 30), 0);
+    }
 
     #[test]
     fn an_idle_pool_looks_the_same_from_second_to_second() {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
@@ -9,6 +10,7 @@ use futures::{FutureExt, StreamExt};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::runtime::controller::{Action, Config, Error, ReconcileRequest, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -24,6 +26,10 @@ use crate::{branch, commit, pool, remnant, turn};
 /// Objects of one kind that are worked on at a time.
 const CONCURRENCY: u16 = 64;
 
+/// Between two looks at what the scheduler is told: Pools that change together are told together, and the cache shows
+/// what was written last.
+const CAPACITY_INTERVAL: Duration = Duration::from_millis(200);
+
 /// The sending ends: who is to be looked at.
 #[derive(Clone)]
 pub struct Queues {
@@ -34,6 +40,7 @@ pub struct Queues {
     remnants: UnboundedSender<ObjectRef<Remnant>>,
     pods: UnboundedSender<ObjectRef<Pod>>,
     claims: UnboundedSender<ObjectRef<PersistentVolumeClaim>>,
+    capacities: Arc<Notify>,
 }
 
 /// The receiving ends.
@@ -65,6 +72,7 @@ pub fn queues() -> (Queues, Inboxes) {
         remnants,
         pods,
         claims,
+        capacities: Arc::default(),
     };
     let inboxes = Inboxes {
         dots: get_dots,
@@ -89,6 +97,7 @@ impl Queues {
             remnants,
             pods,
             claims,
+            capacities,
         } = wake;
         send(&self.dots, dots);
         send(&self.branches, branches);
@@ -97,6 +106,9 @@ impl Queues {
         send(&self.remnants, remnants);
         send(&self.pods, pods);
         send(&self.claims, claims);
+        if capacities {
+            self.capacities.notify_one();
+        }
     }
 }
 
@@ -132,6 +144,7 @@ pub fn spawn(
         inboxes.claims,
         move |claim, context: Arc<Shared>| turn::take_claim(claim, context, said.clone()),
     ));
+    parts.spawn(keep_capacities(context.clone(), Arc::clone(&queues.capacities)));
     parts.spawn(follow_nodes(context.clone(), queues.clone()));
 }
 
@@ -183,6 +196,17 @@ where
         })
         .await;
         anyhow::bail!("the controller of {} ended", K::kind(&()))
+    }
+}
+
+/// Tells the scheduler whenever there may be something to tell.
+async fn keep_capacities(context: Arc<Shared>, wanted: Arc<Notify>) -> anyhow::Result<()> {
+    loop {
+        wanted.notified().await;
+        while let Some(wait) = turn::take_capacities(&context).await {
+            tokio::time::sleep(wait).await;
+        }
+        tokio::time::sleep(CAPACITY_INTERVAL).await;
     }
 }
 

@@ -6,6 +6,7 @@ use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -32,6 +33,8 @@ pub struct Writers {
     pods: Writer<Pod>,
     claims: Writer<PersistentVolumeClaim>,
     volumes: Writer<PersistentVolume>,
+    classes: Writer<StorageClass>,
+    capacities: Writer<CSIStorageCapacity>,
 }
 
 /// Empty caches.
@@ -45,6 +48,8 @@ pub fn caches() -> (Caches, Writers) {
     let (pods, write_pods) = reflector::store();
     let (claims, write_claims) = reflector::store();
     let (volumes, write_volumes) = reflector::store();
+    let (classes, write_classes) = reflector::store();
+    let (capacities, write_capacities) = reflector::store();
     let caches = Caches {
         dots,
         branches,
@@ -54,6 +59,8 @@ pub fn caches() -> (Caches, Writers) {
         pods,
         claims,
         volumes,
+        classes,
+        capacities,
     };
     let writers = Writers {
         dots: write_dots,
@@ -64,6 +71,8 @@ pub fn caches() -> (Caches, Writers) {
         pods: write_pods,
         claims: write_claims,
         volumes: write_volumes,
+        classes: write_classes,
+        capacities: write_capacities,
     };
     (caches, writers)
 }
@@ -82,6 +91,8 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
         pods,
         claims,
         volumes,
+        classes,
+        capacities,
     } = caches;
     dots.wait_until_ready().await?;
     branches.wait_until_ready().await?;
@@ -91,6 +102,8 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
     pods.wait_until_ready().await?;
     claims.wait_until_ready().await?;
     volumes.wait_until_ready().await?;
+    classes.wait_until_ready().await?;
+    capacities.wait_until_ready().await?;
     Ok(())
 }
 
@@ -108,6 +121,8 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
         pods,
         claims,
         volumes,
+        classes,
+        capacities,
     } = caches;
     macro_rules! tell {
         ($($store:ident: $kind:ident,)*) => {$(
@@ -116,7 +131,10 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
             }
         )*};
     }
-    tell! { dots: Dot, branches: Branch, commits: Commit, pools: Pool, remnants: Remnant, pods: Pod, claims: Claim, volumes: Volume, }
+    tell! {
+        dots: Dot, branches: Branch, commits: Commit, pools: Pool, remnants: Remnant, pods: Pod, claims: Claim, volumes: Volume,
+        classes: Class, capacities: Capacity,
+    }
 }
 
 /// Starts the watches.
@@ -135,6 +153,7 @@ pub fn spawn(
     };
     let pods = kube::Api::<Pod>::namespaced(client.clone(), namespace);
     let csi_node = everything.clone().labels(CSI_NODE);
+    let told = kube::Api::<CSIStorageCapacity>::namespaced(client.clone(), namespace);
     let Writers {
         dots,
         branches,
@@ -144,6 +163,8 @@ pub fn spawn(
         pods: write_pods,
         claims,
         volumes,
+        classes,
+        capacities,
     } = writers;
     macro_rules! watch {
         ($api:expr, $config:expr, $writer:expr, $prune:expr, $kind:ident) => {{
@@ -177,7 +198,21 @@ pub fn spawn(
         Remnant
     );
     watch!(kube::Api::all(client.clone()), everything.clone(), claims, prune, Claim);
-    watch!(kube::Api::all(client.clone()), everything, volumes, prune, Volume);
+    watch!(
+        kube::Api::all(client.clone()),
+        everything.clone(),
+        volumes,
+        prune,
+        Volume
+    );
+    watch!(
+        kube::Api::all(client.clone()),
+        everything.clone(),
+        classes,
+        prune,
+        Class
+    );
+    watch!(told, everything, capacities, prune, Capacity);
     watch!(pods, csi_node, write_pods, prune, Pod);
 }
 

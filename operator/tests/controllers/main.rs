@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong here is a failed test")]
 
 mod branches;
+mod capacities;
 mod commits;
 mod deletion;
 mod dots;

@@ -15,7 +15,7 @@ use dotmesh_operator::nodes::NodeError;
 use dotmesh_operator::pool::discover::PoolSource;
 use dotmesh_operator::status::ready_condition;
 use dotmesh_operator::wake::Wake;
-use dotmesh_operator::{branch, commit, dot, pool, remnant};
+use dotmesh_operator::{branch, capacity, commit, dot, pool, remnant};
 use dotmesh_testkit::{FakeApi, FakeNodes};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -230,6 +230,7 @@ impl World {
         for object in self.api.cached_where::<Commit>(|_| true) {
             clean &= commit::reconcile(object, self.context()).await.is_ok();
         }
+        clean &= capacity::reconcile(&self.context()).await.is_ok();
         clean
     }
 

@@ -16,11 +16,12 @@ use super::{Kubernetes, World, capability, claim_of, handle_of, is_bound};
 use crate::stage::Actor;
 
 /// Bytes.
-fn size(quantity: Option<&Quantity>) -> u64 {
+pub(super) fn size(quantity: Option<&Quantity>) -> u64 {
     quantity.map_or(0, |quantity| parse_quantity(&quantity.0).unwrap_or(0))
 }
 
-fn asked_by(claim: &PersistentVolumeClaim) -> u64 {
+/// Bytes that a claim asks for.
+pub(super) fn asked_by(claim: &PersistentVolumeClaim) -> u64 {
     let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
     size(resources.and_then(|all| all.requests.as_ref()?.get("storage")))
 }

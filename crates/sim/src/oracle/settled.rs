@@ -21,6 +21,7 @@ impl Oracle {
         self.judge_bijection();
         self.judge_sizes();
         self.judge_tuning();
+        self.judge_capacities();
         self.judge_users();
         self.judge_holds();
         self.judge_tombstones();

@@ -15,7 +15,7 @@ const REFRESERVATION: &str = "refreservation";
 const SHRINKS: &str = "no volume shrinks";
 
 /// Bytes of a quantity; 0 for what is none.
-fn bytes(quantity: &str) -> u64 {
+pub(super) fn bytes(quantity: &str) -> u64 {
     parse_quantity(quantity).unwrap_or(0)
 }
 

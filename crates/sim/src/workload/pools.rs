@@ -101,7 +101,7 @@ pub fn all() -> Vec<Workload> {
 }
 
 /// Makes a Pool of a class in a file of the first machine.
-fn pool(name: &str, class: &str, file: &str) -> Step {
+pub(super) fn pool(name: &str, class: &str, file: &str) -> Step {
     let spec = PoolSpec {
         node_name: "n1".to_owned(),
         class: class.to_owned(),

@@ -3,6 +3,7 @@
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, ApiError, Guard, Key};
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::json;
 
 use super::World;
@@ -85,6 +86,7 @@ impl World {
             "Dot" => api.delete::<Dot>(&key, &any).await,
             "Branch" => api.delete::<Branch>(&key, &any).await,
             "Commit" => api.delete::<Commit>(&key, &any).await,
+            "StorageClass" => api.delete::<StorageClass>(&Key::cluster(name), &any).await,
             _ => api.delete::<PersistentVolumeClaim>(&key, &any).await,
         }
     }

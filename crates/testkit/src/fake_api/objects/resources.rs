@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 16] = [
+const RESOURCES: [Resource; 18] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -124,6 +124,19 @@ const RESOURCES: [Resource; 16] = [
         group: "storage.k8s.io",
         plural: "storageclasses",
         namespaced: false,
+        ..CORE
+    },
+    Resource {
+        kind: "CSIDriver",
+        group: "storage.k8s.io",
+        plural: "csidrivers",
+        namespaced: false,
+        ..CORE
+    },
+    Resource {
+        kind: "CSIStorageCapacity",
+        group: "storage.k8s.io",
+        plural: "csistoragecapacities",
         ..CORE
     },
     Resource {

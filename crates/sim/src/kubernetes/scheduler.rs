@@ -1,0 +1,56 @@
+//! The scheduler: our classes wait for the first consumer, and for a node of which it is told that the volumes fit there.
+
+use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, TOPOLOGY_NODE};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::storage::v1::CSIStorageCapacity;
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::resizer::{asked_by, size};
+use super::{Kubernetes, Pod, World, is_bound};
+
+impl Kubernetes {
+    /// Chooses a node for the claims of a pod that have none: the pod's, or any other as long as nothing of it is anywhere.
+    pub(super) async fn schedule(&self, world: &World, name: &str, pod: &Pod) {
+        let of_pod = |claim: &&PersistentVolumeClaim| pod.claims.contains(&claim.name_any());
+        let open: Vec<_> = world
+            .claims
+            .iter()
+            .filter(of_pod)
+            .filter(|claim| is_open(claim))
+            .collect();
+        let others = (1..=self.cluster.machines.len()).filter_map(|number| u8::try_from(number).ok());
+        let others = others.filter(|_| open.len() == pod.claims.len());
+        let fits_on = |node: &u8| open.iter().all(|claim| fits(world, claim, &self.machine(*node).name()));
+        let Some(node) = [pod.node].into_iter().chain(others).find(fits_on) else {
+            return;
+        };
+        if let Some(pod) = self.lock().pods.get_mut(name) {
+            pod.node = node;
+        }
+        for claim in open {
+            let chosen = self.machine(node).name();
+            let patch = json!({ "metadata": { "annotations": { ANNOTATION_SELECTED_NODE: chosen } } });
+            self.patch(claim, patch).await;
+        }
+    }
+}
+
+fn is_open(claim: &PersistentVolumeClaim) -> bool {
+    !is_bound(claim) && !claim.annotations().contains_key(ANNOTATION_SELECTED_NODE)
+}
+
+/// As `hasEnoughCapacity` of its plugin VolumeBinding.
+fn fits(world: &World, claim: &PersistentVolumeClaim, node: &str) -> bool {
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
+    let is_of = |capacity: &&CSIStorageCapacity| {
+        let topology = capacity.node_topology.as_ref();
+        let labels = topology.and_then(|topology| topology.match_labels.as_ref());
+        Some(&capacity.storage_class_name) == class
+            && labels
+                .and_then(|labels| labels.get(TOPOLOGY_NODE))
+                .is_some_and(|name| name == node)
+    };
+    let mut of_node = world.capacities.iter().filter(is_of);
+    of_node.any(|capacity| size(capacity.maximum_volume_size.as_ref()) >= asked_by(claim))
+}
