@@ -1,10 +1,11 @@
-//! Both services over the fakes, by their own requests: together, held up, killed.
+//! Both services over the fakes, by their own requests: together, held up, killed, wrong, and by chance.
 
 mod disk;
 mod held;
 mod stage;
 mod story;
 mod together;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
