@@ -2,6 +2,7 @@
 
 mod disk;
 mod held;
+mod nasty;
 mod stage;
 mod story;
 mod together;
