@@ -53,7 +53,6 @@ use tokio::sync::{Notify, Semaphore};
 use crate::layout::Layout;
 use cache::Cache;
 use index::Index;
-use locks::KeyedLocks;
 
 pub use attach::AttachRequest;
 pub use branch::{Begun, BranchRequest, OriginRequest, VolumeRequest, VolumeState};
@@ -63,6 +62,7 @@ pub use describe::{CommitDescription, DotDescription, HeadDescription};
 pub use error::Error;
 pub use files::{Device, Files, Found, HostFiles};
 pub use host::{Config, Host};
+pub(crate) use locks::KeyedLocks;
 pub use missing::{DotInPool, Recorded, Stock};
 pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};

@@ -235,6 +235,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Makes what is missing. Returns whether anything was.
     async fn complete_head(&self, pool: &KnownPool, request: &BranchRequest, current: &Current) -> Result<bool, Error> {
         let head = pool.layout.head(request.dot, request.head);
+        // First, so that of what is refused nothing is left.
+        let missing: Vec<&VolumeRequest> = request
+            .volumes
+            .iter()
+            .filter(|volume| !current.volumes.contains_key(&volume.id))
+            .collect();
+        let origins = self.check_origins(pool, request, &missing).await?;
         let mut changed = false;
         let mut properties = Properties::new();
         if current.record.is_none() {
@@ -255,12 +262,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 self.create(pool, &head, CreateKind::Filesystem, properties).await?;
             }
         }
-        let missing: Vec<&VolumeRequest> = request
-            .volumes
-            .iter()
-            .filter(|volume| !current.volumes.contains_key(&volume.id))
-            .collect();
-        let origins = self.check_origins(pool, request, &missing).await?;
         for volume in &request.volumes {
             let dataset = pool.layout.volume(request.dot, request.head, volume.id);
             let origin = origins.get(&volume.id);

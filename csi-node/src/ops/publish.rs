@@ -68,6 +68,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         let handle = request.handle;
         let _guard = self.host.dots.exclusive(handle.dot).await;
+        let _target = self.host.targets.exclusive(request.target.clone()).await;
         let head = self.head_of(&pool, handle).await?;
         if request.format != VolumeFormat::Zfs {
             return self.publish_device(&pool, request, head).await;
@@ -214,6 +215,7 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     pub async fn unpublish(&self, request: &UnpublishRequest) -> Result<(), Error> {
         let UnpublishRequest { handle, target } = request;
         let _guard = self.dots.exclusive(handle.dot).await;
+        let _target = self.targets.exclusive(target.clone()).await;
         let mut source = None;
         loop {
             let table = self.mount_table().await?;

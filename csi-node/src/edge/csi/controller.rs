@@ -315,8 +315,12 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
         let wanted = parse_create(request.into_inner(), &self.node)?;
         let handle = wanted.handle();
-        let pools = Arc::clone(&self.pools);
-        let operation = async move { create(&pool_for(&pools, handle.dot).await?, &wanted).await };
+        let (pools, creations) = (Arc::clone(&self.pools), Arc::clone(&self.creations));
+        let operation = async move {
+            // Who asks for another size at the same moment finds this one, and neither takes it back from the other.
+            let _alone = creations.exclusive(handle.dot).await;
+            create(&pool_for(&pools, handle.dot).await?, &wanted).await
+        };
         let size = self.calls.run("CreateVolume", operation).await?;
         let volume = proto::Volume {
             capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
