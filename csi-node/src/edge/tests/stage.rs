@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dotmesh_mount::{FakeMount, FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
+use dotmesh_mount::{
+    FakeMount, FsUsage, Mount, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount,
+};
 use dotmesh_zfs::{
     BlockFilesystem, CloneRequest, CommandCounts, CreateRequest, DatasetName, ErrorKind, FakeZfs, GetRequest, Hold,
     HoldTag, ImportRequest, ImportablePool, ListRequest, PoolName, PoolSpec, PoolStatus, PropName, Properties,
@@ -206,6 +208,7 @@ mounts! {
     remove_file(path: &Path) -> ();
     bind(source: &Path, target: &Path, readonly: bool) -> ();
     remount_bind(target: &Path, readonly: bool) -> ();
+    restrict(target: &Path, options: &[MountOption]) -> ();
     unmount(target: &Path, lazy: bool) -> ();
     list() -> MountTable;
     statfs(path: &Path) -> FsUsage;

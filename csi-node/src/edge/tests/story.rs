@@ -87,6 +87,10 @@ impl Dot {
             size_bytes: SIZE,
             known_guid: 0,
             format: format.into(),
+            tuning: Some(proto::Tuning {
+                compression: "zstd".to_owned(),
+                ..proto::Tuning::default()
+            }),
         };
         proto::EnsureBranchRequest {
             dot_id: self.id().to_string(),

@@ -303,6 +303,11 @@ fn wrong_dots(dot: Dot) -> Vec<Wrong> {
     ]
 }
 
+/// What is said of how one of its volumes is kept.
+fn tuned(request: &mut proto::EnsureBranchRequest, volume: usize) -> &mut proto::Tuning {
+    request.volumes[volume].tuning.get_or_insert_default()
+}
+
 fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
     let with = |change: &dyn Fn(&mut proto::EnsureBranchRequest)| {
         let mut request = dot.fork(world, POOL, 5, 0);
@@ -329,6 +334,24 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
         (with(&|r| r.volumes[0].format = 0), invalid, "volumes.format"),
         (with(&|r| r.volumes[0].format = 99), invalid, "volumes.format"),
         (with(&|r| r.volumes[0].format = -1), invalid, "volumes.format"),
+        (
+            with(&|r| tuned(r, 0).compression = "best".to_owned()),
+            invalid,
+            "volumes.tuning.compression",
+        ),
+        (
+            with(&|r| tuned(r, 0).recordsize = 7),
+            invalid,
+            "volumes.tuning.recordsize",
+        ),
+        (
+            with(&|r| tuned(r, 1).volblocksize = 2048),
+            invalid,
+            "volumes.tuning.volblocksize",
+        ),
+        (of_main(&|r| tuned(r, 0).thin = true), invalid, "thin"),
+        (of_main(&|r| tuned(r, 0).volblocksize = 8192), invalid, "volblocksize"),
+        (of_main(&|r| tuned(r, 1).recordsize = 8192), invalid, "recordsize"),
         (of_main(&|r| r.volumes[0].format = 2), conflict, "format"),
         (with(&|r| r.volumes[0].format = 2), conflict, "format"),
         (with(&|r| r.volumes[0].size_bytes = 0), invalid, "too small"),
