@@ -43,7 +43,7 @@ fn branch(request: EnsureBranchRequest, dot: &Dot, times: u64) -> EnsureBranchRe
     }
 }
 
-fn asked(format: VolumeFormat) -> VolumeCapability {
+pub(crate) fn asked(format: VolumeFormat) -> VolumeCapability {
     let files = |fs_type: &str| {
         AccessType::Mount(MountVolume {
             fs_type: fs_type.into(),
