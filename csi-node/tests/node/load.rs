@@ -35,6 +35,7 @@ fn branch(dot: &Dot, volumes: &[(&str, VolumeFormat)]) -> EnsureBranchRequest {
         size_bytes: SIZE,
         known_guid: 0,
         format: (*format).into(),
+        tuning: None,
     };
     EnsureBranchRequest {
         volumes: volumes.iter().map(volume).collect(),

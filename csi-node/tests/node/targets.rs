@@ -62,6 +62,7 @@ fn branch(dot: &Dot) -> EnsureBranchRequest {
         size_bytes: SIZE,
         known_guid: 0,
         format: VolumeFormat::Block.into(),
+        tuning: None,
     });
     request
 }
