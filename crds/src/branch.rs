@@ -4,6 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::zfs::ZfsProperties;
 
 /// What a person asks of a Branch. All of it is decided at creation.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
@@ -160,4 +161,7 @@ pub struct BranchVolume {
     pub size: String,
     /// False when the volume is younger than the commit that the branch came from, and so began empty.
     pub cloned: bool,
+    /// How ZFS keeps its data, as far as that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<ZfsProperties>,
 }

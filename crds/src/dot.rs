@@ -9,6 +9,7 @@ use crate::condition::Condition;
 use crate::format::{FsType, VolumeMode, format_of};
 use crate::names::DEFAULT_CLASS;
 use crate::pool::default_class;
+use crate::zfs::ZfsProperties;
 
 /// What a person asks of the Dot. Claims may add to it; the operator never writes here.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
@@ -104,7 +105,19 @@ pub enum DeletionPolicy {
     validation = Rule::new("!has(self.fsType) || !has(self.volumeMode) || self.volumeMode != 'Block'")
         .message("fsType is for volumeMode Filesystem: a block device has no filesystem"),
     validation = Rule::new("(has(self.volumeMode) ? self.volumeMode : 'Filesystem') == (has(oldSelf.volumeMode) ? oldSelf.volumeMode : 'Filesystem') && (has(self.fsType) ? self.fsType : 'zfs') == (has(oldSelf.fsType) ? oldSelf.fsType : 'zfs')")
-        .message("a volume's volumeMode and fsType cannot be changed")
+        .message("a volume's volumeMode and fsType cannot be changed"),
+    validation = Rule::new("!has(self.zfs) || !has(self.zfs.compression) || self.zfs.compression.matches('^(off|on|lz4|zle|gzip(-[1-9])?|zstd(-([1-9]|1[0-9]))?)$')")
+        .message("zfs.compression is one of off, on, lz4, zle, gzip, gzip-1 to gzip-9, zstd, zstd-1 to zstd-19"),
+    validation = Rule::new("!has(self.zfs) || !has(self.zfs.recordsize) || self.zfs.recordsize.matches('^(512|(1|2|4|8|16|32|64|128|256|512)Ki|1Mi)$')")
+        .message("zfs.recordsize is a power of two from 512 to 1Mi, for example 16Ki"),
+    validation = Rule::new("!has(self.zfs) || !has(self.zfs.volblocksize) || self.zfs.volblocksize.matches('^(4|8|16|32|64|128)Ki$')")
+        .message("zfs.volblocksize is a power of two from 4Ki to 128Ki, for example 16Ki"),
+    validation = Rule::new("!has(self.zfs) || !has(self.zfs.recordsize) || ((!has(self.volumeMode) || self.volumeMode == 'Filesystem') && (!has(self.fsType) || self.fsType == 'zfs'))")
+        .message("zfs.recordsize is for volumes of fsType zfs"),
+    validation = Rule::new("!has(self.zfs) || !(has(self.zfs.volblocksize) || has(self.zfs.thin)) || (has(self.volumeMode) && self.volumeMode == 'Block') || (has(self.fsType) && self.fsType != 'zfs')")
+        .message("zfs.volblocksize and zfs.thin are for fsType ext4 and xfs and for volumeMode Block"),
+    validation = Rule::new("(has(self.zfs) && has(self.zfs.volblocksize) ? self.zfs.volblocksize : '') == (has(oldSelf.zfs) && has(oldSelf.zfs.volblocksize) ? oldSelf.zfs.volblocksize : '')")
+        .message("a volume's zfs.volblocksize cannot be changed")
 )]
 pub struct DotVolume {
     /// The volume's name, a DNS label.
@@ -129,6 +142,9 @@ pub struct DotVolume {
     /// The filesystem that files are in; zfs unless it is said. It is decided when the volume is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_type: Option<FsType>,
+    /// How ZFS keeps its data. compression, recordsize and thin can be changed; the volume has them on all branches from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<ZfsProperties>,
 }
 
 impl DotVolume {
@@ -198,6 +214,9 @@ pub struct DotVolumeStatus {
     /// The filesystem that files are in; absent: zfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_type: Option<FsType>,
+    /// How ZFS keeps its data, as far as that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<ZfsProperties>,
 }
 
 impl DotVolumeStatus {
@@ -240,6 +259,12 @@ pub struct DotClaim {
     /// The filesystem that files are in; absent: zfs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_type: Option<FsType>,
+    /// How its VolumeAttributesClass wants ZFS to keep the data of its volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<ZfsProperties>,
+    /// How ZFS keeps the data of its volume, if that is made for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs: Option<ZfsProperties>,
 }
 
 impl DotClaim {

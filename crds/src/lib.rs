@@ -11,6 +11,7 @@ pub mod names;
 pub mod pool;
 pub mod remnant;
 pub mod yaml;
+pub mod zfs;
 
 pub use branch::{Branch, BranchSpec, BranchStatus};
 pub use commit::{Commit, CommitSpec, CommitStatus};

@@ -10,6 +10,8 @@ pub mod socket;
 pub mod tls;
 
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::time::Instant;

@@ -53,16 +53,16 @@ use tokio::sync::{Notify, Semaphore};
 use crate::layout::Layout;
 use cache::Cache;
 use index::Index;
-use locks::KeyedLocks;
 
 pub use attach::AttachRequest;
-pub use branch::{BranchRequest, OriginRequest, VolumeRequest, VolumeState};
+pub use branch::{Begun, BranchRequest, OriginRequest, VolumeRequest, VolumeState};
 pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
 pub use compare::NewestCommit;
 pub use describe::{CommitDescription, DotDescription, HeadDescription};
 pub use error::Error;
 pub use files::{Device, Files, Found, HostFiles};
 pub use host::{Config, Host};
+pub(crate) use locks::KeyedLocks;
 pub use missing::{DotInPool, Recorded, Stock};
 pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};

@@ -14,6 +14,8 @@ mod describe;
 mod devices;
 #[path = "node/kill.rs"]
 mod kill;
+#[path = "node/load.rs"]
+mod load;
 #[path = "node/losses.rs"]
 mod losses;
 #[path = "node/machine.rs"]
@@ -26,3 +28,7 @@ mod pool;
 mod pools;
 #[path = "node/story.rs"]
 mod story;
+#[path = "node/suspended.rs"]
+mod suspended;
+#[path = "node/targets.rs"]
+mod targets;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use dotmesh_model::format::VolumeFormat;
+use dotmesh_model::tuning::Tuning;
 use std::time::Duration;
 
 use dotmesh_crds::Dot;
@@ -30,6 +31,7 @@ fn request() -> CreateVolume {
         node: "n1".to_owned(),
         pool_class: "default".to_owned(),
         format: VolumeFormat::Zfs,
+        tuning: Tuning::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::story::{Bench, Story};
-use crate::test::{Contract, Part};
+use crate::test::{Contract, Part, Publish};
 use crate::testbed::cluster::{self, Options};
 use crate::testbed::gotools::Tool;
 use crate::testbed::instance::{self, Instance};
@@ -162,6 +162,8 @@ pub(crate) enum Campaign {
     },
     /// Generated operations on OpenZFS and on its fake, side by side.
     Contract(Contract),
+    /// Volumes published and unpublished a thousand times under load.
+    Publish(Publish),
     /// Histories of the simulator by chance; goes on where the last one stopped.
     Sim {
         /// How long.
@@ -231,6 +233,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Contract(contract),
             } => test::contract(&contract),
+            Command::Campaign {
+                which: Campaign::Publish(publish),
+            } => test::publish(&publish),
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),

@@ -25,7 +25,7 @@ pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
 /// The longest that the tests of one part may take from outside.
 const OUTSIDE_TIME: Duration = Duration::from_secs(3000);
 
-/// The longest that one operation of the contract may take on average, on an emulated node.
+/// The longest that one operation of a campaign may take on average, on an emulated node.
 const OPERATION_TIME: Duration = Duration::from_secs(3);
 
 /// A longer comparison of the fake with OpenZFS.
@@ -37,6 +37,17 @@ pub(crate) struct Contract {
     /// Repeats the sequences of an earlier run.
     #[arg(long)]
     seed: Option<u64>,
+    /// How the node runs; by default KVM when a probe works, else emulation.
+    #[arg(long, env = "DOTMESH_ACCEL")]
+    accel: Option<Accel>,
+}
+
+/// Pods' mounts made and taken away more often than `test` does.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Publish {
+    /// How often.
+    #[arg(long, default_value_t = 1000)]
+    times: u32,
     /// How the node runs; by default KVM when a probe works, else emulation.
     #[arg(long, env = "DOTMESH_ACCEL")]
     accel: Option<Accel>,
@@ -244,7 +255,7 @@ fn node(accel: Option<Accel>) -> Result<Count> {
         report::step("copy programs to the node", || {
             let node = instance.node(1);
             node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
-            node.push(&csi_node, "/opt/dotmesh/dotmesh-csi-node")?;
+            node.push(&csi_node, CSI_NODE)?;
             node.push(&sanity, "/opt/dotmesh/csi-sanity")?;
             inside
                 .iter()
@@ -253,8 +264,8 @@ fn node(accel: Option<Accel>) -> Result<Count> {
         let mut count = Count::default();
         for name in inside.keys() {
             println!("--- {name} on the node ---");
-            let env = "DOTMESH_CSI_NODE=/opt/dotmesh/dotmesh-csi-node DOTMESH_CSI_SANITY=/opt/dotmesh/csi-sanity";
-            count.add(counted(on_node(instance, name, env)?)?);
+            let env = format!("DOTMESH_CSI_NODE={CSI_NODE} DOTMESH_CSI_SANITY=/opt/dotmesh/csi-sanity");
+            count.add(counted(on_node(instance, name, &env, "")?)?);
         }
         let env = [("DOTMESH_TEST_CSI_NODE".to_owned(), csi_node.display().to_string())];
         outside
@@ -264,16 +275,19 @@ fn node(accel: Option<Accel>) -> Result<Count> {
     })
 }
 
+/// Where csi-node lies on a node without Kubernetes.
+const CSI_NODE: &str = "/opt/dotmesh/dotmesh-csi-node";
+
 /// Where a crate's tests lie on the node.
 fn inside_path(name: &str) -> String {
     format!("/opt/dotmesh/{name}-tests")
 }
 
-/// Tests of a crate that lie on the node, run there as root in an empty folder.
-fn on_node(instance: &Instance, name: &str, env: &str) -> Result<Cmd> {
+/// Tests of a crate that lie on the node, those with this in their names, run there as root in an empty folder.
+fn on_node(instance: &Instance, name: &str, env: &str, filter: &str) -> Result<Cmd> {
     let script = format!(
         "mkdir -p /var/tmp/{name} && cd /var/tmp/{name} && \
-         exec env DOTMESH_TEST_NODE=1 RUST_BACKTRACE=1 {env} {} 2>&1",
+         exec env DOTMESH_TEST_NODE=1 RUST_BACKTRACE=1 {env} {} {filter} 2>&1",
         inside_path(name)
     );
     Ok(instance.node(1).ssh()?.arg(script))
@@ -292,7 +306,27 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
         node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
         node.push(&tests, &inside_path(CRATE))?;
         let env = format!("DOTMESH_CONTRACT_OPS={} DOTMESH_CONTRACT_SEED={seed}", contract.ops);
-        counted(on_node(instance, CRATE, &env)?.within(OPERATION_TIME * contract.ops))
+        counted(on_node(instance, CRATE, &env, "")?.within(OPERATION_TIME * contract.ops))
+    })?;
+    Ok(count.conclude())
+}
+
+/// Publishes and unpublishes more often than `test` does; the answer is the exit code.
+pub(crate) fn publish(publish: &Publish) -> Result<u8> {
+    const CRATE: &str = "dotmesh-csi-node";
+    host::ensure()?;
+    let tests = compile_of(CRATE, "node")?;
+    images::build()?;
+    let csi_node = images::binary(Program::CsiNode)?;
+    let bed = Ephemeral::up("publish", 1, false, publish.accel)?;
+    let count = finish(bed, |instance| {
+        let node = instance.node(1);
+        node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
+        node.push(&csi_node, CSI_NODE)?;
+        node.push(&tests, &inside_path(CRATE))?;
+        let env = format!("DOTMESH_CSI_NODE={CSI_NODE} DOTMESH_PUBLISH_TIMES={}", publish.times);
+        let tests = on_node(instance, CRATE, &env, "load::published")?;
+        counted(tests.within(OPERATION_TIME * publish.times.max(100)))
     })?;
     Ok(count.conclude())
 }

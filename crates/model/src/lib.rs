@@ -10,3 +10,4 @@ pub mod id;
 pub mod name;
 pub mod reference;
 pub mod size;
+pub mod tuning;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use crate::{MountError, MountTable};
+use crate::{MountError, MountOption, MountTable};
 
 /// A native ZFS filesystem to mount, whose `mountpoint` is `legacy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +134,9 @@ pub trait Mount: Send + Sync + 'static {
 
     /// Makes an existing bind, of a folder or a node, read-only or read-write again, leaving other mounts of the filesystem alone.
     fn remount_bind(&self, target: &Path, readonly: bool) -> impl Future<Output = Result<(), MountError>> + Send;
+
+    /// Gives a bind of a folder these options beside those that it has, leaving other mounts of the filesystem alone.
+    fn restrict(&self, target: &Path, options: &[MountOption]) -> impl Future<Output = Result<(), MountError>> + Send;
 
     /// Takes away the uppermost mount at `target`. Lazily, it goes from the tree at once and from the kernel when
     /// nobody uses it. [`crate::MountErrorKind::NotMounted`] when nothing is mounted there. Never follows a link and

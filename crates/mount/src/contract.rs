@@ -8,7 +8,7 @@ pub use zvols::{Volumes, run_zvols};
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use crate::{Mount, MountErrorKind, ZfsMount};
+use crate::{Mount, MountErrorKind, MountOption, ZfsMount};
 
 /// What the suite needs beside the trait.
 pub trait Surroundings {
@@ -259,6 +259,37 @@ async fn binds<M: Mount>(mount: &M, around: &impl Surroundings, root: &Path) -> 
         "the table shows that",
         table.at(&target).map(|entry| entry.readonly),
         Some(false),
+    )?;
+    let options = [MountOption::NoExec, MountOption::NoSuid];
+    let other = root.join("other");
+    works("make a folder", mount.make_dir(&other).await)?;
+    works("bind it there, too", mount.bind(&source, &other, false).await)?;
+    works("restrict it", mount.restrict(&target, &options).await)?;
+    works("make it read-only again", mount.remount_bind(&target, true).await)?;
+    works(
+        "restrict it further",
+        mount.restrict(&target, &[MountOption::NoDev]).await,
+    )?;
+    let table = works("read the table", mount.list().await)?;
+    let has = |path: &Path| {
+        let entry = table.at(path);
+        entry.map(|entry| (MountOption::ALL.map(|option| entry.has(option)), entry.readonly))
+    };
+    equal(
+        "it has all of that",
+        has(&target),
+        Some(([true, true, true, false, false], true)),
+    )?;
+    equal(
+        "and the other has nothing",
+        has(&other),
+        Some(([false, false, false, false, false], false)),
+    )?;
+    works("unmount the other", mount.unmount(&other, false).await)?;
+    fails(
+        "restrict what is not mounted",
+        mount.restrict(&source, &options).await,
+        MountErrorKind::NotMounted,
     )?;
     fails(
         "remove a mount point",

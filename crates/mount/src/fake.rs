@@ -14,7 +14,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
+use crate::{FsUsage, Mount, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount};
 use state::{Node, State};
 pub use zvols::FakeZvol;
 
@@ -45,6 +45,8 @@ pub enum MountCall {
     Bind,
     /// [`Mount::remount_bind`]
     RemountBind,
+    /// [`Mount::restrict`].
+    Restrict,
     /// [`Mount::unmount`]
     Unmount,
     /// [`Mount::list`]
@@ -76,6 +78,7 @@ impl MountCall {
             Self::RemoveFile => "remove file",
             Self::Bind => "bind to",
             Self::RemountBind => "remount bind",
+            Self::Restrict => "restrict",
             Self::Unmount => "unmount",
             Self::List => "read the mount table",
             Self::Statfs => "statfs",
@@ -369,6 +372,10 @@ impl Mount for FakeMount {
         self.perform(MountCall::RemountBind, target, |state| {
             state.remount_bind(target, readonly)
         })
+    }
+
+    async fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
+        self.perform(MountCall::Restrict, target, |state| state.restrict(target, options))
     }
 
     async fn unmount(&self, target: &Path, lazy: bool) -> Result<(), MountError> {

@@ -11,9 +11,11 @@ mod api;
 mod error;
 mod fake;
 mod linux;
+mod options;
 
 pub use api::{DeviceFs, FsUsage, Mount, ZfsMount, Zvol, ZvolMount};
 pub use error::{MountError, MountErrorKind};
 pub use fake::{FakeMount, FakeZvol, MountCall};
 pub use linux::LinuxMount;
 pub use mountinfo::{MountEntry, MountTable};
+pub use options::MountOption;

@@ -16,7 +16,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::{FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
+use crate::{
+    FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount,
+};
 use paths::Opened;
 
 /// Mounts of this process' mount namespace, by system calls.
@@ -188,18 +190,39 @@ fn bind(operation: &'static str, source: &Path, target: &Path, readonly: bool) -
 
 fn remount_bind(operation: &'static str, target: &Path, readonly: bool) -> Result<(), MountError> {
     let opened = Opened::file(operation, target)?;
+    let change = |mut flags: MsFlags| {
+        flags.set(MsFlags::MS_RDONLY, readonly);
+        flags
+    };
+    change_bind(operation, target, &opened, change, |entry| entry.readonly == readonly)
+}
+
+fn restrict(operation: &'static str, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
+    let opened = Opened::folder(operation, target)?;
+    let change = |flags| options.iter().fold(flags, |flags, option| flags | flag(*option));
+    change_bind(operation, target, &opened, change, |entry| {
+        options.iter().all(|option| entry.has(*option))
+    })
+}
+
+/// Remounts a bind with other flags of its own, and verifies it.
+fn change_bind(
+    operation: &'static str,
+    target: &Path,
+    opened: &Opened,
+    change: impl Fn(MsFlags) -> MsFlags,
+    is_so: impl Fn(&MountEntry) -> bool,
+) -> Result<(), MountError> {
     let id = opened.mount_id()?;
     let entry = read_table(operation)?
         .by_id(id)
         .filter(|entry| entry.target == target)
         .cloned();
     let entry = entry.ok_or_else(|| MountError::new(operation, target, MountErrorKind::NotMounted))?;
-    let mut flags = kept_flags(&entry) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
-    flags.set(MsFlags::MS_RDONLY, readonly);
+    let flags = change(kept_flags(&entry) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND);
     mount(NONE, &opened.proc_path(), NONE, flags, NONE)
         .map_err(|errno| MountError::from_errno(operation, target, errno))?;
-    let now = read_table(operation)?.by_id(id).map(|entry| entry.readonly);
-    if now == Some(readonly) {
+    if read_table(operation)?.by_id(id).is_some_and(is_so) {
         return Ok(());
     }
     Err(MountError::new(
@@ -209,18 +232,25 @@ fn remount_bind(operation: &'static str, target: &Path, readonly: bool) -> Resul
     ))
 }
 
+const fn flag(option: MountOption) -> MsFlags {
+    match option {
+        MountOption::NoSuid => MsFlags::MS_NOSUID,
+        MountOption::NoDev => MsFlags::MS_NODEV,
+        MountOption::NoExec => MsFlags::MS_NOEXEC,
+        MountOption::NoAtime => MsFlags::MS_NOATIME,
+        MountOption::NoDirAtime => MsFlags::MS_NODIRATIME,
+    }
+}
+
 /// A remount of a bind sets all its flags anew: those it has are said again.
 fn kept_flags(entry: &MountEntry) -> MsFlags {
-    entry.options.split(',').fold(MsFlags::empty(), |flags, option| {
+    entry.options.split(',').fold(MsFlags::empty(), |flags, word| {
         flags
-            | match option {
-                "nosuid" => MsFlags::MS_NOSUID,
-                "nodev" => MsFlags::MS_NODEV,
-                "noexec" => MsFlags::MS_NOEXEC,
-                "noatime" => MsFlags::MS_NOATIME,
-                "nodiratime" => MsFlags::MS_NODIRATIME,
-                "relatime" => MsFlags::MS_RELATIME,
-                _ => MsFlags::empty(),
+            | match (MountOption::of(word), word) {
+                (Some(option), _) => flag(option),
+                (None, "ro") => MsFlags::MS_RDONLY,
+                (None, "relatime") => MsFlags::MS_RELATIME,
+                (None, _) => MsFlags::empty(),
             }
     })
 }
@@ -338,6 +368,13 @@ impl Mount for LinuxMount {
             remount_bind(operation, target, readonly)
         })
         .await
+    }
+
+    async fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
+        let operation = "restrict";
+        let options = options.to_vec();
+        self.blocking(operation, target, move |target| restrict(operation, target, &options))
+            .await
     }
 
     async fn unmount(&self, target: &Path, lazy: bool) -> Result<(), MountError> {

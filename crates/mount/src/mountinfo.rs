@@ -8,6 +8,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use crate::MountOption;
+
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountEntry {
@@ -33,6 +35,14 @@ pub struct MountEntry {
     pub fs_type: String,
     /// What is mounted: for ZFS the dataset or snapshot.
     pub source: String,
+}
+
+impl MountEntry {
+    /// Whether this mount has an option of its own.
+    #[must_use]
+    pub fn has(&self, option: MountOption) -> bool {
+        self.options.split(',').any(|word| word == option.as_str())
+    }
 }
 
 /// All mounts of one moment, in the kernel's order: of several at one target, the last is the one that is seen.

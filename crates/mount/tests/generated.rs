@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-use dotmesh_mount::{FakeMount, LinuxMount, Mount, MountError, ZfsMount};
+use dotmesh_mount::{FakeMount, LinuxMount, Mount, MountError, MountOption, ZfsMount};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -32,6 +32,7 @@ enum Operation {
     Filesystem(&'static str),
     Bind(&'static str, &'static str, bool),
     Remount(&'static str, bool),
+    Restrict(&'static str, MountOption),
     Unmount(&'static str, bool),
     /// Somebody begins or ends using what is mounted there.
     Use(&'static str, bool),
@@ -47,6 +48,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         4 => path().prop_map(Operation::Filesystem),
         8 => (path(), path(), prop::bool::weighted(0.3)).prop_map(|(from, to, ro)| Operation::Bind(from, to, ro)),
         2 => (path(), any::<bool>()).prop_map(|(path, ro)| Operation::Remount(path, ro)),
+        1 => (path(), select([MountOption::NoExec, MountOption::NoDev].as_slice()))
+            .prop_map(|(path, option)| Operation::Restrict(path, option)),
         4 => (path(), prop::bool::weighted(0.3)).prop_map(|(path, lazy)| Operation::Unmount(path, lazy)),
         3 => (path(), any::<bool>()).prop_map(|(path, used)| Operation::Use(path, used)),
     ]
@@ -154,6 +157,7 @@ impl<M: Mount, A: Around> World<'_, M, A> {
             }
             Operation::Bind(from, to, readonly) => told(self.mount.bind(&at(from), &at(to), readonly).await),
             Operation::Remount(path, readonly) => told(self.mount.remount_bind(&at(path), readonly).await),
+            Operation::Restrict(path, option) => told(self.mount.restrict(&at(path), &[option]).await),
             Operation::Unmount(path, lazy) => told(self.mount.unmount(&at(path), lazy).await),
             Operation::Use(path, used) => {
                 let path = at(path);
@@ -174,8 +178,12 @@ impl<M: Mount, A: Around> World<'_, M, A> {
         let lines = table.below(&self.base).map(|entry| {
             let target = entry.target.strip_prefix(&self.base).unwrap_or(&entry.target);
             let (readonly, shared) = (if entry.readonly { "ro" } else { "rw" }, entry.shared);
+            let options: Vec<MountOption> = [MountOption::NoExec, MountOption::NoDev]
+                .into_iter()
+                .filter(|option| entry.has(*option))
+                .collect();
             format!(
-                "{target:?} shows {:?} of {}, {readonly}, shared {shared}",
+                "{target:?} shows {:?} of {}, {readonly}, {options:?}, shared {shared}",
                 entry.root, entry.source
             )
         });

@@ -71,6 +71,7 @@ mutants! {
     TheNewestCommitOfTheNode = "the newest commit of the node",
     AVolumeIsAsLargeAsItsClaims = "a volume is as large as its claims",
     OtherBranchesStayAsTheyWere = "other branches stay as they were",
+    DataIsKeptAsItWas = "data is kept as it was",
     AVolumeIsToldLargerBeforeItIs = "a volume is told larger before it is",
     AQuotaIsSetWhateverItWas = "a quota is set whatever it was",
     DotGoesBeforeItsRemnant = "Dot goes before its Remnant",

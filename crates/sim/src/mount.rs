@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use dotmesh_mount::{FakeMount, FsUsage, Mount, MountError, MountErrorKind, MountTable, ZfsMount, Zvol, ZvolMount};
+use dotmesh_mount::{
+    FakeMount, FsUsage, Mount, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount,
+};
 
 use crate::fault::{Class, Failure};
 use crate::stage::{Life, Stage};
@@ -107,6 +109,11 @@ impl Mount for SimMount {
     async fn remount_bind(&self, target: &Path, readonly: bool) -> Result<(), MountError> {
         let perform = || self.mount.remount_bind(target, readonly);
         self.call(Class::MountWrite, ("remount", target), perform).await
+    }
+
+    async fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
+        let perform = || self.mount.restrict(target, options);
+        self.call(Class::MountWrite, ("restrict", target), perform).await
     }
 
     async fn unmount(&self, target: &Path, lazy: bool) -> Result<(), MountError> {

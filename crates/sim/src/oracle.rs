@@ -9,6 +9,7 @@ mod pools;
 mod remnants;
 pub mod settled;
 mod sizes;
+mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -453,21 +453,21 @@ impl Nodes for FakeNodes {
                 dot.head_origins
                     .extend(request.origin.clone().map(|origin| (request.head_id.clone(), origin)));
             }
-            let names = request.volumes.iter();
-            dot.volume_names
-                .extend(names.map(|volume| (volume.id.clone(), volume.name.clone())));
             dot.branches.insert(request.branch_id.clone(), request.head_id.clone());
             let head = dot.heads.entry(request.head_id.clone()).or_default();
             for volume in &request.volumes {
+                dot.volume_names.insert(volume.id.clone(), volume.name.clone());
                 next += 1;
                 let state = head.entry(volume.id.clone()).or_insert_with(|| VolumeState {
                     id: volume.id.clone(),
                     guid: next,
                     size_bytes: 0,
                     format: volume.format,
+                    tuning: None,
                     cloned: is_new && cloned.contains(&volume.id),
                 });
                 state.size_bytes = state.size_bytes.max(volume.size_bytes);
+                state.tuning = volume.tuning.clone().or(state.tuning.take());
             }
             let volumes = head.values().cloned().collect();
             if is_new {

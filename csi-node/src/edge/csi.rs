@@ -18,6 +18,7 @@ use dotmesh_csi_proto::csi::Topology;
 use dotmesh_csi_proto::csi::controller_server::ControllerServer;
 use dotmesh_csi_proto::csi::identity_server::IdentityServer;
 use dotmesh_csi_proto::csi::node_server::NodeServer;
+use dotmesh_model::id::DotId;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use tokio::net::UnixListener;
@@ -25,7 +26,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use super::Calls;
-use crate::ops::Pools;
+use crate::ops::{KeyedLocks, Pools};
 
 fn invalid(text: impl Into<String>) -> tonic::Status {
     tonic::Status::invalid_argument(text)
@@ -48,6 +49,8 @@ pub struct Csi<Z, M> {
     pools: Arc<Pools<Z, M>>,
     calls: Calls,
     node: String,
+    /// Volumes that are being made, by the Dot that each becomes.
+    creations: Arc<KeyedLocks<DotId>>,
 }
 
 impl<Z, M> Clone for Csi<Z, M> {
@@ -56,6 +59,7 @@ impl<Z, M> Clone for Csi<Z, M> {
             pools: Arc::clone(&self.pools),
             calls: self.calls.clone(),
             node: self.node.clone(),
+            creations: Arc::clone(&self.creations),
         }
     }
 }
@@ -64,7 +68,12 @@ impl<Z: Zfs, M: Mount> Csi<Z, M> {
     /// The services over these operations, on the node of this name.
     #[must_use]
     pub fn new(pools: Arc<Pools<Z, M>>, calls: Calls, node: String) -> Self {
-        Self { pools, calls, node }
+        Self {
+            pools,
+            calls,
+            node,
+            creations: Arc::default(),
+        }
     }
 
     /// Serves for ever.

@@ -10,7 +10,7 @@ use tokio::net::UnixListener;
 /// How often it is looked whether a path still leads to its socket.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// Where a socket was bound, and which one it was.
+/// Where a socket was bound, and which one it was: no other has its inode while it is listened on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     path: PathBuf,

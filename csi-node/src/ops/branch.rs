@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
+use dotmesh_model::tuning::{BlockSize, Compression, Tuning};
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
-    CloneRequest, CreateKind, CreateRequest, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, Properties,
-    Row, SnapshotName, Source, Zfs,
+    CloneRequest, CreateKind, CreateRequest, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, PropValue,
+    Properties, Row, SnapshotName, Source, Zfs,
 };
 
 use super::{Error, KnownPool, Ops};
@@ -29,10 +30,13 @@ mod zvols;
 pub(super) use zvols::{filesystem, volume_device};
 
 const GUID: PropName = PropName::from_static("guid");
-const ORIGIN: PropName = PropName::from_static("origin");
-const REFQUOTA: PropName = PropName::from_static("refquota");
-const VOLSIZE: PropName = PropName::from_static("volsize");
-const REFRESERVATION: PropName = PropName::from_static("refreservation");
+pub(super) const ORIGIN: PropName = PropName::from_static("origin");
+pub(super) const REFQUOTA: PropName = PropName::from_static("refquota");
+pub(super) const VOLSIZE: PropName = PropName::from_static("volsize");
+pub(super) const REFRESERVATION: PropName = PropName::from_static("refreservation");
+pub(super) const COMPRESSION: PropName = PropName::from_static("compression");
+pub(super) const RECORDSIZE: PropName = PropName::from_static("recordsize");
+pub(super) const VOLBLOCKSIZE: PropName = PropName::from_static("volblocksize");
 const REFERENCED: PropName = PropName::from_static("referenced");
 
 /// A branch that shall be there.
@@ -67,8 +71,21 @@ pub struct VolumeRequest {
     pub size: u64,
     /// What it is to those who use it.
     pub format: VolumeFormat,
+    /// How its data is kept.
+    pub tuning: Tuning,
     /// Its dataset, if it was made already: then it is never made anew.
     pub known: Option<Guid>,
+}
+
+/// A volume that is there, perhaps not completely.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Begun {
+    /// Bytes that its content may take, or of its device; 0: it has no size yet.
+    pub size: u64,
+    /// What it is to those who use it, if that is known.
+    pub format: Option<VolumeFormat>,
+    /// How its data is kept, as far as that was said of itself.
+    pub tuning: Tuning,
 }
 
 /// A commit to clone.
@@ -83,7 +100,7 @@ pub struct OriginRequest {
 }
 
 /// A volume as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeState {
     /// Its id.
     pub id: VolumeId,
@@ -93,6 +110,8 @@ pub struct VolumeState {
     pub size: u64,
     /// What it is to those who use it.
     pub format: VolumeFormat,
+    /// How its data is kept, as far as that was said of itself.
+    pub tuning: Tuning,
     /// Cloned, not begun empty.
     pub cloned: bool,
 }
@@ -130,22 +149,22 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         Ok(volumes)
     }
 
-    /// The sizes and formats of a head's volumes, by id, as far as they are known; nothing when the head is not there.
+    /// A head's volumes, by id; none when the head is not there.
     ///
     /// # Errors
     /// Those of the pool.
-    pub async fn volume_sizes(
-        &self,
-        dot: DotId,
-        head: HeadId,
-    ) -> Result<BTreeMap<VolumeId, (u64, Option<VolumeFormat>)>, Error> {
+    pub async fn volumes_of(&self, dot: DotId, head: HeadId) -> Result<BTreeMap<VolumeId, Begun>, Error> {
         let pool = self.known_pool()?;
         let current = self.read_head(&pool, dot, head).await?;
-        let sizes = current.volumes.into_iter().map(|(id, volume)| {
-            let format = volume.record.as_ref().map(|record| record.format);
-            (id, (volume.size(), format))
+        let volumes = current.volumes.into_iter().map(|(id, volume)| {
+            let begun = Begun {
+                size: volume.size(),
+                format: volume.record.as_ref().map(|record| record.format),
+                tuning: volume.tuning(),
+            };
+            (id, begun)
         });
-        Ok(sizes.collect())
+        Ok(volumes.collect())
     }
 
     /// The volumes of a head that are completely there, and the commit it was cloned from.
@@ -171,7 +190,19 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let dataset = pool.layout.head(dot, head);
         let request = GetRequest {
             targets: vec![ObjectName::from(dataset.clone())],
-            properties: vec![GUID, ORIGIN, REFQUOTA, VOLSIZE, REFRESERVATION, HEAD, OBJECT, VOLUME],
+            properties: vec![
+                GUID,
+                ORIGIN,
+                REFQUOTA,
+                VOLSIZE,
+                REFRESERVATION,
+                COMPRESSION,
+                RECORDSIZE,
+                VOLBLOCKSIZE,
+                HEAD,
+                OBJECT,
+                VOLUME,
+            ],
             sources: Vec::new(),
             depth: Some(1),
             kinds: vec![Kind::Filesystem, Kind::Volume],
@@ -204,6 +235,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Makes what is missing. Returns whether anything was.
     async fn complete_head(&self, pool: &KnownPool, request: &BranchRequest, current: &Current) -> Result<bool, Error> {
         let head = pool.layout.head(request.dot, request.head);
+        // First, so that of what is refused nothing is left.
+        let missing: Vec<&VolumeRequest> = request
+            .volumes
+            .iter()
+            .filter(|volume| !current.volumes.contains_key(&volume.id))
+            .collect();
+        let origins = self.check_origins(pool, request, &missing).await?;
         let mut changed = false;
         let mut properties = Properties::new();
         if current.record.is_none() {
@@ -224,12 +262,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 self.create(pool, &head, CreateKind::Filesystem, properties).await?;
             }
         }
-        let missing: Vec<&VolumeRequest> = request
-            .volumes
-            .iter()
-            .filter(|volume| !current.volumes.contains_key(&volume.id))
-            .collect();
-        let origins = self.check_origins(pool, request, &missing).await?;
         for volume in &request.volumes {
             let dataset = pool.layout.volume(request.dot, request.head, volume.id);
             let origin = origins.get(&volume.id);
@@ -241,6 +273,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             let mut properties = Properties::new().with(name, value);
             if volume.format == VolumeFormat::Zfs {
                 properties.insert(REFQUOTA, volume.size);
+            }
+            // A clone has those of the folder it lies in, not of its origin.
+            if let Some(compression) = &volume.tuning.compression {
+                properties.insert(COMPRESSION, compression_value(compression)?);
+            }
+            if let Some(size) = volume.tuning.recordsize {
+                properties.insert(RECORDSIZE, size.bytes());
             }
             if let Some(there) = current.volumes.get(&volume.id) {
                 properties = there.missing(volume, properties);
@@ -412,8 +451,8 @@ impl VolumeRequest {
             VolumeFormat::Zfs => CreateKind::Filesystem,
             VolumeFormat::Ext4 | VolumeFormat::Xfs | VolumeFormat::Block => CreateKind::Volume {
                 size: self.device_bytes(),
-                sparse: false,
-                block_size: None,
+                sparse: self.tuning.is_thin(),
+                block_size: self.tuning.volblocksize.map(BlockSize::bytes),
             },
         }
     }
@@ -430,6 +469,13 @@ impl VolumeRequest {
             VolumeFormat::Ext4 | VolumeFormat::Xfs | VolumeFormat::Zfs | VolumeFormat::Block => Stage::Ready,
         }
     }
+}
+
+fn compression_value(compression: &Compression) -> Result<PropValue, Error> {
+    compression
+        .as_str()
+        .parse()
+        .map_err(|error| Error::Internal(format!("compression: {error}")))
 }
 
 /// A clone is what its origin was: the snapshot shows what its volume says of itself.
@@ -456,8 +502,14 @@ fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error>
             name,
             size,
             format,
+            tuning,
             known: _,
         } = volume;
+        if *tuning != tuning.clone().of_format(*format) {
+            return Err(Error::Invalid(format!(
+                "volume {name}: recordsize is for format zfs, volblocksize and thin are for the others; it has format {format}"
+            )));
+        }
         if seen.insert(id, name).is_some() {
             return Err(Error::Invalid(format!("volume {name} ({id}) is asked for twice")));
         }

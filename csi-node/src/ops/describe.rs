@@ -7,21 +7,19 @@ use std::collections::{BTreeMap, HashMap};
 
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
+use dotmesh_model::tuning::{BlockSize, Tuning};
 use dotmesh_mount::Mount;
 use dotmesh_zfs::{
     DatasetName, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, Row, Source, SourceKind, Txg, Zfs,
 };
 
 use super::batch::{CREATETXG, CREATION, GUID, REFERENCED, WRITTEN};
+use super::branch::{COMPRESSION, ORIGIN, RECORDSIZE, REFQUOTA, REFRESERVATION, VOLBLOCKSIZE, VOLSIZE};
 use super::{CommitRecord, CommitState, Error, KnownPool, Ops, OriginRequest, SnapshotState, VolumeState};
 use crate::layout::{
     BranchRecord, DotIdentity, DotState, HEAD, Layout, OBJECT, Stage, StoredCommit, VOLUME, decode_commits,
     decode_head, decode_object, decode_volume, is_commit_property,
 };
-
-const ORIGIN: PropName = PropName::from_static("origin");
-const REFQUOTA: PropName = PropName::from_static("refquota");
-const VOLSIZE: PropName = PropName::from_static("volsize");
 
 /// A Dot with all that was not deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,7 +111,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             depth: None,
             kinds,
             columns: vec![
-                GUID, CREATETXG, CREATION, REFERENCED, WRITTEN, ORIGIN, REFQUOTA, VOLSIZE,
+                GUID,
+                CREATETXG,
+                CREATION,
+                REFERENCED,
+                WRITTEN,
+                ORIGIN,
+                REFQUOTA,
+                VOLSIZE,
+                VOLBLOCKSIZE,
+                REFRESERVATION,
             ],
         };
         let (doing, what) = (format!("reading all of Dot {dot}"), format!("Dot {dot}"));
@@ -145,6 +152,20 @@ impl Found {
         let row = self.rows.get(name);
         row.and_then(|row| row.number(column).ok())
             .ok_or_else(|| Error::Internal(format!("{column} of {name} is unknown; repeat")))
+    }
+
+    /// How a volume's data is kept, as far as that was said of itself.
+    fn tuning(&self, volume: &ObjectName, format: VolumeFormat) -> Tuning {
+        let column = |column: PropName| self.rows.get(volume)?.number(&column).ok();
+        let recordsize = self.property(volume, &RECORDSIZE).and_then(|text| text.parse().ok());
+        let is_thin = column(VOLSIZE) > column(REFRESERVATION);
+        Tuning {
+            compression: self.property(volume, &COMPRESSION).and_then(|text| text.parse().ok()),
+            recordsize: recordsize.and_then(|bytes| BlockSize::new(bytes, BlockSize::RECORD)),
+            volblocksize: column(VOLBLOCKSIZE).and_then(|bytes| BlockSize::new(bytes, BlockSize::VOLUME)),
+            thin: is_thin.then_some(true),
+        }
+        .of_format(format)
     }
 
     /// The datasets directly below one, with what their names say.
@@ -197,6 +218,7 @@ fn describe_head(
             guid: Guid(found.number(&volume, &GUID)?),
             size: found.number(&volume, size)?,
             format: record.format,
+            tuning: found.tuning(&volume, record.format),
             cloned: origin.is_some(),
         };
         if let Some(origin) = origin {

@@ -37,6 +37,8 @@ pub struct Host<Z, M> {
     pub(super) versions: Mutex<Option<Versions>>,
     /// A Dot's mounts are looked at without a pool, so that its lock belongs to none.
     pub(super) dots: KeyedLocks<DotId>,
+    /// What is at a target is looked at before something is mounted there. Taken after a Dot's.
+    pub(super) targets: KeyedLocks<PathBuf>,
     pub(super) users_changed: Notify,
     /// Who looks at the mounts tells what was seen before the next one looks.
     looking: tokio::sync::Mutex<()>,
@@ -51,6 +53,7 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
             config,
             versions: Mutex::default(),
             dots: KeyedLocks::default(),
+            targets: KeyedLocks::default(),
             users_changed: Notify::new(),
             looking: tokio::sync::Mutex::default(),
             states: channel::Sender::new(None),

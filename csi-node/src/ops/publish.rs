@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::HeadId;
-use dotmesh_mount::{FsUsage, Mount, MountErrorKind, MountTable, ZfsMount};
+use dotmesh_mount::{FsUsage, Mount, MountEntry, MountErrorKind, MountOption, MountTable, ZfsMount};
 use dotmesh_zfs::{DatasetName, Zfs};
 
 use super::shown::{Form, Shown, shown};
@@ -28,6 +28,10 @@ pub struct PublishRequest {
     pub format: VolumeFormat,
     /// The pod cannot write. To a block device it can: what it may do there, its container says.
     pub readonly: bool,
+    /// What else of the pod's mount is restricted; not of a block device.
+    pub options: Vec<MountOption>,
+    /// Only one target at a time may show it.
+    pub exclusive: bool,
 }
 
 /// A path at which a volume shall not be seen any more.
@@ -64,27 +68,21 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let pool = self.known_pool()?;
         let handle = request.handle;
         let _guard = self.host.dots.exclusive(handle.dot).await;
+        let _target = self.host.targets.exclusive(request.target.clone()).await;
         let head = self.head_of(&pool, handle).await?;
         if request.format != VolumeFormat::Zfs {
             return self.publish_device(&pool, request, head).await;
         }
         let dataset = pool.layout.volume(handle.dot, head, handle.volume);
         let table = self.host.mount_table().await?;
+        let private = self.host.private_dir(head, handle.volume);
+        check_alone(request, &table, (handle.dot, head, handle.volume), &private)?;
         if let Some(entry) = table.at(&request.target) {
             if entry.fs_type != "zfs" || entry.source != dataset.as_str() {
                 return Err(other_source(&request.target, &entry.source, dataset.as_str()));
             }
-            if entry.readonly == request.readonly {
-                return Ok(());
-            }
-            return self
-                .host
-                .mount
-                .remount_bind(&request.target, request.readonly)
-                .await
-                .map_err(|error| Error::mount("changing the pod's mount", &error));
+            return self.host.change_bind(entry, request).await;
         }
-        let private = self.host.private_dir(head, handle.volume);
         self.ensure_private(&pool, &table, &dataset, &private).await?;
         self.host
             .mount
@@ -97,6 +95,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .await
             .map_err(|error| Error::mount("mounting for the pod", &error))?;
         self.host.note_users();
+        self.host.restrict(request).await?;
         self.verify_target(&request.target, &dataset, request.readonly).await
     }
 
@@ -216,6 +215,7 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     pub async fn unpublish(&self, request: &UnpublishRequest) -> Result<(), Error> {
         let UnpublishRequest { handle, target } = request;
         let _guard = self.dots.exclusive(handle.dot).await;
+        let _target = self.targets.exclusive(target.clone()).await;
         let mut source = None;
         loop {
             let table = self.mount_table().await?;
@@ -242,6 +242,24 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
             Some(found) => self.drop_unused_private(found).await,
             None => self.drop_unused_privates(handle).await,
         }
+    }
+
+    /// Makes a target that shows the volume already as it is asked for.
+    async fn change_bind(&self, entry: &MountEntry, request: &PublishRequest) -> Result<(), Error> {
+        if entry.readonly != request.readonly {
+            let changed = self.mount.remount_bind(&request.target, request.readonly).await;
+            changed.map_err(|error| Error::mount("changing the pod's mount", &error))?;
+        }
+        let lacks = request.options.iter().any(|option| !entry.has(*option));
+        if lacks { self.restrict(request).await } else { Ok(()) }
+    }
+
+    async fn restrict(&self, request: &PublishRequest) -> Result<(), Error> {
+        if request.options.is_empty() {
+            return Ok(());
+        }
+        let restricted = self.mount.restrict(&request.target, &request.options).await;
+        restricted.map_err(|error| Error::mount("restricting the pod's mount", &error))
     }
 
     /// An unmount that does not answer is made lazy: it is out of sight at once.
@@ -334,6 +352,24 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
             Some((_, Form::Zfs | Form::Filesystem)) => self.mount.statfs(path).await.map(Usage::Files),
         };
         usage.map_err(|error| Error::mount("asking how full the volume is", &error))
+    }
+}
+
+/// Whether nobody else has the volume mounted, where that is asked for: `SINGLE_NODE_SINGLE_WRITER` is "at one target path".
+fn check_alone(request: &PublishRequest, table: &MountTable, volume: Shown, private: &Path) -> Result<(), Error> {
+    let is_other = |entry: &MountEntry| {
+        let target = &entry.target;
+        shown(entry).is_some_and(|(found, _)| found == volume)
+            && !is_private(target, private)
+            && !is_private(target, &request.target)
+    };
+    match table.iter().find(|entry| request.exclusive && is_other(entry)) {
+        None => Ok(()),
+        Some(other) => Err(Error::InUse(format!(
+            "volume {} is mounted at {}, and its access mode allows one pod at a time",
+            volume.2,
+            other.target.display()
+        ))),
     }
 }
 

@@ -12,6 +12,7 @@ mod places;
 mod pool;
 mod pools;
 mod publish;
+mod tuning;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
+use dotmesh_model::tuning::Tuning;
 use dotmesh_mount::{FakeMount, FakeZvol};
 use dotmesh_zfs::{FakeVolume, FakeZfs, Guid, Zfs};
 use tempfile::TempDir;
@@ -170,6 +172,7 @@ fn volume_id(name: &str) -> VolumeId {
 
 fn volume(name: &str) -> VolumeRequest {
     VolumeRequest {
+        tuning: Tuning::default(),
         id: volume_id(name),
         name: name.parse().unwrap(),
         size: SIZE,

@@ -10,7 +10,7 @@ use dotmesh_csi_proto::csi::volume_capability::{AccessType, BlockVolume, MountVo
 use dotmesh_csi_proto::csi::{NodeGetVolumeStatsRequest, VolumeCapability};
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_csi_proto::node::{
-    AttachRequest, DeleteDotRequest, EnsureBranchRequest, EnsurePoolRequest, PoolFile, Volume, VolumeFormat,
+    AttachRequest, DeleteDotRequest, EnsureBranchRequest, EnsurePoolRequest, PoolFile, Tuning, Volume, VolumeFormat,
 };
 use dotmesh_model::handle::Handle;
 use tonic::Code;
@@ -35,6 +35,7 @@ fn branch(request: EnsureBranchRequest, dot: &Dot, times: u64) -> EnsureBranchRe
         size_bytes: size * times,
         known_guid: 0,
         format: format.into(),
+        tuning: None,
     });
     EnsureBranchRequest {
         volumes: volumes.into(),
@@ -42,7 +43,7 @@ fn branch(request: EnsureBranchRequest, dot: &Dot, times: u64) -> EnsureBranchRe
     }
 }
 
-fn asked(format: VolumeFormat) -> VolumeCapability {
+pub(crate) fn asked(format: VolumeFormat) -> VolumeCapability {
     let files = |fs_type: &str| {
         AccessType::Mount(MountVolume {
             fs_type: fs_type.into(),
@@ -215,4 +216,81 @@ async fn every_format_lives_through_commit_branch_growth_and_deletion() {
     };
     node.delete_dot(delete).await.unwrap();
     machine.wait_empty().await;
+}
+
+#[tokio::test]
+async fn data_is_kept_as_is_said_on_every_branch() {
+    let machine = Machine::with_pool().await;
+    let dot = Dot::on(&machine);
+    let mut node = machine.node().await;
+    node.ensure_dot(dot.ensure()).await.unwrap();
+    let said = |compression: &str, recordsize| Tuning {
+        compression: compression.into(),
+        recordsize,
+        ..Tuning::default()
+    };
+    let thin = Tuning {
+        compression: "lz4".into(),
+        volblocksize: 8 << 10,
+        thin: true,
+        ..Tuning::default()
+    };
+    let volumes = |native: Tuning, raw: Tuning| {
+        let of = |name: &str, format: VolumeFormat, tuning| Volume {
+            id: dot.volume(name).to_string(),
+            name: name.into(),
+            size_bytes: 64 * MIB,
+            known_guid: 0,
+            format: format.into(),
+            tuning: Some(tuning),
+        };
+        vec![
+            of("native", VolumeFormat::Zfs, native),
+            of("raw", VolumeFormat::Block, raw),
+        ]
+    };
+    let main = |native, raw| EnsureBranchRequest {
+        volumes: volumes(native, raw),
+        ..dot.branch(dot.main)
+    };
+    let zfs =
+        |branch: Uuid, name: &str, property: &str| machine.property(&dot.dataset(&machine, branch, name), property);
+
+    let first = main(said("zstd-3", 16 << 10), thin.clone());
+    let made = node.ensure_branch(first.clone()).await.unwrap().into_inner();
+    let again = node.ensure_branch(first).await.unwrap().into_inner();
+    assert_eq!(made, again);
+    let told: Vec<Option<Tuning>> = made.volumes.iter().map(|volume| volume.tuning.clone()).collect();
+    assert_eq!(told, [Some(said("zstd-3", 16 << 10)), Some(thin.clone())]);
+    assert_eq!(zfs(dot.main, "native", "recordsize"), "16384");
+    assert_eq!(zfs(dot.main, "raw", "volblocksize"), "8192");
+    assert_eq!(zfs(dot.main, "raw", "refreservation"), "0");
+
+    let commit = Uuid::new_v4();
+    let mut request = dot.commit(commit, dot.main);
+    request.volume_ids = vec![dot.volume("native").to_string(), dot.volume("raw").to_string()];
+    let taken = node.commit(request).await.unwrap().into_inner();
+    let side = Uuid::new_v4();
+    let forked = EnsureBranchRequest {
+        volumes: volumes(said("zstd-3", 16 << 10), thin.clone()),
+        ..dot.fork(side, commit, dot.main, &taken)
+    };
+    node.ensure_branch(forked).await.unwrap();
+    assert_eq!(zfs(side, "native", "compression"), "zstd-3");
+    assert_eq!(zfs(side, "raw", "volblocksize"), "8192");
+    assert_eq!(zfs(side, "raw", "refreservation"), "0");
+
+    // Changed while it is used; gzip's default level is shown without it.
+    let (_, target) = claim(&machine, &dot, "native", VolumeFormat::Zfs, dot.main).await;
+    write(&target, VolumeFormat::Zfs, "then");
+    let thick = Tuning { thin: false, ..thin };
+    let other = main(said("gzip-6", 8 << 10), thick.clone());
+    let made = node.ensure_branch(other).await.unwrap().into_inner();
+    let told: Vec<Option<Tuning>> = made.volumes.iter().map(|volume| volume.tuning.clone()).collect();
+    assert_eq!(told, [Some(said("gzip", 8 << 10)), Some(thick)]);
+    assert_eq!(zfs(dot.main, "native", "recordsize"), "8192");
+    assert_eq!(zfs(side, "native", "recordsize"), "16384");
+    let reserved: u64 = zfs(dot.main, "raw", "refreservation").parse().unwrap();
+    assert!(reserved >= 64 * MIB, "{reserved}");
+    assert_eq!(read(&target, VolumeFormat::Zfs), "then");
 }

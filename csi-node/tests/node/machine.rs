@@ -315,6 +315,7 @@ impl Dot {
             size_bytes: SIZE,
             known_guid: 0,
             format: VolumeFormat::Zfs.into(),
+            tuning: None,
         });
         EnsureBranchRequest {
             dot_id: self.id.to_string(),

@@ -37,7 +37,7 @@ impl Drop for Second {
 }
 
 /// A Dot with a pod's claim on its volume `db`.
-async fn place(machine: &Machine, dot: &Dot, claim: Uuid) {
+pub(crate) async fn place(machine: &Machine, dot: &Dot, claim: Uuid) {
     let mut node = machine.node().await;
     node.ensure_dot(dot.ensure()).await.unwrap();
     node.ensure_branch(dot.branch(dot.main)).await.unwrap();

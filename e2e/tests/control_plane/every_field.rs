@@ -29,15 +29,19 @@ fn examples() -> Vec<Value> {
     full_dot["spec"]["placement"] = json!({"poolClass": "fast"});
     full_dot["spec"]["volumes"][0]["volumeMode"] = json!("Filesystem");
     full_dot["spec"]["volumes"][0]["fsType"] = json!("ext4");
+    full_dot["spec"]["volumes"][0]["zfs"] = json!({"compression": "zstd-3", "volblocksize": "8Ki", "thin": true});
+    let mut files = dot("files", &[("a", "1Gi")]);
+    files["spec"]["volumes"][0]["zfs"] = json!({"compression": "lz4", "recordsize": "16Ki"});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
+    let zfs = json!({"compression": "off", "recordsize": "1Mi", "volblocksize": "4Ki", "thin": false});
     let remnant = json!({
         "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": format!("dot-{id}")},
         "spec": {
             "kind": "Dot", "id": id, "dot": id, "name": "d", "uid": id, "namespace": {"name": "n", "uid": id},
             "node": "n1", "pool": "p", "poolClass": "fast",
-            "volumes": [{"name": "a", "id": id, "size": "1Gi", "volumeMode": "Filesystem", "fsType": "xfs"}],
+            "volumes": [{"name": "a", "id": id, "size": "1Gi", "volumeMode": "Filesystem", "fsType": "xfs", "zfs": zfs}],
             "deletedAt": "2026-01-31T12:00:00Z", "expiresAt": "2026-02-01T12:00:00Z",
         },
     });
@@ -52,6 +56,7 @@ fn examples() -> Vec<Value> {
     restored["spec"]["restoreFrom"] = json!(id);
     vec![
         full_dot,
+        files,
         remnant,
         of_branch,
         restored,
@@ -107,6 +112,7 @@ fn wrongs(object: &Value, schema: &Value, pointer: &str, field: &str, all: &mut 
     };
     let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
     match schema["type"].as_str() {
+        Some("boolean") => add("a word", json!("yes")),
         Some("string") => {
             add("a number", json!(7));
             if limit("minLength").is_some_and(|min| min > 0) {

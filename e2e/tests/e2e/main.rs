@@ -10,6 +10,7 @@ use dotmesh_e2e::scenario::Scenario;
 mod bad_input;
 mod capacities;
 mod claims;
+mod classes;
 mod crashes;
 mod deletion;
 mod formats;

@@ -6,12 +6,16 @@ use dotmesh_crds::branch::{BranchOrigin, BranchVolume};
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::names::ANNOTATION_RESTORED;
+use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Branch, Dot, DotStatus, Remnant};
-use dotmesh_csi_proto::node::{DeleteBranchRequest, EnsureBranchRequest, Origin, Volume, VolumeFormat as WireFormat};
+use dotmesh_csi_proto::node::{
+    DeleteBranchRequest, EnsureBranchRequest, Origin, Tuning as WireTuning, Volume, VolumeFormat as WireFormat,
+};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, HeadId};
 use dotmesh_model::name::BranchName;
 use dotmesh_model::size::parse_quantity;
+use dotmesh_model::tuning::{BlockSize, Tuning};
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
@@ -181,22 +185,62 @@ fn is_as_recorded(seen: &Observed) -> bool {
     seen.branch.spec.restore_from.is_none() || status.is_some_and(|status| is_ready(&status.conditions))
 }
 
-/// Whether the head has these volumes already, each at least as large.
+/// Whether the head has these volumes already, each at least as large, with its data kept as it shall be.
 fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
-    let sizes: BTreeMap<&str, Option<u64>> = seen
-        .branch
-        .status
-        .iter()
+    let status = seen.branch.status.iter();
+    let there: BTreeMap<&str, &BranchVolume> = status
         .flat_map(|status| &status.volumes)
-        .map(|volume| (volume.id.as_str(), parse_quantity(&volume.size).ok()))
+        .map(|volume| (volume.id.as_str(), volume))
         .collect();
     wanted.iter().all(|volume| {
-        let size = parse_quantity(&volume.size).ok();
-        sizes.get(volume.id.as_str()).is_some_and(|has| {
-            let is_as_it_was = seen.branch.spec.name != BranchName::DEFAULT && has.is_some();
-            *has >= size || (is_as_it_was && is_planted(Mutant::OtherBranchesStayAsTheyWere))
+        there.get(volume.id.as_str()).is_some_and(|has| {
+            let size = parse_quantity(&has.size).ok();
+            let is_as_it_was = seen.branch.spec.name != BranchName::DEFAULT && size.is_some();
+            let is_as_large = size >= parse_quantity(&volume.size).ok()
+                || (is_as_it_was && is_planted(Mutant::OtherBranchesStayAsTheyWere));
+            let is_kept_so = said(volume.zfs.as_ref()).is_met_by(&said(has.zfs.as_ref()));
+            is_as_large && (is_kept_so || is_planted(Mutant::DataIsKeptAsItWas))
         })
     })
+}
+
+/// What was recorded of how a volume's data is kept; nothing of what cannot be read.
+fn said(zfs: Option<&ZfsProperties>) -> Tuning {
+    zfs.and_then(|zfs| zfs.tuning().ok()).unwrap_or_default()
+}
+
+fn wire_tuning(tuning: &Tuning) -> WireTuning {
+    let Tuning {
+        compression,
+        recordsize,
+        volblocksize,
+        thin,
+    } = tuning;
+    WireTuning {
+        compression: compression.as_ref().map(ToString::to_string).unwrap_or_default(),
+        recordsize: recordsize.map(BlockSize::bytes).unwrap_or_default(),
+        volblocksize: volblocksize.map(BlockSize::bytes).unwrap_or_default(),
+        thin: thin.unwrap_or_default(),
+    }
+}
+
+/// What a node says of how a volume's data is kept.
+pub fn model_tuning(tuning: Option<&WireTuning>) -> Tuning {
+    let Some(WireTuning {
+        compression,
+        recordsize,
+        volblocksize,
+        thin,
+    }) = tuning
+    else {
+        return Tuning::default();
+    };
+    Tuning {
+        compression: compression.parse().ok(),
+        recordsize: BlockSize::new(*recordsize, BlockSize::RECORD),
+        volblocksize: BlockSize::new(*volblocksize, BlockSize::VOLUME),
+        thin: thin.then_some(true),
+    }
 }
 
 fn wire_format(format: VolumeFormat) -> WireFormat {
@@ -236,6 +280,7 @@ fn build_request(
             size_bytes: parse_quantity(&volume.size).map_err(|why| format!("volume {:?}: size {why}", volume.name))?,
             known_guid: known.get(volume.id.as_str()).copied().unwrap_or_default(),
             format: wire_format(volume.format()).into(),
+            tuning: volume.zfs.as_ref().map(|zfs| wire_tuning(&said(Some(zfs)))),
         });
     }
     let origin = match valid.start.origin() {

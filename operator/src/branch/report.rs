@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dotmesh_crds::branch::BranchVolume;
 use dotmesh_crds::condition::Reason;
+use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Branch, BranchStatus};
 use dotmesh_csi_proto::node::VolumeState;
 use dotmesh_model::size::format_quantity;
@@ -11,7 +12,7 @@ use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 
 use super::observe::Observed;
-use super::plan::Accepted;
+use super::plan::{Accepted, model_tuning};
 use crate::api::{Api, Event, EventType};
 use crate::context::{Context, ReconcileError};
 use crate::nodes::Nodes;
@@ -62,6 +63,7 @@ pub fn build_volumes<'a>(states: impl Iterator<Item = (String, &'a VolumeState)>
         guid: state.guid.to_string(),
         size: format_quantity(state.size_bytes),
         cloned: state.cloned,
+        zfs: ZfsProperties::of(&model_tuning(state.tuning.as_ref())),
     });
     let mut volumes: Vec<BranchVolume> = volumes.collect();
     volumes.sort_by(|a, b| a.name.cmp(&b.name));

@@ -67,6 +67,7 @@ pub fn volumes_of(remnant: &RemnantSpec) -> Vec<BranchVolume> {
         guid: branch.guids.get(&volume.id).cloned().unwrap_or_default(),
         size: volume.size.clone(),
         cloned: is_cloned(&volume.id),
+        zfs: volume.zfs.clone(),
     });
     volumes.collect()
 }

@@ -11,7 +11,7 @@ pub async fn apply<A: Api>(api: &A, dot: &Dot, plan: Plan) -> Result<(), ApiErro
     match plan {
         Plan::Done | Plan::Wait(_) => Ok(()),
         Plan::CreateBranch(branch) => made(api.create(&*branch).await),
-        Plan::Enter(entry) => entries::write(api, dot, &entries::with(dot, entry)).await.map(|_| ()),
+        Plan::Enter(entry) => entries::write(api, dot, &entries::with(dot, *entry)).await.map(|_| ()),
         Plan::CreateVolume(volume) => made(api.create(&*volume).await),
     }
 }

@@ -3,6 +3,7 @@
 use dotmesh_crds::Reason;
 use dotmesh_model::name::InvalidName;
 use dotmesh_model::size::InvalidSize;
+use dotmesh_model::tuning::TuningError;
 
 /// Why a claim stays Pending.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +65,14 @@ pub enum ClaimError {
         class: String,
         /// What it asks for, cut.
         fs_type: String,
+    },
+    /// A property of ZFS with a value that it does not take.
+    #[error("StorageClass {class:?}: {source}")]
+    Tuning {
+        /// The StorageClass.
+        class: String,
+        /// What is wrong.
+        source: TuningError,
     },
     /// The volume is something else than what the claim, or its class, asks for.
     #[error(
@@ -254,6 +263,7 @@ impl ClaimError {
             | Self::BranchOfOtherDot { .. }
             | Self::VolumeMode { .. }
             | Self::FsType { .. }
+            | Self::Tuning { .. }
             | Self::OtherFormat { .. }
             | Self::TooSmall { .. }
             | Self::AccessMode { .. }

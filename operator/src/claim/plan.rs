@@ -4,6 +4,7 @@ use dotmesh_crds::condition::{Condition, READY};
 use dotmesh_crds::dot::{DotClaim, DotStatus};
 use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, LABEL_DOT, volume_object};
+use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Branch, BranchSpec, Commit, Dot, Reason};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
@@ -50,7 +51,7 @@ pub enum Plan {
     /// Make the Branch that goes with the claim.
     CreateBranch(Box<Branch>),
     /// Write the claim into the Dot.
-    Enter(DotClaim),
+    Enter(Box<DotClaim>),
     /// The data is ready: make the PersistentVolume.
     CreateVolume(Box<PersistentVolume>),
 }
@@ -188,7 +189,8 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         check_branch(branch)?;
     }
     let volume = choose_volume(request, dot)?.as_str().to_owned();
-    let (volume_mode, fs_type) = words_of(choose_format(request, dot, &volume)?);
+    let format = choose_format(request, dot, &volume)?;
+    let (volume_mode, fs_type) = words_of(format);
     let entry = DotClaim {
         uid: request.uid.to_string(),
         namespace: request.namespace.clone(),
@@ -196,6 +198,8 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         volume,
         volume_mode,
         fs_type,
+        attributes: None,
+        zfs: ZfsProperties::of(&request.tuning.clone().of_format(format)),
         size: format_quantity(request.size_bytes),
         branch: world.branch.as_ref().map(ResourceExt::name_any),
         selected_node: request.selected_node.clone(),
@@ -221,7 +225,7 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
             size: format_quantity(pool),
         });
     }
-    Ok(Plan::Enter(entry))
+    Ok(Plan::Enter(Box::new(entry)))
 }
 
 /// A branch that will not get a head without somebody's help gives no volume; one that is only not ready yet may.
@@ -346,10 +350,10 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
         let is_own_branch =
             matches!(request.source, Source::Commit(_)) && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded);
         if is_own_branch && !entry.provisioned {
-            return Ok(Plan::Enter(DotClaim {
+            return Ok(Plan::Enter(Box::new(DotClaim {
                 provisioned: true,
                 ..entry.clone()
-            }));
+            })));
         }
         return Ok(Plan::CreateVolume(Box::new(build_volume(
             request,
@@ -360,10 +364,10 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
     }
     // The scheduler changed its mind before anything was placed.
     if status.node.is_none() && request.selected_node.is_some() && entry.selected_node != request.selected_node {
-        return Ok(Plan::Enter(DotClaim {
+        return Ok(Plan::Enter(Box::new(DotClaim {
             selected_node: request.selected_node.clone(),
             ..entry.clone()
-        }));
+        })));
     }
     refuse_when(
         "Dot",

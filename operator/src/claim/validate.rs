@@ -12,6 +12,7 @@ use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
 use dotmesh_model::name::{VolumeName, check_label};
 use dotmesh_model::size::parse_volume_size;
+use dotmesh_model::tuning::Tuning;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedObjectReference};
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -44,6 +45,8 @@ pub struct Request {
     pub pool_class: Option<String>,
     /// What it is to be to pods; absent: files, in whatever filesystem the volume has.
     pub format: Option<VolumeFormat>,
+    /// How its data is to be kept, if the volume is made for it.
+    pub tuning: Tuning,
 }
 
 /// What a claim follows.
@@ -221,6 +224,16 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
             .and_then(|parameters| parameters.get(PARAMETER_POOL_CLASS))
             .cloned(),
         format,
+        tuning: parse_tuning(class)?,
+    })
+}
+
+/// How the class wants data of new volumes to be kept.
+fn parse_tuning(class: &StorageClass) -> Result<Tuning, ClaimError> {
+    let parameters = class.parameters.as_ref();
+    Tuning::of_parameters(|name| parameters?.get(name).map(String::as_str)).map_err(|source| ClaimError::Tuning {
+        class: class.metadata.name.clone().unwrap_or_default(),
+        source,
     })
 }
 

@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeStatus};
 use dotmesh_crds::format::words_of;
+use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Dot, Pool};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{DotId, VolumeId};
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::size::{MIN_VOLUME_BYTES, format_quantity, parse_quantity, parse_volume_size};
+use dotmesh_model::tuning::Tuning;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
@@ -113,12 +115,14 @@ fn effective_volumes(
             ));
         }
         let (volume_mode, fs_type) = words_of(format);
+        let tuning = effective_tuning(dot, taken, name)?.of_format(format);
         volumes.push(DotVolumeStatus {
             id: VolumeId::derive(id, name).to_string(),
             size: format_quantity(bytes),
             name: name.clone(),
             volume_mode,
             fs_type,
+            zfs: ZfsProperties::of(&tuning),
         });
     }
     Ok((volumes, refused))
@@ -144,6 +148,37 @@ fn effective_format(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Result<
         (Some(there), _) => Ok(there),
         (None, _) => Ok(entries::format_of(dot, name).unwrap_or_default()),
     }
+}
+
+/// How a volume's data is kept: what the list of volumes says, else a claim's VolumeAttributesClass, else what was said
+/// before, and of a new one its first claim's StorageClass. The size of a block device's blocks is what it was made with.
+fn effective_tuning(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Result<Tuning, Verdict> {
+    let values = |zfs: Option<&ZfsProperties>| match zfs.map(ZfsProperties::tuning) {
+        None => Ok(Tuning::default()),
+        Some(Ok(tuning)) => Ok(tuning),
+        Some(Err(why)) => Err(Verdict::new(Reason::Invalid, format!("volume {name:?}: zfs: {why}"))),
+    };
+    // Nothing of what is recorded is made while the Dot has no place.
+    let placed = dot.status.iter().filter(|status| status.pool.is_some());
+    let recorded = placed.flat_map(|status| &status.volumes).chain(taken);
+    let there = recorded
+        .filter(|volume| volume.name == name)
+        .map(|volume| volume.zfs.as_ref());
+    let there = there.map(values).next().transpose()?;
+    let listed = dot.spec.volumes.iter().flatten().find(|volume| volume.name == name);
+    let listed = values(listed.and_then(|volume| volume.zfs.as_ref()))?;
+    let mut of_volume = entries::entries(dot).iter().filter(|entry| entry.volume == name);
+    let wished = values(of_volume.find_map(|entry| entry.attributes.as_ref()))?;
+    let Some(there) = there else {
+        let claim = entries::entries(dot).iter().find(|entry| entry.volume == name);
+        let claimed = values(claim.and_then(|claim| claim.zfs.as_ref()))?;
+        return Ok(listed.or(wished).or(claimed));
+    };
+    let volblocksize = there.volblocksize;
+    Ok(Tuning {
+        volblocksize,
+        ..listed.or(wished).or(there)
+    })
 }
 
 /// Bytes that spec and claims ask for, by the volume's name.

@@ -8,9 +8,9 @@ use dotmesh_csi_proto::csi::controller_service_capability::{Rpc, Type, rpc};
 use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
 use dotmesh_csi_proto::csi::{
     ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, ControllerGetCapabilitiesRequest,
-    ControllerGetCapabilitiesResponse, ControllerServiceCapability, CreateVolumeRequest, CreateVolumeResponse,
-    DeleteVolumeRequest, DeleteVolumeResponse, Topology, ValidateVolumeCapabilitiesRequest,
-    ValidateVolumeCapabilitiesResponse, Volume,
+    ControllerGetCapabilitiesResponse, ControllerModifyVolumeRequest, ControllerModifyVolumeResponse,
+    ControllerServiceCapability, CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest, DeleteVolumeResponse,
+    Topology, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
 };
 use dotmesh_model::handle::Handle;
 use tonic::{Request, Response, Status};
@@ -20,6 +20,7 @@ use super::budget;
 use super::create::{CreateError, create_volume};
 use super::delete::{DeleteError, delete_volume, find_dot};
 use super::expand::{ExpandError, ExpandVolume, expand_volume};
+use super::modify::{ModifyError, ModifyVolume, modify_volume};
 use super::plan::Created;
 use super::request::{CreateVolume, parse_capability};
 use super::watch::WatchObject;
@@ -132,6 +133,25 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         }
     }
 
+    async fn controller_modify_volume(
+        &self,
+        request: Request<ControllerModifyVolumeRequest>,
+    ) -> Result<Response<ControllerModifyVolumeResponse>, Status> {
+        let budget = budget(request.metadata());
+        let span = info_span!("ControllerModifyVolume", handle = request.get_ref().volume_id);
+        let call = async {
+            let request = ModifyVolume::try_from(request.into_inner())?;
+            modify_volume(&self.api, &self.watches, &request, budget).await
+        };
+        match call.instrument(span.clone()).await {
+            Ok(()) => Ok(Response::new(ControllerModifyVolumeResponse {})),
+            Err(error) => {
+                span.in_scope(|| tracing::warn!(error = %dotmesh_telemetry::Chain(&error), "not changed"));
+                Err(ModifyError::into(error))
+            }
+        }
+    }
+
     async fn validate_volume_capabilities(
         &self,
         request: Request<ValidateVolumeCapabilitiesRequest>,
@@ -182,6 +202,8 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
             capabilities: vec![
                 capability(rpc::Type::CreateDeleteVolume),
                 capability(rpc::Type::ExpandVolume),
+                capability(rpc::Type::ModifyVolume),
+                capability(rpc::Type::SingleNodeMultiWriter),
             ],
         }))
     }

@@ -1,26 +1,19 @@
-//! ControllerExpandVolume: the wish is recorded in the claim's entry, the controllers make the volume larger on all
-//! branches, the answer is read from the status of the claim's branch.
+//! ControllerExpandVolume: the controllers make the volume larger on all branches.
 
 pub mod plan;
 
 use std::time::Duration;
 
-use dotmesh_crds::{Branch, Dot};
 use dotmesh_csi_proto::csi::ControllerExpandVolumeRequest;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::MIN_VOLUME_BYTES;
-use futures::future::{Either, select};
-use kube::ResourceExt;
 use tokio::time::timeout;
 
-use super::delete::find_dot;
+use super::held::{World, pursue};
 use super::request::{RequestError, parse_bytes, parse_capability};
-use super::watch::{Changes, WatchObject, changed};
-use crate::api::{Api, ApiError, ApiErrorKind, Key};
-use crate::claim::entries;
-use crate::meta::{belongs_to, is_deleting};
-use crate::pool::pool_for;
-use plan::{Refusal, Step, World, explain, plan};
+use super::watch::WatchObject;
+use crate::api::{Api, ApiError};
+use plan::{Refusal, explain, plan};
 
 /// A volume that shall be larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,82 +84,12 @@ pub async fn expand_volume<A: Api, W: WatchObject>(
     budget: Duration,
 ) -> Result<u64, ExpandError> {
     let mut last = World::default();
-    match timeout(budget, work(api, watches, request, &mut last)).await {
+    let work = pursue((api, watches), request.handle, &mut last, |world| {
+        plan(request, world).map_err(ExpandError::from)
+    });
+    let done = timeout(budget, work).await;
+    match done {
         Ok(result) => result,
         Err(_) => Err(explain(&last).map_or(ExpandError::Deadline(budget), ExpandError::Refused)),
     }
-}
-
-async fn work<A: Api, W: WatchObject>(
-    api: &A,
-    watches: &W,
-    request: &ExpandVolume,
-    world: &mut World,
-) -> Result<u64, ExpandError> {
-    let found = find_dot(api, &request.handle).await?;
-    let key = Key::of(&found.ok_or(Refusal::NotFound(request.handle))?);
-    let mut dots = watches.watch_object::<Dot>(&key);
-    let mut branches: Option<(Key, Changes<Branch>)> = None;
-    loop {
-        observe(api, &key, request, world).await?;
-        match (plan(request, world)?, &world.dot) {
-            (Step::Answer(bytes), _) => return Ok(bytes),
-            (Step::Write(all), Some(dot)) => match entries::write(api, dot, &all).await {
-                Ok(_) => world.has_asked = true,
-                // Another call or controller was faster: look again.
-                Err(error) if error.kind == ApiErrorKind::Conflict => {}
-                Err(error) => return Err(error.into()),
-            },
-            // Entries are only planned for a Dot that was read.
-            (Step::Write(_), None) => {}
-            (Step::Wait, dot) => {
-                let branch = world.branch.as_ref().map(Key::of);
-                if branches.as_ref().map(|(key, _)| key) != branch.as_ref() {
-                    branches = branch.map(|key| (key.clone(), watches.watch_object(&key)));
-                }
-                let dot = changed(&mut dots, dot.as_ref());
-                match &mut branches {
-                    Some((_, changes)) => either(dot, changed(changes, world.branch.as_ref())).await,
-                    None => dot.await,
-                }
-            }
-        }
-    }
-}
-
-/// Until one of both is done.
-async fn either(one: impl Future<Output = ()> + Send, other: impl Future<Output = ()> + Send) {
-    match select(Box::pin(one), Box::pin(other)).await {
-        Either::Left(_) | Either::Right(_) => {}
-    }
-}
-
-/// The Dot and the claim's branch by consistent reads; the Pool as the cache has it.
-async fn observe<A: Api>(api: &A, key: &Key, request: &ExpandVolume, world: &mut World) -> Result<(), ApiError> {
-    world.dot = api.get(key).await?;
-    world.branch = None;
-    let Some(dot) = &world.dot else { return Ok(()) };
-    let node = dot.status.as_ref().and_then(|status| status.node.as_ref());
-    world.pool = pool_for(api, dot, node.map(String::as_str));
-    let Some(entry) = entries::entry_of(dot, &request.handle.claim.to_string()) else {
-        return Ok(());
-    };
-    let branch: Option<Branch> = match &entry.branch {
-        Some(object) => {
-            let beside = Key {
-                name: object.clone(),
-                ..key.clone()
-            };
-            api.get(&beside).await?
-        }
-        None => {
-            let fields = format!("spec.dot={}", dot.name_any());
-            let all: Vec<Branch> = api.list(dot.namespace().as_deref(), Some(&fields)).await?;
-            let checkout = entries::checkout(dot);
-            all.into_iter()
-                .find(|branch| branch.spec.name == checkout && belongs_to(branch, dot) && !is_deleting(branch))
-        }
-    };
-    world.branch = branch.filter(|branch| branch.spec.dot == dot.name_any() && belongs_to(branch, dot));
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use dotmesh_crds::dot::{DotClaim, DotPlacement, DotVolume};
 use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Dot, DotSpec, Reason};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
@@ -236,6 +237,8 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
     DotClaim {
         volume_mode,
         fs_type,
+        zfs: ZfsProperties::of(&request.tuning),
+        attributes: None,
         uid: request.claim.to_string(),
         namespace: request.namespace.clone(),
         name: request.name.clone(),
@@ -266,6 +269,8 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
                 size: format_quantity(request.size_bytes),
                 volume_mode,
                 fs_type,
+                // In the claim's entry: what is said here, nobody but people can change.
+                zfs: None,
             }]),
             placement: Some(DotPlacement {
                 pool_class: request.pool_class.clone(),

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use super::modify::parse_mutable;
 use dotmesh_crds::names::{DEFAULT_CLASS, PARAMETER_POOL_CLASS, TOPOLOGY_NODE};
 use dotmesh_crds::pool::is_class;
 use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
@@ -13,6 +14,7 @@ use dotmesh_csi_proto::csi::{CreateVolumeRequest, TopologyRequirement, VolumeCap
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
 use dotmesh_model::size::MIN_VOLUME_BYTES;
+use dotmesh_model::tuning::{Tuning, TuningError};
 
 /// Capacity when the caller does not ask for any (CSI: the plugin's choice).
 const DEFAULT_BYTES: u64 = 1 << 30;
@@ -40,6 +42,8 @@ pub struct CreateVolume {
     pub pool_class: String,
     /// What it is to pods.
     pub format: VolumeFormat,
+    /// How its data is kept.
+    pub tuning: Tuning,
 }
 
 /// What is wrong with a request. Each names the field.
@@ -54,6 +58,12 @@ pub enum RequestError {
     /// The class has a parameter that nobody reads: perhaps a misspelling.
     #[error("the StorageClass has an unknown parameter {0:?}")]
     UnknownParameter(String),
+    /// A VolumeAttributesClass has a parameter that nobody reads: perhaps a misspelling.
+    #[error("the VolumeAttributesClass has {0:?}; it can have compression, recordsize and thin")]
+    UnknownAttribute(String),
+    /// A property of ZFS with a value that it does not take.
+    #[error("the class: {0}")]
+    Tuning(#[from] TuningError),
     /// The class of the Pool is no class.
     #[error(
         "the StorageClass has {PARAMETER_POOL_CLASS} {0:?}, which is no Pool's spec.class: lower-case letters, digits and '-'"
@@ -109,9 +119,7 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             .and_then(|uid| uid.parse().ok())
             .ok_or_else(|| RequestError::Name(name.chars().take(128).collect()))?;
         check_parameters(&parameters)?;
-        if let Some(key) = mutable_parameters.into_keys().next() {
-            return Err(RequestError::UnknownParameter(key));
-        }
+        let attributes = parse_mutable(&mutable_parameters)?;
         if volume_content_source.is_some() {
             return Err(RequestError::ContentSource);
         }
@@ -128,6 +136,9 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             size_bytes,
             limit_bytes,
             pool_class: parse_pool_class(&parameters)?,
+            tuning: attributes
+                .or(Tuning::of_parameters(|name| parameters.get(name).map(String::as_str))?)
+                .of_format(format),
             format,
             node: accessibility_requirements
                 .as_ref()
@@ -145,10 +156,16 @@ fn parameter(parameters: &HashMap<String, String>, key: &'static str) -> Result<
         .ok_or(RequestError::MissingParameter(key))
 }
 
+/// All that a StorageClass of ours may say.
+const PARAMETERS: [&str; 5] = {
+    let [a, b, c, d] = Tuning::PARAMETERS;
+    [PARAMETER_POOL_CLASS, a, b, c, d]
+};
+
 fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), RequestError> {
     let unknown = parameters
         .keys()
-        .filter(|key| !key.starts_with(PROVISIONER_PREFIX) && *key != PARAMETER_POOL_CLASS)
+        .filter(|key| !key.starts_with(PROVISIONER_PREFIX) && !PARAMETERS.contains(&key.as_str()))
         .min();
     unknown.map_or(Ok(()), |key| Err(RequestError::UnknownParameter(key.clone())))
 }

@@ -11,6 +11,7 @@ use super::create::CreateError;
 use super::delete::DeleteError;
 use super::expand::ExpandError;
 use super::expand::plan::Refusal as ExpandRefusal;
+use super::modify::{ModifyError, Refusal as ModifyRefusal};
 use super::plan::Refusal;
 use super::request::RequestError;
 use crate::api::ApiErrorKind;
@@ -24,6 +25,8 @@ impl From<RequestError> for Status {
             | RequestError::MissingParameter(_)
             | RequestError::UnknownParameter(_)
             | RequestError::PoolClass(_)
+            | RequestError::Tuning(_)
+            | RequestError::UnknownAttribute(_)
             | RequestError::NoCapability
             | RequestError::TwoFormats(..)
             | RequestError::FsType(_)
@@ -78,6 +81,25 @@ impl From<ExpandError> for Status {
             },
             ExpandError::Deadline(_) => Code::DeadlineExceeded,
             ExpandError::Api(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ModifyError> for Status {
+    fn from(error: ModifyError) -> Self {
+        let code = match error {
+            ModifyError::Request(request) => return request.into(),
+            ModifyError::UnknownHandle(_) => Code::NotFound,
+            ModifyError::Refused(ref refusal) => match refusal {
+                ModifyRefusal::NotFound(_) => Code::NotFound,
+                ModifyRefusal::Fixed | ModifyRefusal::OtherFormat { .. } | ModifyRefusal::Listed { .. } => {
+                    Code::InvalidArgument
+                }
+                ModifyRefusal::Going(_) | ModifyRefusal::Superseded => Code::Aborted,
+            },
+            ModifyError::Deadline(_) => Code::DeadlineExceeded,
+            ModifyError::Api(_) => Code::Unavailable,
         };
         Self::new(code, error.to_string())
     }

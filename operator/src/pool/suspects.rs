@@ -12,6 +12,7 @@ use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::DotVolumeStatus;
 use dotmesh_crds::format::words_of;
 use dotmesh_crds::remnant::{RemnantBranch, RemnantKind, RemnantNamespace};
+use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant, RemnantSpec};
 use dotmesh_csi_proto::node::{DescribeDotRequest, DescribeDotResponse, DotInPool, StoredBranch, StoredVolume};
 use dotmesh_model::size::{format_quantity, parse_quantity};
@@ -23,7 +24,7 @@ use kube::ResourceExt;
 use super::meant;
 use super::observe::lies_on;
 use crate::api::{Api, Event, EventType, Key, Kind};
-use crate::branch::plan::model_format;
+use crate::branch::plan::{model_format, model_tuning};
 use crate::context::{Context, ReconcileError};
 use crate::loss::told;
 use crate::meta::{create_or_find, is_deleting, is_restoring, owner_dot, uid};
@@ -234,6 +235,7 @@ fn volume_of(volume: &StoredVolume) -> Option<DotVolumeStatus> {
         size: format_quantity(state.size_bytes),
         volume_mode,
         fs_type,
+        zfs: ZfsProperties::of(&model_tuning(state.tuning.as_ref())),
     })
 }
 

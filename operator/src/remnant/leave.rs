@@ -144,6 +144,7 @@ pub fn build_branch(
         size: volume.size.clone(),
         volume_mode: of_dot(&volume.id).and_then(|volume| volume.volume_mode),
         fs_type: of_dot(&volume.id).and_then(|volume| volume.fs_type),
+        zfs: of_dot(&volume.id).and_then(|volume| volume.zfs.clone()),
     });
     let what = What {
         kind: RemnantKind::Branch,

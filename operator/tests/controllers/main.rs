@@ -16,5 +16,6 @@ mod remnants;
 mod restores;
 mod sizes;
 mod strays;
+mod tuning;
 mod wakes;
 mod world;

@@ -149,7 +149,7 @@ impl World {
             .await;
     }
 
-    async fn write_claims(&self, dot: &str, change: impl Fn(&mut Vec<serde_json::Value>)) {
+    pub(crate) async fn write_claims(&self, dot: &str, change: impl Fn(&mut Vec<serde_json::Value>)) {
         loop {
             let dot: Dot = self.api.must_get(&key(dot));
             let status = dot.status.clone().unwrap_or_default();

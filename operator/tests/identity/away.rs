@@ -13,6 +13,7 @@ use dotmesh_csi_proto::node::{DeleteDotRequest, EnrollRequest, EnrollResponse};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
+use dotmesh_model::tuning::Tuning;
 use dotmesh_operator::nodes::{NodeErrorKind, Nodes};
 use dotmesh_operator::pki::Authority;
 use time::OffsetDateTime;
@@ -89,6 +90,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
             name: "data".parse().unwrap(),
             size,
             format: VolumeFormat::Zfs,
+            tuning: Tuning::default(),
             known: None,
         }],
         origin: None,

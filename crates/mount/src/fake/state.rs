@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::tree::{Mounted, ROOT, Tree};
 use super::{MountCall, Place};
-use crate::{FsUsage, MountErrorKind, MountTable, ZfsMount};
+use crate::{FsUsage, MountErrorKind, MountOption, MountTable, ZfsMount};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
@@ -160,6 +160,7 @@ impl State {
         }
         let device = identity.map_or_else(|| source.clone(), |identity| format!("{source}#{identity}"));
         let new = Mounted {
+            options: BTreeSet::new(),
             parent: ROOT,
             on: PathBuf::new(),
             device,
@@ -201,6 +202,13 @@ impl State {
         }
         let mounted = self.tree.at_mut(target).ok_or(MountErrorKind::NotMounted)?;
         mounted.readonly = readonly;
+        Ok(())
+    }
+
+    pub(super) fn restrict(&mut self, target: &Path, options: &[MountOption]) -> Result<(), MountErrorKind> {
+        self.folder(target)?;
+        let mounted = self.tree.at_mut(target).ok_or(MountErrorKind::NotMounted)?;
+        mounted.options.extend(options);
         Ok(())
     }
 

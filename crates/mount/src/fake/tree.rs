@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Place;
-use crate::{MountEntry, MountTable};
+use crate::{MountEntry, MountOption, MountTable};
 
 /// The mount at the root of the tree; it is in no listing.
 pub(super) const ROOT: u64 = 1;
@@ -29,8 +29,18 @@ pub(super) struct Mounted {
     pub(super) fs_type: &'static str,
     pub(super) readonly: bool,
     pub(super) superblock_readonly: bool,
+    pub(super) options: BTreeSet<MountOption>,
     /// The mounts that share what is mounted below them.
     pub(super) group: Option<u64>,
+}
+
+impl Mounted {
+    /// As the mount table shows them.
+    fn shown_options(&self) -> String {
+        let mut words = vec![if self.readonly { "ro" } else { "rw" }];
+        words.extend(self.options.iter().map(|option| option.as_str()));
+        words.join(",")
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +54,7 @@ impl Tree {
     /// The host's root alone, shared as an init system makes it.
     pub(super) fn new(device: &str) -> Self {
         let root = Mounted {
+            options: BTreeSet::new(),
             parent: ROOT,
             on: PathBuf::from("/"),
             device: device.to_owned(),
@@ -283,7 +294,7 @@ impl Tree {
             device: mounted.device.clone(),
             root: mounted.root.clone(),
             target: self.target(id),
-            options: if mounted.readonly { "ro" } else { "rw" }.to_owned(),
+            options: mounted.shown_options(),
             readonly: mounted.readonly,
             superblock_readonly: mounted.superblock_readonly,
             shared: mounted.group.is_some(),

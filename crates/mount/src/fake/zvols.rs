@@ -1,5 +1,6 @@
 //! Devices of ZFS volumes in [`super::FakeMount`]: nodes, filesystems on them, and binds of the nodes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::state::{HOST, Node, State, check_plain};
@@ -47,6 +48,7 @@ impl State {
             return Err(MountErrorKind::from_errno(nix::errno::Errno::EINVAL));
         }
         let new = Mounted {
+            options: BTreeSet::new(),
             parent: ROOT,
             on: PathBuf::new(),
             device: format!("{}#{}", zvol.volume, volume.identity),
@@ -85,6 +87,7 @@ impl State {
         }
         self.find_zvol(zvol, volume)?;
         let new = Mounted {
+            options: BTreeSet::new(),
             parent: ROOT,
             on: PathBuf::new(),
             device: HOST.to_owned(),

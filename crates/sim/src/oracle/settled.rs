@@ -20,6 +20,7 @@ impl Oracle {
         self.check_all_commits();
         self.judge_bijection();
         self.judge_sizes();
+        self.judge_tuning();
         self.judge_capacities();
         self.judge_users();
         self.judge_holds();

@@ -26,6 +26,7 @@ fn all_formats() -> Vec<Step> {
             size: "1Gi".to_owned(),
             volume_mode,
             fs_type,
+            zfs: None,
         }
     });
     let spec = DotSpec {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dotmesh_crds::dot::DotVolume;
+use dotmesh_crds::zfs::ZfsProperties;
 
 use super::{
     Step, Until, Workload, branch, claim, claim_of_class, commit, delete, dot, end, gone, pod, ready, shop, workload,
@@ -23,6 +24,18 @@ fn volume(name: &str, size: &str) -> DotVolume {
         name: name.to_owned(),
         size: size.to_owned(),
         ..DotVolume::default()
+    }
+}
+
+/// A volume whose data is kept in this way.
+fn kept(name: &str, compression: &str, recordsize: &str) -> DotVolume {
+    DotVolume {
+        zfs: Some(ZfsProperties {
+            compression: Some(compression.to_owned()),
+            recordsize: Some(recordsize.to_owned()),
+            ..ZfsProperties::default()
+        }),
+        ..volume(name, "1Gi")
     }
 }
 
@@ -107,6 +120,23 @@ pub fn all() -> Vec<Workload> {
                 vec![claim("index", Some(("Dot", "shop")), None)],
                 pod("search", &["index"]).to_vec(),
                 vec![ready("Branch", "try")],
+            ],
+        ),
+        workload(
+            "a Dot's data is kept in another way",
+            [
+                shop(),
+                vec![commit("first", "shop"), branch("try", "shop", "first")],
+                vec![Step::Volumes(
+                    "shop",
+                    vec![kept("db", "zstd", "16Ki"), kept("cache", "off", "8Ki")],
+                )],
+                vec![Step::Write("app"), commit("second", "shop"), ready("Branch", "try")],
+                vec![Step::Volumes(
+                    "shop",
+                    vec![kept("db", "lz4", "16Ki"), kept("cache", "off", "1Mi")],
+                )],
+                vec![branch("late", "shop", "second"), ready("Branch", "late")],
             ],
         ),
         workload(

@@ -4,14 +4,19 @@ use dotmesh_csi_proto::csi::VolumeCapability;
 use dotmesh_csi_proto::csi::volume_capability::AccessType;
 use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
 use dotmesh_model::format::VolumeFormat;
+use dotmesh_mount::MountOption;
 
 /// A capability that this driver gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Capability {
     /// What it is asked for as.
     pub format: VolumeFormat,
-    /// The mode lets nobody write.
+    /// The mode, or the mount option, lets nobody write.
     pub readonly: bool,
+    /// One target at a time.
+    pub exclusive: bool,
+    /// What else the mount options restrict.
+    pub options: Vec<MountOption>,
 }
 
 /// What is asked for, if it is possible.
@@ -20,9 +25,9 @@ pub(super) struct Capability {
 /// A sentence that says what is not.
 pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<Capability, String> {
     let capability = capability.ok_or("the volume capability is missing")?;
-    let format = match &capability.access_type {
+    let (format, flags) = match &capability.access_type {
         None => return Err("the access type is missing".into()),
-        Some(AccessType::Block(_)) => VolumeFormat::Block,
+        Some(AccessType::Block(_)) => (VolumeFormat::Block, &[][..]),
         Some(AccessType::Mount(mount)) => {
             let format = VolumeFormat::of_fs_type(&mount.fs_type).map_err(|_| {
                 format!(
@@ -30,20 +35,23 @@ pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<
                     mount.fs_type
                 )
             })?;
-            if let Some(flag) = mount
-                .mount_flags
-                .iter()
-                .find(|flag| !matches!(flag.as_str(), "rw" | "ro"))
-            {
-                return Err(format!("mount option {flag:?} is not supported"));
-            }
-            format
+            (format, mount.mount_flags.as_slice())
         }
     };
-    let readonly_flag = match &capability.access_type {
-        Some(AccessType::Mount(mount)) => mount.mount_flags.iter().any(|flag| flag == "ro"),
-        _ => false,
-    };
+    let (mut options, mut readonly_flag) = (Vec::new(), false);
+    for flag in flags {
+        match (MountOption::of(flag), flag.as_str()) {
+            (Some(option), _) => options.push(option),
+            (None, "ro") => readonly_flag = true,
+            (None, "rw") => {}
+            (None, _) => {
+                let known = MountOption::ALL.map(MountOption::as_str).join(", ");
+                return Err(format!(
+                    "mount option {flag:?} is not supported: there are ro, rw, {known}"
+                ));
+            }
+        }
+    }
     let mode = capability
         .access_mode
         .as_ref()
@@ -61,6 +69,8 @@ pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<
     Ok(Capability {
         format,
         readonly: readonly_flag || readonly_mode,
+        exclusive: mode == Mode::SingleNodeSingleWriter,
+        options,
     })
 }
 
@@ -108,8 +118,18 @@ mod tests {
             (capability(mount("", &[]), Mode::SingleNodeReaderOnly), true),
             (capability(mount("", &["ro"]), Mode::SingleNodeWriter), true),
         ] {
-            assert_eq!(parse_capability(Some(&asked)), Ok(Capability { format, readonly }));
+            let wanted = Capability {
+                format,
+                readonly,
+                exclusive: false,
+                options: Vec::new(),
+            };
+            assert_eq!(parse_capability(Some(&asked)), Ok(wanted));
         }
+        let asked = capability(mount("", &["noatime", "rw", "nosuid"]), Mode::SingleNodeSingleWriter);
+        let parsed = parse_capability(Some(&asked)).unwrap();
+        assert!(parsed.exclusive && !parsed.readonly);
+        assert_eq!(parsed.options, [MountOption::NoAtime, MountOption::NoSuid]);
     }
 
     #[test]

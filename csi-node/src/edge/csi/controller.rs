@@ -3,7 +3,7 @@
 //! Ids are UUIDv5 of the request's name, so a repeated request finds what the first made. In Kubernetes nobody calls
 //! this; a handle that the operator gave out is only detached here, never deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use dotmesh_csi_proto::csi as proto;
@@ -15,6 +15,7 @@ use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
+use dotmesh_model::tuning::Tuning;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use tonic::{Request, Response, Status};
@@ -25,12 +26,14 @@ use super::invalid;
 use super::node::parse_handle;
 use super::{Csi, TOPOLOGY_KEY};
 use crate::layout::DotIdentity;
-use crate::ops::{AttachRequest, BranchRequest, Error, Ops, Pools, VolumeRequest};
+use crate::ops::{AttachRequest, Begun, BranchRequest, Error, Ops, Pools, VolumeRequest};
 
 /// The namespace (RFC 9562) of ids that are made from names here.
 const NAMES: Uuid = Uuid::from_u128(0x6d1c_3e0a_52c6_4c0f_9e57_0f6b_2a61_7d34);
 /// The volume of a Dot that is made here.
 const VOLUME: &str = "data";
+/// What csi-provisioner adds to a class's parameters begins so.
+const PROVISIONER_PREFIX: &str = "csi.storage.k8s.io/";
 /// Its size when none is asked for, in bytes.
 const DEFAULT_SIZE: u64 = 1 << 30;
 
@@ -43,6 +46,8 @@ struct Create {
     /// Bytes it may have at most, when it is there.
     limit: u64,
     format: VolumeFormat,
+    /// What of the parameters concerns that format.
+    tuning: Tuning,
 }
 
 impl Create {
@@ -94,7 +99,18 @@ fn parse_create(request: proto::CreateVolumeRequest, node: &str) -> Result<Creat
         size,
         limit,
         format,
+        tuning: parse_tuning(&request.parameters)?.of_format(format),
     })
+}
+
+/// What the parameters say: those of ZFS, and what csi-provisioner adds.
+fn parse_tuning(parameters: &HashMap<String, String>) -> Result<Tuning, Status> {
+    let is_known = |key: &&String| Tuning::PARAMETERS.contains(&key.as_str()) || key.starts_with(PROVISIONER_PREFIX);
+    if let Some(key) = parameters.keys().filter(|key| !is_known(key)).min() {
+        return Err(invalid(format!("parameters: {key:?} is not one of ours")));
+    }
+    Tuning::of_parameters(|name| parameters.get(name).map(String::as_str))
+        .map_err(|error| invalid(format!("parameters: {error}")))
 }
 
 /// Bytes to make it with, and the most it may have.
@@ -168,19 +184,25 @@ async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Re
     };
     ops.ensure_dot(dot, &identity).await?;
     let head = HeadId::first_of(own_branch(dot));
-    let sizes = ops.volume_sizes(dot, head).await?;
-    let size = match sizes.get(&volume).map(|(size, _)| size) {
-        // Not sized yet: an attempt was interrupted.
-        None | Some(0) => create.size,
-        Some(size) if (create.size..=create.limit).contains(size) => *size,
-        Some(size) => {
-            return Err(Error::Conflict(format!(
-                "volume {:?} has {size} bytes already, not what is asked for",
-                create.name
-            )));
-        }
+    let volumes = ops.volumes_of(dot, head).await?;
+    let other = |what: String| {
+        let name = &create.name;
+        Err(Error::Conflict(format!(
+            "volume {name:?} has {what} already, not what is asked for"
+        )))
     };
-    let request = own_branch_request(dot, volume, (size, create.format))?;
+    let size = match volumes.get(&volume) {
+        // Not sized yet: an attempt was interrupted.
+        None | Some(Begun { size: 0, .. }) => create.size,
+        Some(Begun { size, .. }) if !(create.size..=create.limit).contains(size) => {
+            return other(format!("{size} bytes"));
+        }
+        Some(Begun { tuning, .. }) if create.tuning.contradicts(tuning) => {
+            return other("other parameters".to_owned());
+        }
+        Some(Begun { size, .. }) => *size,
+    };
+    let request = own_branch_request(dot, volume, (size, create.format), create.tuning.clone())?;
     let made = ops.ensure_branch(&request).await?;
     let size = made.first().map_or(size, |made| made.size);
     let attach = AttachRequest {
@@ -221,13 +243,17 @@ fn parse_expand(request: proto::ControllerExpandVolumeRequest) -> Result<Expand,
 /// The volume's size, as it is then. It only grows.
 async fn expand<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, expand: Expand) -> Result<u64, Error> {
     let Handle { dot, volume, .. } = expand.handle;
-    let sizes = ops.volume_sizes(dot, HeadId::first_of(own_branch(dot))).await?;
-    let current = sizes.get(&volume).copied();
-    let Some((current, Some(format))) = current else {
+    let volumes = ops.volumes_of(dot, HeadId::first_of(own_branch(dot))).await?;
+    let Some(Begun {
+        size: current,
+        format: Some(format),
+        tuning,
+    }) = volumes.get(&volume).cloned()
+    else {
         return Err(Error::NotFound(format!("there is no volume {}", expand.handle)));
     };
     // Also when it has the size: the filesystem on it may not, after an attempt that was interrupted.
-    let request = own_branch_request(dot, volume, (current.max(expand.size), format))?;
+    let request = own_branch_request(dot, volume, (current.max(expand.size), format), tuning)?;
     let made = ops.ensure_branch(&request).await?;
     Ok(made.first().map_or(current, |made| made.size))
 }
@@ -237,6 +263,7 @@ fn own_branch_request(
     dot: DotId,
     volume: VolumeId,
     (size, format): (u64, VolumeFormat),
+    tuning: Tuning,
 ) -> Result<BranchRequest, Error> {
     let branch = own_branch(dot);
     Ok(BranchRequest {
@@ -249,6 +276,7 @@ fn own_branch_request(
             name: volume_name()?,
             size,
             format,
+            tuning,
             known: None,
         }],
         origin: None,
@@ -287,8 +315,12 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
         let wanted = parse_create(request.into_inner(), &self.node)?;
         let handle = wanted.handle();
-        let pools = Arc::clone(&self.pools);
-        let operation = async move { create(&pool_for(&pools, handle.dot).await?, &wanted).await };
+        let (pools, creations) = (Arc::clone(&self.pools), Arc::clone(&self.creations));
+        let operation = async move {
+            // Who asks for another size at the same moment finds this one, and neither takes it back from the other.
+            let _alone = creations.exclusive(handle.dot).await;
+            create(&pool_for(&pools, handle.dot).await?, &wanted).await
+        };
         let size = self.calls.run("CreateVolume", operation).await?;
         let volume = proto::Volume {
             capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
@@ -377,7 +409,11 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             r#type: Some(Type::Rpc(controller_service_capability::Rpc { r#type: rpc.into() })),
         };
         Ok(Response::new(proto::ControllerGetCapabilitiesResponse {
-            capabilities: vec![capability(Rpc::CreateDeleteVolume), capability(Rpc::ExpandVolume)],
+            capabilities: vec![
+                capability(Rpc::CreateDeleteVolume),
+                capability(Rpc::ExpandVolume),
+                capability(Rpc::SingleNodeMultiWriter),
+            ],
         }))
     }
 }

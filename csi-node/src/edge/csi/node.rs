@@ -69,6 +69,8 @@ fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, St
         target,
         format: capability.format,
         readonly: request.readonly || capability.readonly,
+        options: capability.options,
+        exclusive: capability.exclusive,
     })
 }
 
@@ -126,13 +128,11 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let rpc = node_service_capability::Rpc {
-            r#type: Rpc::GetVolumeStats.into(),
-        };
+        let capabilities = [Rpc::GetVolumeStats, Rpc::SingleNodeMultiWriter].map(|rpc| NodeServiceCapability {
+            r#type: Some(Type::Rpc(node_service_capability::Rpc { r#type: rpc.into() })),
+        });
         Ok(Response::new(NodeGetCapabilitiesResponse {
-            capabilities: vec![NodeServiceCapability {
-                r#type: Some(Type::Rpc(rpc)),
-            }],
+            capabilities: capabilities.into(),
         }))
     }
 

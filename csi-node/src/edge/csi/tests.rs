@@ -133,6 +133,7 @@ fn create() -> proto::CreateVolumeRequest {
         name: "there".to_owned(),
         capacity_range: Some(range(GIB, 0)),
         volume_capabilities: vec![files("")],
+        parameters: [("compression".to_owned(), "zstd".to_owned())].into(),
         ..proto::CreateVolumeRequest::default()
     }
 }
@@ -249,6 +250,21 @@ fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
             with(&|r| r.volume_capabilities = vec![block()]),
             Code::AlreadyExists,
             "format",
+        ),
+        (
+            with(&|r| drop(r.parameters.insert("recordsise".to_owned(), "16Ki".to_owned()))),
+            invalid,
+            "recordsise",
+        ),
+        (
+            with(&|r| drop(r.parameters.insert("recordsize".to_owned(), "16k".to_owned()))),
+            invalid,
+            "recordsize",
+        ),
+        (
+            with(&|r| drop(r.parameters.insert("compression".to_owned(), "lz4".to_owned()))),
+            Code::AlreadyExists,
+            "parameters",
         ),
         (
             with(&|r| r.volume_content_source = Some(Default::default())),

@@ -7,6 +7,7 @@ use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{CommitId, DotId, VolumeId};
+use dotmesh_model::tuning::{BlockSize, Tuning};
 use dotmesh_zfs::Guid;
 use tonic::Status;
 
@@ -108,6 +109,7 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         size_bytes,
         known_guid,
         format,
+        tuning,
     } = volume;
     let format = match proto::VolumeFormat::try_from(*format) {
         Ok(proto::VolumeFormat::Zfs) => VolumeFormat::Zfs,
@@ -121,8 +123,47 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         name: parse("volumes.name", name)?,
         size: *size_bytes,
         format,
+        tuning: tuning.as_ref().map(tuning_request).transpose()?.unwrap_or_default(),
         known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
     })
+}
+
+fn tuning_request(tuning: &proto::Tuning) -> Result<Tuning, Status> {
+    let proto::Tuning {
+        compression,
+        recordsize,
+        volblocksize,
+        thin,
+    } = tuning;
+    let size = |field: &str, bytes: u64, bounds| match (bytes, BlockSize::new(bytes, bounds)) {
+        (0, _) => Ok(None),
+        (_, Some(size)) => Ok(Some(size)),
+        (_, None) => Err(invalid(format!("{field}: {bytes} is no size of blocks"))),
+    };
+    Ok(Tuning {
+        compression: match compression.as_str() {
+            "" => None,
+            word => Some(parse("volumes.tuning.compression", word)?),
+        },
+        recordsize: size("volumes.tuning.recordsize", *recordsize, BlockSize::RECORD)?,
+        volblocksize: size("volumes.tuning.volblocksize", *volblocksize, BlockSize::VOLUME)?,
+        thin: thin.then_some(true),
+    })
+}
+
+fn tuning_state(tuning: &Tuning) -> proto::Tuning {
+    let Tuning {
+        compression,
+        recordsize,
+        volblocksize,
+        thin,
+    } = tuning;
+    proto::Tuning {
+        compression: compression.as_ref().map(ToString::to_string).unwrap_or_default(),
+        recordsize: recordsize.map(BlockSize::bytes).unwrap_or_default(),
+        volblocksize: volblocksize.map(BlockSize::bytes).unwrap_or_default(),
+        thin: thin.unwrap_or_default(),
+    }
 }
 
 fn origin_request(origin: &proto::Origin) -> Result<OriginRequest, Status> {
@@ -314,6 +355,7 @@ pub(super) fn volume_state(state: VolumeState) -> proto::VolumeState {
         guid,
         size,
         format,
+        tuning,
         cloned,
     } = state;
     let format = match format {
@@ -324,6 +366,7 @@ pub(super) fn volume_state(state: VolumeState) -> proto::VolumeState {
     };
     proto::VolumeState {
         format: format.into(),
+        tuning: Some(tuning_state(&tuning)),
         id: id.to_string(),
         guid: guid.0,
         size_bytes: size,

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::VolumeId;
+use dotmesh_model::tuning::{BlockSize, Compression, Tuning};
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{Guid, PropName, Properties, PropertyRow, SnapshotName, Source};
 
-use super::{BranchRequest, GUID, ORIGIN, REFQUOTA, REFRESERVATION, VOLSIZE, VolumeRequest, VolumeState};
+use super::{
+    BranchRequest, COMPRESSION, GUID, ORIGIN, RECORDSIZE, REFQUOTA, REFRESERVATION, VOLBLOCKSIZE, VOLSIZE,
+    VolumeRequest, VolumeState,
+};
 use crate::layout::{HeadOrigin, HeadRecord, Stage, VOLUME, VolumeRecord, decode_volume};
 use crate::ops::{Error, KnownPool};
 
@@ -31,6 +35,10 @@ pub(super) struct CurrentVolume {
     volsize: Option<u64>,
     /// Bytes that are kept for it.
     reserved: u64,
+    /// Set of itself.
+    compression: Option<Compression>,
+    recordsize: Option<BlockSize>,
+    volblocksize: Option<BlockSize>,
     pub(super) record: Option<VolumeRecord>,
 }
 
@@ -46,6 +54,12 @@ impl CurrentVolume {
             self.volsize = row.value.parse().ok();
         } else if row.property == REFRESERVATION {
             self.reserved = row.value.parse().unwrap_or(0);
+        } else if row.property == COMPRESSION && row.source == Source::Local {
+            self.compression = row.value.parse().ok();
+        } else if row.property == RECORDSIZE && row.source == Source::Local {
+            self.recordsize = block_size(&row.value, BlockSize::RECORD);
+        } else if row.property == VOLBLOCKSIZE {
+            self.volblocksize = block_size(&row.value, BlockSize::VOLUME);
         } else if row.property == VOLUME && row.source == Source::Local {
             self.record = Some(decode_volume(&row.value)?);
         }
@@ -63,6 +77,22 @@ impl CurrentVolume {
         self.volsize.is_none_or(|size| self.reserved >= size)
     }
 
+    /// How its data is kept, as far as that was said of itself. Of what is not one of our words nothing is said.
+    pub(super) fn tuning(&self) -> Tuning {
+        let Self {
+            compression,
+            recordsize,
+            volblocksize,
+            ..
+        } = self;
+        Tuning {
+            compression: compression.clone(),
+            recordsize: *recordsize,
+            volblocksize: *volblocksize,
+            thin: (!self.is_thick()).then_some(true),
+        }
+    }
+
     /// Its format, when it is all there.
     pub(super) fn complete(&self) -> Option<VolumeFormat> {
         let record = self.record.as_ref().filter(|record| record.stage == Stage::Ready)?;
@@ -75,6 +105,10 @@ impl CurrentVolume {
             if *name == REFQUOTA {
                 let is_other = self.refquota != volume.size && is_planted(Mutant::AQuotaIsSetWhateverItWas);
                 self.refquota < volume.size || is_other
+            } else if *name == COMPRESSION {
+                self.compression != volume.tuning.compression
+            } else if *name == RECORDSIZE {
+                self.recordsize != volume.tuning.recordsize
             } else {
                 self.record.is_none()
             }
@@ -103,6 +137,11 @@ impl CurrentVolume {
             volume.name, volume.id, volume.format
         )))
     }
+}
+
+/// The exact bytes that `zfs get -p` shows.
+fn block_size(text: &str, bounds: (BlockSize, BlockSize)) -> Option<BlockSize> {
+    BlockSize::new(text.parse().ok()?, bounds)
 }
 
 /// No volume that is there is of another format.
@@ -192,7 +231,8 @@ pub(super) fn verify_head(
                 volume.id, request.head, volume.name
             )));
         }
-        if there.size() < volume.size || !there.is_thick() || there.complete() != Some(volume.format) {
+        let is_thick = there.is_thick() || volume.tuning.is_thin();
+        if there.size() < volume.size || !is_thick || there.complete() != Some(volume.format) {
             return Err(incomplete());
         }
         Ok(VolumeState {
@@ -200,6 +240,7 @@ pub(super) fn verify_head(
             guid: there.guid.ok_or_else(incomplete)?,
             size: there.size(),
             format: volume.format,
+            tuning: there.tuning(),
             cloned: wanted.is_some(),
         })
     };

@@ -15,6 +15,7 @@ use crate::ops::{Error, KnownPool, Ops};
 
 /// As large as the volume, with what ZFS needs beside it.
 const AUTO: PropValue = PropValue::from_static("auto");
+const NONE: PropValue = PropValue::from_static("none");
 
 /// What a format is to `mkfs` and to the kernel; nothing for those without a filesystem on a device.
 pub(in crate::ops) const fn filesystem(format: VolumeFormat) -> Option<(BlockFilesystem, DeviceFs)> {
@@ -34,7 +35,7 @@ pub(in crate::ops) fn volume_device(zvol: &Zvol, dataset: &DatasetName) -> Volum
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
-    /// Makes volumes of ZFS as large as they shall be, with all of it reserved, and ready. Returns whether anything was
+    /// Makes volumes of ZFS as large as they shall be, with all of it reserved unless they are thin, and ready. Returns whether anything was
     /// missing.
     pub(super) async fn complete_zvols(
         &self,
@@ -58,11 +59,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 let larger = Properties::new().with(VOLSIZE, volume.device_bytes());
                 self.set_volume(&dataset, &larger).await?;
             }
-            if !there.is_thick() {
+            if there.is_thick() == volume.tuning.is_thin() {
                 changed = true;
                 self.note_usage();
-                let all = Properties::new().with(REFRESERVATION, AUTO);
-                self.set_volume(&dataset, &all).await?;
+                let reserved = if volume.tuning.is_thin() { NONE } else { AUTO };
+                let reservation = Properties::new().with(REFRESERVATION, reserved);
+                self.set_volume(&dataset, &reservation).await?;
             }
             if let Some(record) = there.record.as_ref().filter(|record| record.stage != Stage::Ready) {
                 changed = true;

@@ -7,7 +7,7 @@ use dotmesh_model::id::{DotId, HeadId, VolumeId};
 use dotmesh_mount::{Mount, MountEntry, MountTable, Zvol, ZvolMount};
 use dotmesh_zfs::{ErrorKind, GetRequest, ObjectName, Source, Zfs};
 
-use super::{PublishRequest, other_source};
+use super::{PublishRequest, check_alone, other_source};
 use crate::layout::{DEVICES, Stage, VOLUME, VolumeRecord, decode_volume, device_node};
 use crate::ops::branch::{filesystem, volume_device};
 use crate::ops::shown::{Form, shown};
@@ -36,26 +36,23 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         };
         let is_it = |entry: &MountEntry| shown(entry) == Some(((dot, head, volume), form));
         let table = self.host.mount_table().await?;
+        let private = self.host.private_dir(head, volume);
+        check_alone(request, &table, (dot, head, volume), &private)?;
         if let Some(entry) = table.at(target) {
             if !is_it(entry) {
                 return Err(other_source(target, &entry.source, dataset.as_str()));
             }
-            if entry.readonly != request.readonly {
-                let doing = "changing the pod's mount";
-                let changed = self.host.mount.remount_bind(target, request.readonly).await;
-                changed.map_err(|error| Error::mount(doing, &error))?;
-            }
-            return Ok(());
+            return self.host.change_bind(entry, request).await;
         }
         self.check_ready(pool, (dot, head, volume), request.format).await?;
         let doing = "mounting for the pod";
         match on_device {
             Some(_) => {
-                let private = self.host.private_dir(head, volume);
                 self.ensure_filesystem(&table, &zvol, &private, request.format).await?;
                 self.host.make_dir(target, "making the target").await?;
                 let bound = self.host.mount.bind(&private, target, request.readonly).await;
                 bound.map_err(|error| Error::mount(doing, &error))?;
+                self.host.restrict(request).await?;
             }
             None => {
                 if let Some(above) = target.parent() {

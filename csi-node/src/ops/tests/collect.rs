@@ -148,6 +148,8 @@ async fn what_pods_use_is_waited_for() {
         handle: handle(),
         target: target.clone(),
         readonly: false,
+        options: Vec::new(),
+        exclusive: false,
     };
     ops.publish(&publish).await.unwrap();
     let volume = ops

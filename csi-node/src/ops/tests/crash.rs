@@ -28,6 +28,8 @@ async fn build<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), 
         handle: handle(),
         target: "/pods/a/mount".into(),
         readonly: false,
+        options: Vec::new(),
+        exclusive: false,
     };
     ops.publish(&publish).await
 }

@@ -46,6 +46,8 @@ fn publish(format: VolumeFormat, target: &str, readonly: bool) -> PublishRequest
         target: target.into(),
         format,
         readonly,
+        options: Vec::new(),
+        exclusive: false,
     }
 }
 

@@ -57,6 +57,8 @@ fn publish_in(name: &str) -> PublishRequest {
         handle: handle_in(name),
         target: format!("/pods/{name}/mount").into(),
         readonly: false,
+        options: Vec::new(),
+        exclusive: false,
     }
 }
 

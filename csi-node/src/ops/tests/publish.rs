@@ -1,7 +1,7 @@
 //! Publishing over the fakes: mounts verified, targets respected.
 
 use super::*;
-use dotmesh_mount::{Mount, MountCall, MountErrorKind};
+use dotmesh_mount::{Mount, MountCall, MountErrorKind, MountOption};
 
 const TARGET: &str = "/var/lib/kubelet/pods/a/volumes/v/mount";
 
@@ -23,6 +23,8 @@ fn publish(target: &str, readonly: bool) -> PublishRequest {
         handle: handle(),
         target: target.into(),
         readonly,
+        options: Vec::new(),
+        exclusive: false,
     }
 }
 
@@ -289,4 +291,54 @@ async fn usage_is_told_of_the_volume_that_is_mounted_there_only() {
         ops.host.volume_usage(handle(), "/".as_ref()).await,
         Err(Error::NotFound(_))
     ));
+}
+
+#[tokio::test]
+async fn one_pod_at_a_time_where_that_is_asked_for() {
+    let (host, ops) = attached().await;
+    let alone = |target: &str| PublishRequest {
+        exclusive: true,
+        ..publish(target, false)
+    };
+    ops.publish(&alone(TARGET)).await.unwrap();
+    ops.publish(&alone(TARGET)).await.unwrap();
+    let before = host.mount.table();
+    let refused = ops.publish(&alone("/pods/b/mount")).await.unwrap_err();
+    assert!(
+        matches!(&refused, Error::InUse(text) if text.contains(TARGET)),
+        "{refused}"
+    );
+    assert_eq!(host.mount.table(), before);
+    assert!(!host.mount.exists("/pods/b/mount".as_ref()));
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.publish(&alone("/pods/b/mount")).await.unwrap();
+}
+
+#[tokio::test]
+async fn options_restrict_the_pods_mount_alone() {
+    let (host, ops) = attached().await;
+    let private = host.private(head_id(0), volume_id("db"));
+    let restricted = |options: &[MountOption]| PublishRequest {
+        options: options.to_vec(),
+        ..publish(TARGET, true)
+    };
+    let has = |target: &std::path::Path| {
+        let table = host.mount.table();
+        let entry = table.at(target).unwrap();
+        (entry.readonly, MountOption::ALL.map(|option| entry.has(option)))
+    };
+    // Interrupted between the bind and its options: the repeat completes it.
+    host.mount.fail_next(MountCall::Restrict, MountErrorKind::Timeout);
+    let request = restricted(&[MountOption::NoSuid, MountOption::NoAtime]);
+    ops.publish(&request).await.unwrap_err();
+    for _ in 0..2 {
+        ops.publish(&request).await.unwrap();
+        assert_eq!(has(TARGET.as_ref()), (true, [true, false, false, true, false]));
+    }
+    assert_eq!(
+        host.mount.calls().get(&MountCall::Restrict),
+        Some(&2),
+        "once more, and not again"
+    );
+    assert_eq!(has(&private), (false, [false; 5]));
 }

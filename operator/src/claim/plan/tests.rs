@@ -25,6 +25,7 @@ fn request(name: &str) -> Request {
         },
         pool_class: None,
         format: None,
+        tuning: dotmesh_model::tuning::Tuning::default(),
     }
 }
 
@@ -49,7 +50,7 @@ const PLACED: &str = "{node: n1}";
 
 fn entered(result: Result<Plan, ClaimError>) -> DotClaim {
     match result {
-        Ok(Plan::Enter(entry)) => entry,
+        Ok(Plan::Enter(entry)) => *entry,
         other => panic!("{other:?}"),
     }
 }

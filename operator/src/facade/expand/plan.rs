@@ -1,9 +1,7 @@
 //! What a volume that shall be larger needs next, from what was read. Pure.
 
-use std::sync::Arc;
-
 use dotmesh_crds::dot::DotClaim;
-use dotmesh_crds::{Branch, Condition, Dot, Pool, Reason};
+use dotmesh_crds::{Branch, Condition, Dot, Reason};
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::VolumeId;
 use dotmesh_model::size::{format_quantity, parse_quantity};
@@ -12,33 +10,10 @@ use kube::ResourceExt;
 
 use super::ExpandVolume;
 use crate::claim::entries;
+use crate::facade::held::{Step, World, held_volume};
 use crate::meta::is_deleting;
 use crate::pool::room::{NoRoom, check_growth};
 use crate::status::ready_condition;
-
-/// What was read.
-#[derive(Debug, Clone, Default)]
-pub struct World {
-    /// The handle's Dot.
-    pub dot: Option<Dot>,
-    /// The Branch whose volume the claim mounts.
-    pub branch: Option<Branch>,
-    /// The Pool of the Dot's node.
-    pub pool: Option<Arc<Pool>>,
-    /// This call has written its wish.
-    pub has_asked: bool,
-}
-
-/// One step.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    /// Make these all entries of the Dot.
-    Write(Vec<DotClaim>),
-    /// Until the Dot or the Branch changes.
-    Wait,
-    /// The volume has so many bytes on the claim's branch.
-    Answer(u64),
-}
 
 /// Why the volume is not made larger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +63,7 @@ pub enum Refusal {
 }
 
 /// The next step for the request.
-pub fn plan(request: &ExpandVolume, world: &World) -> Result<Step, Refusal> {
+pub fn plan(request: &ExpandVolume, world: &World) -> Result<Step<u64>, Refusal> {
     let not_found = Refusal::NotFound(request.handle);
     let dot = world.dot.as_ref().ok_or(not_found.clone())?;
     let entry = held_volume(dot, request.handle).ok_or(not_found)?;
@@ -142,12 +117,6 @@ pub fn plan(request: &ExpandVolume, world: &World) -> Result<Step, Refusal> {
             Ok(Step::Write(entries::with(dot, wish)))
         }
     }
-}
-
-/// The claim's entry, if it holds the volume of the handle.
-fn held_volume(dot: &Dot, handle: Handle) -> Option<&DotClaim> {
-    let entry = entries::entry_of(dot, &handle.claim.to_string())?;
-    (VolumeId::derive(handle.dot, &entry.volume) == handle.volume).then_some(entry)
 }
 
 fn recorded_size(dot: &Dot, volume: VolumeId) -> u64 {

@@ -17,6 +17,7 @@ fn request() -> CreateVolume {
         node: "n1".to_owned(),
         pool_class: "default".to_owned(),
         format: VolumeFormat::Zfs,
+        tuning: dotmesh_model::tuning::Tuning::default(),
     }
 }
 

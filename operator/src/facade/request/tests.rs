@@ -59,8 +59,45 @@ fn a_plain_claim_is_read_whole() {
             node: "n2".to_owned(),
             pool_class: "default".to_owned(),
             format: VolumeFormat::Zfs,
+            tuning: Tuning::default(),
         }
     );
+}
+
+#[test]
+fn the_storage_class_says_how_data_is_kept() {
+    let asked = |fs_type: &str, parameters: &[(&str, &str)]| {
+        let mut request = wire();
+        let parameters = parameters
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        request.parameters.extend(parameters);
+        request.volume_capabilities[0].access_type = Some(AccessType::Mount(MountVolume {
+            fs_type: fs_type.to_owned(),
+            ..MountVolume::default()
+        }));
+        CreateVolume::try_from(request).map(|request| request.tuning)
+    };
+    let all = [
+        ("compression", "zstd"),
+        ("recordsize", "16Ki"),
+        ("volblocksize", "8Ki"),
+        ("thin", "true"),
+    ];
+    let files = asked("zfs", &all).unwrap();
+    assert_eq!(files.recordsize.map(|size| size.bytes()), Some(16 << 10));
+    assert_eq!((files.volblocksize, files.thin), (None, None), "of devices");
+    let device = asked("xfs", &all).unwrap();
+    assert_eq!(device.volblocksize.map(|size| size.bytes()), Some(8 << 10));
+    assert_eq!((device.recordsize, device.thin), (None, Some(true)));
+    for (key, _) in all {
+        let refused = asked("", &[(key, "much")]).unwrap_err();
+        assert!(matches!(&refused, RequestError::Tuning(_)), "{refused:?}");
+        assert!(
+            refused.to_string().starts_with(&format!("the class: {key} \"much\"")),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
