@@ -206,8 +206,8 @@ impl Kubernetes {
     async fn round(&self, world: &World) -> bool {
         let pods = self.lock().pods.clone();
         let mut unfinished = false;
-        for (name, pod) in pods.iter().filter(|(_, pod)| !pod.ends) {
-            self.schedule(world, name, pod).await;
+        for pod in pods.values().filter(|pod| !pod.ends) {
+            self.schedule(world, pod).await;
         }
         for claim in &world.claims {
             unfinished |= self.serve(world, claim).await;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use dotmesh_crds::names::ANNOTATION_SELECTED_NODE;
 use dotmesh_model::id::{DotId, VolumeId};
 use dotmesh_testkit::Change;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Names by id.
 #[derive(Debug, Clone, Default)]
@@ -73,7 +74,7 @@ impl Names {
 }
 
 /// Fields that differ from history to history without meaning.
-const PASSING: [&str; 20] = [
+const PASSING: [&str; 21] = [
     "uid",
     "resourceVersion",
     "generation",
@@ -92,6 +93,8 @@ const PASSING: [&str; 20] = [
     "fragmentation",
     "parent",
     "selectedNode",
+    // A claim on a Dot that lies somewhere is bound whether the scheduler chose first or not.
+    ANNOTATION_SELECTED_NODE,
     "deletedAt",
     "expiresAt",
 ];
@@ -101,14 +104,13 @@ const PASSING: [&str; 20] = [
 pub fn without_passing(object: &Value, names: &Names) -> Value {
     match object {
         Value::Object(fields) => {
-            // An empty list says no more than none.
-            let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
-            let kept = fields.iter().filter(|(_, value)| !is_empty(value));
-            let kept = kept.filter(|(name, _)| !PASSING.contains(&name.as_str()));
-            Value::Object(
-                kept.map(|(name, value)| (name.clone(), without_passing(value, names)))
-                    .collect(),
-            )
+            // An empty list says no more than none, and so do annotations of which nothing is left.
+            let is_empty = |name: &str, value: &Value| {
+                value.as_array().is_some_and(Vec::is_empty) || name == "annotations" && *value == json!({})
+            };
+            let kept = fields.iter().filter(|(name, _)| !PASSING.contains(&name.as_str()));
+            let kept = kept.map(|(name, value)| (name.clone(), without_passing(value, names)));
+            Value::Object(kept.filter(|(name, value)| !is_empty(name, value)).collect())
         }
         // Lists of ours are maps and sets to Kubernetes: their order is that of arrival.
         Value::Array(all) => {

@@ -37,12 +37,12 @@ fn of_class(mut claim: Value, class: &str) -> Value {
     claim
 }
 
-/// Of each StorageClass uid and bytes of the largest volume that there can be, on the one node that there is.
+/// Of each StorageClass, on the one node that there is: the object's uid, and bytes of the largest volume that there can be.
 async fn told(s: &Scenario) -> Result<BTreeMap<String, (String, u64)>> {
     let words = ["get", "csistoragecapacities", "-n", chart::NAMESPACE, "-o", "json"];
     let list: Value = serde_json::from_str(&Program::kubectl(words)?.output().await?)?;
     let all: Vec<CSIStorageCapacity> = serde_json::from_value(list["items"].clone())?;
-    let node = s.nodes.names().next().context("there is a node")?;
+    let node = node_name(s).await?;
     let mut told = BTreeMap::new();
     for object in all {
         let labels = object
@@ -50,7 +50,7 @@ async fn told(s: &Scenario) -> Result<BTreeMap<String, (String, u64)>> {
             .as_ref()
             .and_then(|topology| topology.match_labels.as_ref());
         let here = labels.and_then(|labels| labels.get(names::TOPOLOGY_NODE));
-        ensure!(here.is_some_and(|name| name == node), "{object:?}");
+        ensure!(here == Some(&node), "{object:?}");
         let largest = parse_quantity(&object.maximum_volume_size.as_ref().context("a size")?.0)?;
         let before = told.insert(
             object.storage_class_name.clone(),
@@ -59,6 +59,13 @@ async fn told(s: &Scenario) -> Result<BTreeMap<String, (String, u64)>> {
         ensure!(before.is_none(), "twice of {}", object.storage_class_name);
     }
     Ok(told)
+}
+
+/// The node as Kubernetes knows it.
+async fn node_name(s: &Scenario) -> Result<String> {
+    let pools = Api::<Pool>::all(s.cluster.client.clone());
+    let first = pools.list(&ListParams::default()).await?.items.into_iter().next();
+    Ok(first.context("the node has a Pool")?.spec.node_name)
 }
 
 /// Until the scheduler knows exactly of these StorageClasses.
@@ -94,7 +101,8 @@ async fn wait_no_room(s: &Scenario, pod: &str) -> Result<()> {
 async fn a_claim_that_fits_nowhere_says_so_and_fits_when_a_pool_has_grown() {
     scenario_alone("capacities", async |s| {
         let pools: Api<Pool> = Api::all(s.cluster.client.clone());
-        let node = s.nodes.names().next().context("there is a node")?.to_owned();
+        let machine = s.nodes.names().next().context("there is a node")?.to_owned();
+        let node = node_name(s).await?;
         let first = wait_told(s, &["dotmesh"]).await?;
 
         // Until there is a Pool of the class, there is nothing for its StorageClasses.
@@ -194,14 +202,14 @@ async fn a_claim_that_fits_nowhere_says_so_and_fits_when_a_pool_has_grown() {
         .await?;
         until("nothing is left in its pool", PATIENCE, async || {
             let list = ["zfs", "list", "-H", "-o", "name", "-r", ZPOOL];
-            let names = s.nodes.run(&node, &list).await?;
+            let names = s.nodes.run(&machine, &list).await?;
             let is_empty = names.split_whitespace().eq([ZPOOL, "dotmesh-other/dotmesh"]);
             Ok(Look::when(is_empty, names))
         })
         .await?;
-        s.nodes.run(&node, &["zpool", "destroy", ZPOOL]).await?;
+        s.nodes.run(&machine, &["zpool", "destroy", ZPOOL]).await?;
         let memory = "/var/lib/dotmesh/pools/dotmesh-other.json";
-        s.nodes.run(&node, &["rm", FILE, memory]).await?;
+        s.nodes.run(&machine, &["rm", FILE, memory]).await?;
         classes.delete(LATE, &DeleteParams::default()).await.map(drop)?;
         Ok(())
     })

@@ -1,4 +1,4 @@
-//! The scheduler: our classes wait for the first consumer, and for a node of which it is told that the volumes fit there.
+//! The scheduler: our classes wait for the first consumer, and it for word that the volumes fit on the pod's node.
 
 use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, TOPOLOGY_NODE};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -10,27 +10,16 @@ use super::resizer::{asked_by, size};
 use super::{Kubernetes, Pod, World, is_bound};
 
 impl Kubernetes {
-    /// Chooses a node for the claims of a pod that have none: the pod's, or any other as long as nothing of it is anywhere.
-    pub(super) async fn schedule(&self, world: &World, name: &str, pod: &Pod) {
+    /// Chooses the pod's node for those of its claims that have none, once all of them fit there.
+    pub(super) async fn schedule(&self, world: &World, pod: &Pod) {
         let of_pod = |claim: &&PersistentVolumeClaim| pod.claims.contains(&claim.name_any());
-        let open: Vec<_> = world
-            .claims
-            .iter()
-            .filter(of_pod)
-            .filter(|claim| is_open(claim))
-            .collect();
-        let others = (1..=self.cluster.machines.len()).filter_map(|number| u8::try_from(number).ok());
-        let others = others.filter(|_| open.len() == pod.claims.len());
-        let fits_on = |node: &u8| open.iter().all(|claim| fits(world, claim, &self.machine(*node).name()));
-        let Some(node) = [pod.node].into_iter().chain(others).find(fits_on) else {
+        let claims = world.claims.iter().filter(of_pod).filter(|claim| is_open(claim));
+        let (node, open): (_, Vec<_>) = (self.machine(pod.node).name(), claims.collect());
+        if !open.iter().all(|claim| fits(world, claim, &node)) {
             return;
-        };
-        if let Some(pod) = self.lock().pods.get_mut(name) {
-            pod.node = node;
         }
         for claim in open {
-            let chosen = self.machine(node).name();
-            let patch = json!({ "metadata": { "annotations": { ANNOTATION_SELECTED_NODE: chosen } } });
+            let patch = json!({ "metadata": { "annotations": { ANNOTATION_SELECTED_NODE: node } } });
             self.patch(claim, patch).await;
         }
     }

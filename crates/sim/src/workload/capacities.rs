@@ -65,7 +65,7 @@ pub fn all() -> Vec<Workload> {
                     claim_of_class("own", "quick", None, &[]),
                     claim_of_class("dotmesh", "slow", None, &[]),
                 ],
-                vec![Step::RunPod("app", vec!["quick".to_owned()], 2)],
+                vec![Step::RunPod("app", vec!["quick".to_owned()], 1)],
                 vec![Step::RunPod("other", vec!["slow".to_owned()], 2)],
                 vec![Step::Until(Until::Runs("app")), Step::Until(Until::Runs("other"))],
                 vec![Step::CommitOfClaim("kept", "quick"), ready("Commit", "kept")],
