@@ -1,4 +1,5 @@
-//! The device controls (`ioctl(2)`) that are needed, as safe functions: the only crate of the workspace with `unsafe`.
+//! The device controls (`ioctl(2)`) that are needed, and `mount_setattr(2)`, as safe functions: the only crate of the
+//! workspace with `unsafe`.
 //!
 //! Each function makes one call, on what is open already, with memory of exactly the size that the kernel's header says
 //! for it. This crate must not know what is done with the answers.
@@ -6,6 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use nix::errno::Errno;
+use nix::libc;
 
 /// `ZFS_MAX_DATASET_NAME_LEN` of `sys/fs/zfs.h`.
 const NAME_LEN: usize = 256;
@@ -40,6 +42,42 @@ mod raw {
     // `XFS_IOC_FSGEOMETRY_V1` and `XFS_IOC_FSGROWFSDATA` of `xfs_fs.h`.
     nix::ioctl_read!(xfs_geometry, b'X', 100, XfsGeometry);
     nix::ioctl_write_ptr!(xfs_grow, b'X', 110, XfsGrow);
+}
+
+/// `struct mount_attr` of `linux/mount.h`, version 0.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+const _: () = assert!(size_of::<MountAttr>() == 32);
+
+/// Sets attributes (`MOUNT_ATTR_*`) of a mount that is open here and belongs to no namespace yet, or to this one.
+///
+/// # Errors
+/// Those of `mount_setattr(2)`; `ENOSYS` before Linux 5.12.
+pub fn set_mount_attributes(mount: &impl AsFd, set: u64) -> Result<(), Errno> {
+    let attributes = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the call reads an empty path and a structure of the size that it is told, which live as long as it lasts.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<MountAttr>(),
+        )
+    };
+    Errno::result(result).map(drop)
 }
 
 /// The name of the ZFS volume (`pool/a/b`) whose device is open here.

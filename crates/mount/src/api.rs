@@ -127,16 +127,21 @@ pub trait Mount: Send + Sync + 'static {
     /// Removes an empty file that is no mount point; never one with something in it. One that is not there is fine.
     fn remove_file(&self, path: &Path) -> impl Future<Output = Result<(), MountError>> + Send;
 
-    /// Shows the folder `source` at `target` too, and verifies it. With `readonly`, the target alone is read-only.
-    /// Refuses targets as [`Mount::mount_zfs`] does. A bind of a read-only bind is read-only in any case.
-    fn bind(&self, source: &Path, target: &Path, readonly: bool)
-    -> impl Future<Output = Result<(), MountError>> + Send;
+    /// Shows the folder `source` at `target` too, and verifies it. With `readonly` and `options` the target alone has
+    /// these, from its first moment and wherever else the mount arrives: what is changed of a mount later is changed in
+    /// this mount namespace alone. Refuses targets as [`Mount::mount_zfs`] does. A bind of a read-only bind is read-only
+    /// in any case.
+    fn bind(
+        &self,
+        source: &Path,
+        target: &Path,
+        readonly: bool,
+        options: &[MountOption],
+    ) -> impl Future<Output = Result<(), MountError>> + Send;
 
-    /// Makes an existing bind, of a folder or a node, read-only or read-write again, leaving other mounts of the filesystem alone.
+    /// Makes an existing bind, of a folder or a node, read-only or read-write again in this mount namespace, leaving other
+    /// mounts of the filesystem alone.
     fn remount_bind(&self, target: &Path, readonly: bool) -> impl Future<Output = Result<(), MountError>> + Send;
-
-    /// Gives a bind of a folder these options beside those that it has, leaving other mounts of the filesystem alone.
-    fn restrict(&self, target: &Path, options: &[MountOption]) -> impl Future<Output = Result<(), MountError>> + Send;
 
     /// Takes away the uppermost mount at `target`. Lazily, it goes from the tree at once and from the kernel when
     /// nobody uses it. [`crate::MountErrorKind::NotMounted`] when nothing is mounted there. Never follows a link and

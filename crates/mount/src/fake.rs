@@ -45,8 +45,6 @@ pub enum MountCall {
     Bind,
     /// [`Mount::remount_bind`]
     RemountBind,
-    /// [`Mount::restrict`].
-    Restrict,
     /// [`Mount::unmount`]
     Unmount,
     /// [`Mount::list`]
@@ -78,7 +76,6 @@ impl MountCall {
             Self::RemoveFile => "remove file",
             Self::Bind => "bind to",
             Self::RemountBind => "remount bind",
-            Self::Restrict => "restrict",
             Self::Unmount => "unmount",
             Self::List => "read the mount table",
             Self::Statfs => "statfs",
@@ -364,18 +361,22 @@ impl Mount for FakeMount {
         self.perform(MountCall::RemoveFile, path, |state| state.remove_file(path))
     }
 
-    async fn bind(&self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {
-        self.perform(MountCall::Bind, target, |state| state.bind(source, target, readonly))
+    async fn bind(
+        &self,
+        source: &Path,
+        target: &Path,
+        readonly: bool,
+        options: &[MountOption],
+    ) -> Result<(), MountError> {
+        self.perform(MountCall::Bind, target, |state| {
+            state.bind(source, target, readonly, options)
+        })
     }
 
     async fn remount_bind(&self, target: &Path, readonly: bool) -> Result<(), MountError> {
         self.perform(MountCall::RemountBind, target, |state| {
             state.remount_bind(target, readonly)
         })
-    }
-
-    async fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
-        self.perform(MountCall::Restrict, target, |state| state.restrict(target, options))
     }
 
     async fn unmount(&self, target: &Path, lazy: bool) -> Result<(), MountError> {

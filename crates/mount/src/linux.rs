@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::{
     FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount,
@@ -158,7 +159,12 @@ fn mount_zfs(operation: &'static str, request: &ZfsMount) -> Result<(), MountErr
     })
 }
 
-fn bind(operation: &'static str, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {
+fn bind(
+    operation: &'static str,
+    source: &Path,
+    target: &Path,
+    (readonly, options): (bool, &[MountOption]),
+) -> Result<(), MountError> {
     let opened_source = Opened::folder(operation, source)?;
     let opened = open_target(operation, target)?;
     let id = opened_source.mount_id()?;
@@ -170,59 +176,68 @@ fn bind(operation: &'static str, source: &Path, target: &Path, readonly: bool) -
     } else {
         shown.root.join(inside)
     };
-    mount(
-        Some(&opened_source.proc_path()),
-        &opened.proc_path(),
-        NONE,
-        MsFlags::MS_BIND,
-        NONE,
-    )
-    .map_err(|errno| MountError::from_errno(operation, target, errno))?;
+    attach(
+        operation,
+        target,
+        &opened_source,
+        &opened,
+        attributes(readonly, options),
+    )?;
     verify(operation, target, &shown.source, |entry| {
-        entry.device == shown.device && entry.source == shown.source && entry.root == root
-    })?;
-    if readonly && let Err(error) = remount_bind(operation, target, true) {
-        unmount(operation, target, MntFlags::MNT_DETACH)?;
-        return Err(error);
+        entry.device == shown.device
+            && entry.source == shown.source
+            && entry.root == root
+            && (!readonly || entry.readonly)
+            && options.iter().all(|option| entry.has(*option))
+    })
+}
+
+/// `MOUNT_ATTR_*` of `linux/mount.h`.
+fn attributes(readonly: bool, options: &[MountOption]) -> u64 {
+    let of = |option: &MountOption| match option {
+        MountOption::NoSuid => 0x2,
+        MountOption::NoDev => 0x4,
+        MountOption::NoExec => 0x8,
+        MountOption::NoAtime => 0x10,
+        MountOption::NoDirAtime => 0x80,
+    };
+    options.iter().fold(u64::from(readonly), |all, option| all | of(option))
+}
+
+/// Mounts what is open on what is open, with these attributes from the first moment: the copies that arrive in other
+/// mount namespaces have them as well, as they would not after a remount.
+fn attach(
+    operation: &'static str,
+    target: &Path,
+    source: &Opened,
+    on: &Opened,
+    attributes: u64,
+) -> Result<(), MountError> {
+    let failed = |errno| MountError::from_errno(operation, target, errno);
+    let as_nix = |error: rustix::io::Errno| failed(Errno::from_raw(error.raw_os_error()));
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(source.fd(), "", flags).map_err(as_nix)?;
+    if attributes != 0 {
+        dotmesh_ioctl::set_mount_attributes(&tree, attributes).map_err(failed)?;
     }
-    Ok(())
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&tree, "", on.fd(), "", flags).map_err(as_nix)
 }
 
 fn remount_bind(operation: &'static str, target: &Path, readonly: bool) -> Result<(), MountError> {
     let opened = Opened::file(operation, target)?;
-    let change = |mut flags: MsFlags| {
-        flags.set(MsFlags::MS_RDONLY, readonly);
-        flags
-    };
-    change_bind(operation, target, &opened, change, |entry| entry.readonly == readonly)
-}
-
-fn restrict(operation: &'static str, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
-    let opened = Opened::folder(operation, target)?;
-    let change = |flags| options.iter().fold(flags, |flags, option| flags | flag(*option));
-    change_bind(operation, target, &opened, change, |entry| {
-        options.iter().all(|option| entry.has(*option))
-    })
-}
-
-/// Remounts a bind with other flags of its own, and verifies it.
-fn change_bind(
-    operation: &'static str,
-    target: &Path,
-    opened: &Opened,
-    change: impl Fn(MsFlags) -> MsFlags,
-    is_so: impl Fn(&MountEntry) -> bool,
-) -> Result<(), MountError> {
     let id = opened.mount_id()?;
     let entry = read_table(operation)?
         .by_id(id)
         .filter(|entry| entry.target == target)
         .cloned();
     let entry = entry.ok_or_else(|| MountError::new(operation, target, MountErrorKind::NotMounted))?;
-    let flags = change(kept_flags(&entry) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND);
+    let mut flags = kept_flags(&entry) | MsFlags::MS_REMOUNT | MsFlags::MS_BIND;
+    flags.set(MsFlags::MS_RDONLY, readonly);
     mount(NONE, &opened.proc_path(), NONE, flags, NONE)
         .map_err(|errno| MountError::from_errno(operation, target, errno))?;
-    if read_table(operation)?.by_id(id).is_some_and(is_so) {
+    let now = read_table(operation)?.by_id(id).map(|entry| entry.readonly);
+    if now == Some(readonly) {
         return Ok(());
     }
     Err(MountError::new(
@@ -353,11 +368,17 @@ impl Mount for LinuxMount {
             .await
     }
 
-    async fn bind(&self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {
+    async fn bind(
+        &self,
+        source: &Path,
+        target: &Path,
+        readonly: bool,
+        options: &[MountOption],
+    ) -> Result<(), MountError> {
         let operation = "bind to";
-        let source = source.to_owned();
+        let (source, options) = (source.to_owned(), options.to_vec());
         self.blocking(operation, target, move |target| {
-            bind(operation, &source, target, readonly)
+            bind(operation, &source, target, (readonly, &options))
         })
         .await
     }
@@ -368,13 +389,6 @@ impl Mount for LinuxMount {
             remount_bind(operation, target, readonly)
         })
         .await
-    }
-
-    async fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
-        let operation = "restrict";
-        let options = options.to_vec();
-        self.blocking(operation, target, move |target| restrict(operation, target, &options))
-            .await
     }
 
     async fn unmount(&self, target: &Path, lazy: bool) -> Result<(), MountError> {

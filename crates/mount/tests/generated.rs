@@ -30,12 +30,15 @@ enum Operation {
     Write(&'static str),
     /// A new filesystem, where there is an empty folder.
     Filesystem(&'static str),
-    Bind(&'static str, &'static str, bool),
+    Bind(&'static str, &'static str, bool, Option<MountOption>),
     Remount(&'static str, bool),
-    Restrict(&'static str, MountOption),
     Unmount(&'static str, bool),
     /// Somebody begins or ends using what is mounted there.
     Use(&'static str, bool),
+}
+
+fn restriction() -> impl Strategy<Value = Option<MountOption>> {
+    prop::option::weighted(0.2, select([MountOption::NoExec, MountOption::NoDev].as_slice()))
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -46,10 +49,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => path().prop_map(Operation::IsEmpty),
         1 => path().prop_map(Operation::Write),
         4 => path().prop_map(Operation::Filesystem),
-        8 => (path(), path(), prop::bool::weighted(0.3)).prop_map(|(from, to, ro)| Operation::Bind(from, to, ro)),
+        8 => (path(), path(), prop::bool::weighted(0.3), restriction())
+            .prop_map(|(from, to, ro, option)| Operation::Bind(from, to, ro, option)),
         2 => (path(), any::<bool>()).prop_map(|(path, ro)| Operation::Remount(path, ro)),
-        1 => (path(), select([MountOption::NoExec, MountOption::NoDev].as_slice()))
-            .prop_map(|(path, option)| Operation::Restrict(path, option)),
         4 => (path(), prop::bool::weighted(0.3)).prop_map(|(path, lazy)| Operation::Unmount(path, lazy)),
         3 => (path(), any::<bool>()).prop_map(|(path, used)| Operation::Use(path, used)),
     ]
@@ -155,9 +157,11 @@ impl<M: Mount, A: Around> World<'_, M, A> {
                 self.around.filesystem(&path, &format!("fs{}", self.filesystems));
                 "mounted".to_owned()
             }
-            Operation::Bind(from, to, readonly) => told(self.mount.bind(&at(from), &at(to), readonly).await),
+            Operation::Bind(from, to, readonly, option) => {
+                let options: Vec<MountOption> = option.into_iter().collect();
+                told(self.mount.bind(&at(from), &at(to), readonly, &options).await)
+            }
             Operation::Remount(path, readonly) => told(self.mount.remount_bind(&at(path), readonly).await),
-            Operation::Restrict(path, option) => told(self.mount.restrict(&at(path), &[option]).await),
             Operation::Unmount(path, lazy) => told(self.mount.unmount(&at(path), lazy).await),
             Operation::Use(path, used) => {
                 let path = at(path);

@@ -101,19 +101,20 @@ impl Mount for SimMount {
         self.call(Class::MountWrite, ("remove file", path), perform).await
     }
 
-    async fn bind(&self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountError> {
-        let perform = || self.mount.bind(source, target, readonly);
+    async fn bind(
+        &self,
+        source: &Path,
+        target: &Path,
+        readonly: bool,
+        options: &[MountOption],
+    ) -> Result<(), MountError> {
+        let perform = || self.mount.bind(source, target, readonly, options);
         self.call(Class::MountWrite, ("bind to", target), perform).await
     }
 
     async fn remount_bind(&self, target: &Path, readonly: bool) -> Result<(), MountError> {
         let perform = || self.mount.remount_bind(target, readonly);
         self.call(Class::MountWrite, ("remount", target), perform).await
-    }
-
-    async fn restrict(&self, target: &Path, options: &[MountOption]) -> Result<(), MountError> {
-        let perform = || self.mount.restrict(target, options);
-        self.call(Class::MountWrite, ("restrict", target), perform).await
     }
 
     async fn unmount(&self, target: &Path, lazy: bool) -> Result<(), MountError> {

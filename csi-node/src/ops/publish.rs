@@ -91,11 +91,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .map_err(|error| Error::mount("making the target", &error))?;
         self.host
             .mount
-            .bind(&private, &request.target, request.readonly)
+            .bind(&private, &request.target, request.readonly, &request.options)
             .await
             .map_err(|error| Error::mount("mounting for the pod", &error))?;
         self.host.note_users();
-        self.host.restrict(request).await?;
         self.verify_target(&request.target, &dataset, request.readonly).await
     }
 
@@ -250,16 +249,13 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
             let changed = self.mount.remount_bind(&request.target, request.readonly).await;
             changed.map_err(|error| Error::mount("changing the pod's mount", &error))?;
         }
-        let lacks = request.options.iter().any(|option| !entry.has(*option));
-        if lacks { self.restrict(request).await } else { Ok(()) }
-    }
-
-    async fn restrict(&self, request: &PublishRequest) -> Result<(), Error> {
-        if request.options.is_empty() {
-            return Ok(());
+        match request.options.iter().find(|option| !entry.has(**option)) {
+            None => Ok(()),
+            Some(option) => Err(Error::Conflict(format!(
+                "{} is mounted without {option}; nothing was changed there",
+                request.target.display()
+            ))),
         }
-        let restricted = self.mount.restrict(&request.target, &request.options).await;
-        restricted.map_err(|error| Error::mount("restricting the pod's mount", &error))
     }
 
     /// An unmount that does not answer is made lazy: it is out of sight at once.

@@ -69,7 +69,7 @@ pub async fn run_zvols<M: Mount>(
             mount.mount_zvol(&request(&other, "clone", filesystem)).await,
         )?;
         let (private, pod) = (root.join("private"), root.join("pod"));
-        works("bind it", mount.bind(&private, &pod, true).await)?;
+        works("bind it", mount.bind(&private, &pod, true, &[]).await)?;
         works("sync it", mount.syncfs(&private).await)?;
         let table = works("read the table", mount.list().await)?;
         let of = |zvol: &Zvol| {

@@ -176,21 +176,26 @@ impl State {
     }
 
     /// What is bound keeps the source's flags; what is shown of it elsewhere does not become read-only.
-    pub(super) fn bind(&mut self, source: &Path, target: &Path, readonly: bool) -> Result<(), MountErrorKind> {
+    pub(super) fn bind(
+        &mut self,
+        source: &Path,
+        target: &Path,
+        readonly: bool,
+        options: &[MountOption],
+    ) -> Result<(), MountErrorKind> {
         self.folder(source)?;
         self.check_target(target)?;
         let (id, root) = self.tree.walk(source, true);
         let Some(mounted) = self.tree.get(id) else {
             return Err(MountErrorKind::NotMounted);
         };
-        let new = Mounted {
+        let mut new = Mounted {
             root,
             ..mounted.clone()
         };
+        new.readonly |= readonly;
+        new.options.extend(options);
         self.tree.attach(target, new);
-        if readonly && let Some(mounted) = self.tree.at_mut(target) {
-            mounted.readonly = true;
-        }
         Ok(())
     }
 
@@ -202,13 +207,6 @@ impl State {
         }
         let mounted = self.tree.at_mut(target).ok_or(MountErrorKind::NotMounted)?;
         mounted.readonly = readonly;
-        Ok(())
-    }
-
-    pub(super) fn restrict(&mut self, target: &Path, options: &[MountOption]) -> Result<(), MountErrorKind> {
-        self.folder(target)?;
-        let mounted = self.tree.at_mut(target).ok_or(MountErrorKind::NotMounted)?;
-        mounted.options.extend(options);
         Ok(())
     }
 

@@ -27,7 +27,7 @@ fn kind<T: std::fmt::Debug>(result: Result<T, MountError>) -> MountErrorKind {
 async fn a_reboot_leaves_folders_and_files_and_no_mount() {
     let fake = with_folders(&["/m", "/pod"]).await;
     fake.mount_zfs(&request("p/a", "/m")).await.unwrap();
-    fake.bind(Path::new("/m"), Path::new("/pod"), true).await.unwrap();
+    fake.bind(Path::new("/m"), Path::new("/pod"), true, &[]).await.unwrap();
     fake.put_file(Path::new("/m/file"));
     fake.set_busy(Path::new("/pod"), true);
     fake.reboot();
@@ -76,8 +76,10 @@ async fn a_mount_below_a_shared_one_shows_in_its_peers_and_goes_with_them() {
     let fake = with_folders(&["/m", "/peer", "/own"]).await;
     fake.mount_zfs(&request("p/a", "/m")).await.unwrap();
     fake.make_dir(Path::new("/m/sub")).await.unwrap();
-    fake.bind(Path::new("/m"), Path::new("/peer"), false).await.unwrap();
-    fake.bind(Path::new("/m"), Path::new("/own"), false).await.unwrap();
+    fake.bind(Path::new("/m"), Path::new("/peer"), false, &[])
+        .await
+        .unwrap();
+    fake.bind(Path::new("/m"), Path::new("/own"), false, &[]).await.unwrap();
     fake.set_shared(Path::new("/own"), false);
     fake.mount_zfs(&request("p/b", "/m/sub")).await.unwrap();
     let shows = |path: &str| fake.table().at(Path::new(path)).map(|entry| entry.source.clone());

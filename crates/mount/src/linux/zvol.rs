@@ -19,7 +19,7 @@ use nix::sys::stat::{Mode, SFlag, major, minor, mknodat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::paths::{self, Opened};
-use super::{NONE, read_table, remount_bind, unmount, verify};
+use super::{attach, attributes, read_table, unmount, verify};
 use crate::{DeviceFs, MountError, MountErrorKind, Zvol, ZvolMount};
 
 /// How long a new volume's device is waited for.
@@ -183,14 +183,7 @@ pub(super) fn bind_zvol(operation: &'static str, zvol: &Zvol, target: &Path, rea
     }
     let device = open(operation, zvol)?;
     let node = Opened::file(operation, &zvol.node)?;
-    mount(
-        Some(&node.proc_path()),
-        &opened.proc_path(),
-        NONE,
-        MsFlags::MS_BIND,
-        NONE,
-    )
-    .map_err(|errno| MountError::from_errno(operation, target, errno))?;
+    attach(operation, target, &node, &opened, attributes(readonly, &[]))?;
     let shown = Opened::file(operation, target).and_then(|shown| {
         fs::metadata(shown.proc_path()).map_err(|error| MountError::from_io(operation, target, &error))
     });
@@ -205,10 +198,6 @@ pub(super) fn bind_zvol(operation: &'static str, zvol: &Zvol, target: &Path, rea
                 found: "another file".to_owned(),
             },
         ));
-    }
-    if readonly && let Err(error) = remount_bind(operation, target, true) {
-        unmount(operation, target, MntFlags::MNT_DETACH)?;
-        return Err(error);
     }
     Ok(())
 }

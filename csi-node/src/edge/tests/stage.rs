@@ -206,9 +206,8 @@ mounts! {
     grow_filesystem(target: &Path) -> ();
     device_bytes(path: &Path) -> u64;
     remove_file(path: &Path) -> ();
-    bind(source: &Path, target: &Path, readonly: bool) -> ();
+    bind(source: &Path, target: &Path, readonly: bool, options: &[MountOption]) -> ();
     remount_bind(target: &Path, readonly: bool) -> ();
-    restrict(target: &Path, options: &[MountOption]) -> ();
     unmount(target: &Path, lazy: bool) -> ();
     list() -> MountTable;
     statfs(path: &Path) -> FsUsage;

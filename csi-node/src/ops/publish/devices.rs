@@ -50,9 +50,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Some(_) => {
                 self.ensure_filesystem(&table, &zvol, &private, request.format).await?;
                 self.host.make_dir(target, "making the target").await?;
-                let bound = self.host.mount.bind(&private, target, request.readonly).await;
+                let bound = self
+                    .host
+                    .mount
+                    .bind(&private, target, request.readonly, &request.options)
+                    .await;
                 bound.map_err(|error| Error::mount(doing, &error))?;
-                self.host.restrict(request).await?;
             }
             None => {
                 if let Some(above) = target.parent() {
