@@ -123,5 +123,7 @@ async fn two_programs_follow_one_another() {
         machine.said()
     );
     machine.start().await;
-    machine.node().await.ensure_dot(dot.ensure()).await.unwrap();
+    let mut node = machine.node().await;
+    node.ensure_pool(machine.pool_request()).await.unwrap();
+    node.ensure_dot(dot.ensure()).await.unwrap();
 }
