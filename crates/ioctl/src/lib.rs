@@ -60,9 +60,12 @@ const _: () = assert!(size_of::<MountAttr>() == 32);
 /// # Errors
 /// Those of `mount_setattr(2)`; `ENOSYS` before Linux 5.12.
 pub fn set_mount_attributes(mount: &impl AsFd, set: u64) -> Result<(), Errno> {
+    /// `MOUNT_ATTR__ATIME`: how times of access are kept is one of several, and another one can only be set when these
+    /// are cleared.
+    const ATIME: u64 = 0x70;
     let attributes = MountAttr {
         set,
-        clear: 0,
+        clear: if set & ATIME == 0 { 0 } else { ATIME },
         propagation: 0,
         userns_fd: 0,
     };

@@ -38,7 +38,7 @@ enum Operation {
 }
 
 fn restriction() -> impl Strategy<Value = Option<MountOption>> {
-    prop::option::weighted(0.2, select([MountOption::NoExec, MountOption::NoDev].as_slice()))
+    prop::option::weighted(0.2, select(MountOption::ALL.as_slice()))
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -182,7 +182,7 @@ impl<M: Mount, A: Around> World<'_, M, A> {
         let lines = table.below(&self.base).map(|entry| {
             let target = entry.target.strip_prefix(&self.base).unwrap_or(&entry.target);
             let (readonly, shared) = (if entry.readonly { "ro" } else { "rw" }, entry.shared);
-            let options: Vec<MountOption> = [MountOption::NoExec, MountOption::NoDev]
+            let options: Vec<MountOption> = MountOption::ALL
                 .into_iter()
                 .filter(|option| entry.has(*option))
                 .collect();
