@@ -43,6 +43,14 @@ fn attributes(compression: &str) -> String {
     format!("dotmesh-{compression}")
 }
 
+/// A claim names the VolumeAttributesClass of that compression.
+async fn name_class(s: &Scenario, claim: &str, compression: &str) -> Result<()> {
+    let class = attributes(compression);
+    let patch = format!(r#"{{"spec": {{"volumeAttributesClassName": "{class}"}}}}"#);
+    let args = ["patch", "pvc", claim, "--type=merge", "-p", &patch];
+    s.cluster.kubectl(&args)?.output().await.map(drop)
+}
+
 /// Waits until the volume of both branches is compressed so.
 async fn both(s: &Scenario, dot: &str, compression: &str) -> Result<()> {
     until(&format!("both branches have {compression}"), PATIENCE, async || {
@@ -98,7 +106,6 @@ async fn a_class_says_how_data_is_kept_and_mounted() {
         s.cluster.wait_ready::<dotmesh_crds::Commit>("saved").await?;
         let mut side = claim("side", "64Mi", "Branch", "side", "data");
         side["spec"]["storageClassName"] = CLASS.into();
-        side["spec"]["volumeAttributesClassName"] = attributes("gzip").into();
         let classes = ["gzip", "lz4"].map(|compression| {
             json!({
                 "apiVersion": "storage.k8s.io/v1", "kind": "VolumeAttributesClass",
@@ -111,17 +118,14 @@ async fn a_class_says_how_data_is_kept_and_mounted() {
             .apply([branch("side", &name, "saved"), side, holder("reader", &["side"])])
             .await?;
         s.cluster.wait_pod("reader").await?;
+        both(s, &id, "zstd").await?;
+        name_class(s, "side", "gzip").await?;
         both(s, &id, "gzip").await?;
         let sizes = values(s, &id, "recordsize").await?;
         ensure!(sizes == ["8192", "8192"], "{sizes:?}");
 
         // Changed by another claim's class, while pods work, and by the Dot, whose word counts.
-        let patch = format!(
-            r#"{{"spec": {{"volumeAttributesClassName": "{}"}}}}"#,
-            attributes("lz4")
-        );
-        let args = ["patch", "pvc", "data", "--type=merge", "-p", &patch];
-        s.cluster.kubectl(&args)?.output().await?;
+        name_class(s, "data", "lz4").await?;
         both(s, &id, "lz4").await?;
         until("the claim has its class", PATIENCE, async || {
             let claim: PersistentVolumeClaim = s.cluster.get("data").await?;

@@ -74,6 +74,15 @@ pub enum ClaimError {
         /// What is wrong.
         source: TuningError,
     },
+    /// Kubernetes binds no PersistentVolume of another class of attributes, and only a bound claim's class is obeyed.
+    #[error(
+        "the claim names VolumeAttributesClass {class:?} before it is bound, which only claims without a data source can: make it without, and \
+         name the class when it is bound"
+    )]
+    AttributesClass {
+        /// The VolumeAttributesClass.
+        class: String,
+    },
     /// The volume is something else than what the claim, or its class, asks for.
     #[error(
         "volume {volume:?} of Dot {dot:?} is {has}, the claim and its StorageClass ask for {asked}; use a claim with that volumeMode, and \
@@ -264,6 +273,7 @@ impl ClaimError {
             | Self::VolumeMode { .. }
             | Self::FsType { .. }
             | Self::Tuning { .. }
+            | Self::AttributesClass { .. }
             | Self::OtherFormat { .. }
             | Self::TooSmall { .. }
             | Self::AccessMode { .. }

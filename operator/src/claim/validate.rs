@@ -172,6 +172,13 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
         .ok_or(ClaimError::Incomplete { what: "namespace" })?;
     let source = parse_source(claim)?;
     let format = parse_format(spec.volume_mode.as_deref(), class)?;
+    if let Some(class) = spec
+        .volume_attributes_class_name
+        .clone()
+        .filter(|name| !name.is_empty())
+    {
+        return Err(ClaimError::AttributesClass { class });
+    }
     let access_modes = spec.access_modes.clone().unwrap_or_default();
     if let Some(mode) = access_modes
         .iter()
