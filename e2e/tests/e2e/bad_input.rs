@@ -76,9 +76,10 @@ async fn more_than_the_pool_has_is_refused() {
                         .map(|event| format!("{}: {}", event["reason"], event["message"]))
                         .collect();
                     let text = said.join("; ");
-                    let space = ["OutOfSpace", "ResourceExhausted", "OutOfRange"]
+                    // By the scheduler, which knows how large the Pools are.
+                    let space = ["FailedScheduling", "did not have enough free storage"]
                         .iter()
-                        .any(|word| text.contains(word));
+                        .all(|word| text.contains(word));
                     Ok(dotmesh_e2e::wait::Look::when(space, text))
                 },
             )
