@@ -18,8 +18,9 @@ use dotmesh_crds::{Branch, Commit};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use crate::api::{Api, ApiErrorKind, Key};
+use crate::api::{Api, ApiError, ApiErrorKind, Key};
 use crate::context::{Memory, ReconcileError};
+use crate::meta::reread;
 use observe::{ObserveError, observe_class, observe_world};
 use report::Said;
 use validate::Source;
@@ -61,12 +62,23 @@ async fn serve<A: Api>(
         looks += 1;
         let world = observe_world(api, memory, &request).await?;
         let step = plan::plan(&request, &world)?;
+        // For a claim that only an old cache shows nothing is entered again, and no volume made that could stay for ever.
+        let is_effect = !matches!(step, plan::Plan::Done | plan::Plan::Wait(_));
+        if is_effect && !is_still_there(api, claim).await? {
+            return Ok(());
+        }
         match apply::apply(api, &world.dot, step).await {
             // The Dot's own controller is busy with it: what is to be written is decided anew.
             Err(error) if error.kind == ApiErrorKind::Conflict && looks < MAX_LOOKS => {}
             result => return Ok(result?),
         }
     }
+}
+
+/// Whether a claim from the cache is the one that is there now, and is unbound. If not, that is told soon.
+async fn is_still_there<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Result<bool, ApiError> {
+    let now: Option<PersistentVolumeClaim> = reread(api, claim).await?;
+    Ok(now.is_some_and(|now| validate::is_unbound(&now)))
 }
 
 fn waits(claim: &PersistentVolumeClaim) -> bool {

@@ -103,6 +103,23 @@ fn pair(claim: &str, volume: &str) -> (String, String) {
 }
 
 #[tokio::test]
+async fn a_claim_that_only_an_old_cache_shows_gets_no_volume() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    cluster.put_claim("pg", CLAIM, DOT, NODE);
+    cluster.look("pg").await;
+    cluster.attach(&[CLAIM]).await;
+    let key = Key::namespaced("dev", "pg");
+    let old = Arc::new(cluster.api.must_get::<PersistentVolumeClaim>(&key));
+    cluster.api.remove::<PersistentVolumeClaim>(&key);
+    cluster.api.take_writes();
+    reconcile(&cluster.api, &cluster.memory, &cluster.said, old)
+        .await
+        .unwrap();
+    assert_eq!(cluster.api.take_writes(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_claim_gets_its_volume_and_a_second_look_writes_nothing() {
     let cluster = cluster();
     cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
