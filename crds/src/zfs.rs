@@ -50,6 +50,12 @@ impl ZfsProperties {
         Ok(Tuning { thin: *thin, ..words })
     }
 
+    /// What was recorded: nothing, where that cannot be read. For what people write take [`Self::tuning`].
+    #[must_use]
+    pub fn recorded(zfs: Option<&Self>) -> Tuning {
+        zfs.and_then(|zfs| zfs.tuning().ok()).unwrap_or_default()
+    }
+
     /// The words for values; none when nothing is said.
     #[must_use]
     pub fn of(tuning: &Tuning) -> Option<Self> {
@@ -87,5 +93,6 @@ mod tests {
             ..ZfsProperties::default()
         };
         assert!(wrong.tuning().unwrap_err().to_string().starts_with("recordsize"));
+        assert_eq!(ZfsProperties::recorded(Some(&wrong)), Tuning::default());
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::{
     FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount,
@@ -192,16 +192,17 @@ fn bind(
     })
 }
 
-/// `MOUNT_ATTR_*` of `linux/mount.h`.
-fn attributes(readonly: bool, options: &[MountOption]) -> u64 {
+fn attributes(readonly: bool, options: &[MountOption]) -> MountAttrFlags {
     let of = |option: &MountOption| match option {
-        MountOption::NoSuid => 0x2,
-        MountOption::NoDev => 0x4,
-        MountOption::NoExec => 0x8,
-        MountOption::NoAtime => 0x10,
-        MountOption::NoDirAtime => 0x80,
+        MountOption::NoSuid => MountAttrFlags::MOUNT_ATTR_NOSUID,
+        MountOption::NoDev => MountAttrFlags::MOUNT_ATTR_NODEV,
+        MountOption::NoExec => MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        MountOption::NoAtime => MountAttrFlags::MOUNT_ATTR_NOATIME,
+        MountOption::NoDirAtime => MountAttrFlags::MOUNT_ATTR_NODIRATIME,
     };
-    options.iter().fold(u64::from(readonly), |all, option| all | of(option))
+    let mut all: MountAttrFlags = options.iter().map(of).collect();
+    all.set(MountAttrFlags::MOUNT_ATTR_RDONLY, readonly);
+    all
 }
 
 /// Mounts what is open on what is open, with these attributes from the first moment: the copies that arrive in other
@@ -211,14 +212,14 @@ fn attach(
     target: &Path,
     source: &Opened,
     on: &Opened,
-    attributes: u64,
+    attributes: MountAttrFlags,
 ) -> Result<(), MountError> {
     let failed = |errno| MountError::from_errno(operation, target, errno);
     let as_nix = |error: rustix::io::Errno| failed(Errno::from_raw(error.raw_os_error()));
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     let tree = open_tree(source.fd(), "", flags).map_err(as_nix)?;
-    if attributes != 0 {
-        dotmesh_ioctl::set_mount_attributes(&tree, attributes).map_err(failed)?;
+    if !attributes.is_empty() {
+        dotmesh_ioctl::set_mount_attributes(&tree, attributes.bits().into()).map_err(failed)?;
     }
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&tree, "", on.fd(), "", flags).map_err(as_nix)

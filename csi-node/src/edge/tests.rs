@@ -17,14 +17,15 @@ use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::node_server::Node as CsiNode;
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::node_server::Node;
-use dotmesh_mount::{FakeMount, FakeZvol};
-use dotmesh_zfs::{FakeVolume, FakeZfs};
+use dotmesh_mount::FakeMount;
+use dotmesh_zfs::FakeZfs;
 use tonic::{Request, Response, Status};
 
 use super::Calls;
 use super::csi::Csi;
 use super::node_v1::NodeService;
 use crate::metrics::Rpcs;
+use crate::ops::tests::told_volumes;
 use crate::ops::{Config, Pools};
 use disk::{Disk, StagedFiles};
 use stage::{Stage, StagedMount, StagedZfs};
@@ -78,21 +79,7 @@ impl World {
         zfs.watch_devices(move |file| lengths.length(file));
         zfs.watch_mounts(mount.tell_sources());
         mount.watch_datasets(zfs.tell_mountable());
-        let told = zfs.tell_volumes();
-        mount.watch_volumes(move |name| {
-            let FakeVolume {
-                identity,
-                bytes,
-                filesystem,
-                is_blank,
-            } = told(name)?;
-            Some(FakeZvol {
-                identity,
-                bytes,
-                filesystem,
-                is_blank,
-            })
-        });
+        mount.watch_volumes(told_volumes(&zfs));
         Self {
             zfs,
             mount,

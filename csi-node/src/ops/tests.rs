@@ -6,7 +6,7 @@ mod commit;
 mod compare;
 mod crash;
 mod devices;
-mod killed;
+pub(crate) mod killed;
 mod missing;
 mod places;
 mod pool;
@@ -111,7 +111,7 @@ impl Host {
 }
 
 /// What a fake's volumes are to the mounts of its host.
-fn told_volumes(zfs: &FakeZfs) -> impl Fn(&str) -> Option<FakeZvol> + Send + Sync + 'static {
+pub(crate) fn told_volumes(zfs: &FakeZfs) -> impl Fn(&str) -> Option<FakeZvol> + Send + Sync + 'static {
     let told = zfs.tell_volumes();
     move |name| {
         let FakeVolume {

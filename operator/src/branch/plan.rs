@@ -198,15 +198,11 @@ fn has_all(seen: &Observed, wanted: &[DotVolumeStatus]) -> bool {
             let is_as_it_was = seen.branch.spec.name != BranchName::DEFAULT && size.is_some();
             let is_as_large = size >= parse_quantity(&volume.size).ok()
                 || (is_as_it_was && is_planted(Mutant::OtherBranchesStayAsTheyWere));
-            let is_kept_so = said(volume.zfs.as_ref()).is_met_by(&said(has.zfs.as_ref()));
+            let is_kept_so =
+                ZfsProperties::recorded(volume.zfs.as_ref()).is_met_by(&ZfsProperties::recorded(has.zfs.as_ref()));
             is_as_large && (is_kept_so || is_planted(Mutant::DataIsKeptAsItWas))
         })
     })
-}
-
-/// What was recorded of how a volume's data is kept; nothing of what cannot be read.
-fn said(zfs: Option<&ZfsProperties>) -> Tuning {
-    zfs.and_then(|zfs| zfs.tuning().ok()).unwrap_or_default()
 }
 
 fn wire_tuning(tuning: &Tuning) -> WireTuning {
@@ -280,7 +276,10 @@ fn build_request(
             size_bytes: parse_quantity(&volume.size).map_err(|why| format!("volume {:?}: size {why}", volume.name))?,
             known_guid: known.get(volume.id.as_str()).copied().unwrap_or_default(),
             format: wire_format(volume.format()).into(),
-            tuning: volume.zfs.as_ref().map(|zfs| wire_tuning(&said(Some(zfs)))),
+            tuning: volume
+                .zfs
+                .as_ref()
+                .map(|zfs| wire_tuning(&ZfsProperties::recorded(Some(zfs)))),
         });
     }
     let origin = match valid.start.origin() {

@@ -84,7 +84,8 @@ pub async fn expand_volume<A: Api, W: WatchObject>(
     budget: Duration,
 ) -> Result<u64, ExpandError> {
     let mut last = World::default();
-    let work = pursue((api, watches), request.handle, &mut last, |world| {
+    let absent = Refusal::NotFound(request.handle).into();
+    let work = pursue((api, watches), request.handle, absent, &mut last, |world| {
         plan(request, world).map_err(ExpandError::from)
     });
     let done = timeout(budget, work).await;

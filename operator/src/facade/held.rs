@@ -50,10 +50,11 @@ pub fn held_volume(dot: &Dot, handle: Handle) -> Option<&DotClaim> {
 /// Takes the steps of a plan, until it has an answer. What was read last stands in `world`.
 ///
 /// # Errors
-/// Those of the plan and of the API.
+/// `absent` when the handle has no Dot; those of the plan and of the API.
 pub async fn pursue<A, W, T, E>(
     (api, watches): (&A, &W),
     handle: Handle,
+    absent: E,
     world: &mut World,
     plan: impl Fn(&World) -> Result<Step<T>, E>,
 ) -> Result<T, E>
@@ -62,16 +63,11 @@ where
     W: WatchObject,
     E: From<ApiError>,
 {
-    let found = find_dot(api, &handle).await?;
-    let mut dots: Option<(Key, Changes<Dot>)> = found.map(|dot| {
-        let key = Key::of(&dot);
-        (key.clone(), watches.watch_object(&key))
-    });
+    let key = Key::of(&find_dot(api, &handle).await?.ok_or(absent)?);
+    let mut dots = watches.watch_object::<Dot>(&key);
     let mut branches: Option<(Key, Changes<Branch>)> = None;
     loop {
-        if let Some((key, _)) = &dots {
-            observe(api, key, handle, world).await?;
-        }
+        observe(api, &key, handle, world).await?;
         match (plan(world)?, &world.dot) {
             (Step::Answer(answer), _) => return Ok(answer),
             (Step::Write(all), Some(dot)) => match entries::write(api, dot, &all).await {
@@ -87,13 +83,10 @@ where
                 if branches.as_ref().map(|(key, _)| key) != branch.as_ref() {
                     branches = branch.map(|key| (key.clone(), watches.watch_object(&key)));
                 }
-                match (&mut dots, &mut branches) {
-                    (Some((_, dots)), Some((_, changes))) => {
-                        either(changed(dots, dot.as_ref()), changed(changes, world.branch.as_ref())).await;
-                    }
-                    (Some((_, dots)), None) => changed(dots, dot.as_ref()).await,
-                    // Nothing is waited for of a Dot that is not there.
-                    (None, _) => {}
+                let dot = changed(&mut dots, dot.as_ref());
+                match &mut branches {
+                    Some((_, changes)) => either(dot, changed(changes, world.branch.as_ref())).await,
+                    None => dot.await,
                 }
             }
         }

@@ -131,7 +131,8 @@ pub async fn modify_volume<A: Api, W: WatchObject>(
     budget: Duration,
 ) -> Result<(), ModifyError> {
     let mut last = World::default();
-    let work = pursue((api, watches), request.handle, &mut last, |world| {
+    let absent = Refusal::NotFound(request.handle).into();
+    let work = pursue((api, watches), request.handle, absent, &mut last, |world| {
         plan(request, world).map_err(ModifyError::from)
     });
     let done = timeout(budget, work).await;
@@ -162,7 +163,7 @@ pub fn plan(request: &ModifyVolume, world: &World) -> Result<Step<()>, Refusal> 
     let there = of_branch
         .flat_map(|status| &status.volumes)
         .find(|there| there.id == id);
-    if there.is_some_and(|there| request.tuning.is_met_by(&tuning_of(there.zfs.as_ref()))) {
+    if there.is_some_and(|there| request.tuning.is_met_by(&ZfsProperties::recorded(there.zfs.as_ref()))) {
         return Ok(Step::Answer(()));
     }
     if is_deleting(dot) || world.branch.as_ref().is_none_or(is_deleting) {
@@ -191,14 +192,10 @@ fn with_wish(dot: &Dot, of: &DotClaim, wish: Option<ZfsProperties>) -> Vec<DotCl
     entries.map(entry).collect()
 }
 
-fn tuning_of(zfs: Option<&ZfsProperties>) -> Tuning {
-    zfs.and_then(|zfs| zfs.tuning().ok()).unwrap_or_default()
-}
-
 /// What the Dot's list of volumes says.
 fn listed(dot: &Dot, volume: &str) -> Tuning {
     let listed = dot.spec.volumes.iter().flatten().find(|listed| listed.name == volume);
-    tuning_of(listed.and_then(|listed| listed.zfs.as_ref()))
+    ZfsProperties::recorded(listed.and_then(|listed| listed.zfs.as_ref()))
 }
 
 #[cfg(test)]

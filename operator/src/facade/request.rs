@@ -156,16 +156,11 @@ fn parameter(parameters: &HashMap<String, String>, key: &'static str) -> Result<
         .ok_or(RequestError::MissingParameter(key))
 }
 
-/// All that a StorageClass of ours may say.
-const PARAMETERS: [&str; 5] = {
-    let [a, b, c, d] = Tuning::PARAMETERS;
-    [PARAMETER_POOL_CLASS, a, b, c, d]
-};
-
 fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), RequestError> {
     let unknown = parameters
         .keys()
-        .filter(|key| !key.starts_with(PROVISIONER_PREFIX) && !PARAMETERS.contains(&key.as_str()))
+        .filter(|key| !key.starts_with(PROVISIONER_PREFIX) && *key != PARAMETER_POOL_CLASS)
+        .filter(|key| !Tuning::PARAMETERS.contains(&key.as_str()))
         .min();
     unknown.map_or(Ok(()), |key| Err(RequestError::UnknownParameter(key.clone())))
 }

@@ -14,6 +14,8 @@ use dotmesh_zfs::{
 };
 use tokio::sync::watch;
 
+use crate::ops::tests::killed::each_zfs_call;
+
 /// When `zfs` is killed (`HostCommand::new`).
 const COMMAND: Duration = Duration::from_secs(60);
 /// When a call of the kernel is waited for no more (`LinuxMount::new`).
@@ -156,32 +158,7 @@ macro_rules! zfs {
     };
 }
 
-zfs! {
-    version() -> Versions;
-    pool_create(spec: &PoolSpec) -> ();
-    pool_import(request: &ImportRequest) -> ();
-    pools_importable(search: &[PathBuf]) -> Vec<ImportablePool>;
-    pool_get(pool: &PoolName) -> PoolStatus;
-    pool_expand(pool: &PoolName, vdev: &Path) -> ();
-    pool_export(pool: &PoolName) -> ();
-    create(request: &CreateRequest) -> ();
-    clone_snapshot(request: &CloneRequest) -> ();
-    snapshot(snapshots: &[SnapshotName], properties: &Properties) -> ();
-    hold_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> ();
-    release_recursive(tag: &HoldTag, dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    destroy_dataset(dataset: &DatasetName) -> ();
-    destroy_snapshots_deferred(dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    destroy_snapshots_deferred_recursive(dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    rollback_to_newest(snapshot: &SnapshotName) -> ();
-    set(dataset: &DatasetName, properties: &Properties) -> ();
-    inherit(dataset: &DatasetName, property: &PropName) -> ();
-    list(request: &ListRequest) -> Vec<Row>;
-    get(request: &GetRequest) -> Vec<PropertyRow>;
-    holds(snapshots: &[SnapshotName]) -> Vec<Hold>;
-    written(dataset: &DatasetName, since: Option<&SnapName>) -> u64;
-    make_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
-    check_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
-}
+each_zfs_call!(zfs);
 
 macro_rules! mounts {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {

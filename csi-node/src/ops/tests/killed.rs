@@ -51,29 +51,37 @@ macro_rules! passed_on {
     };
 }
 
-passed_on! {
-    version() -> Versions;
-    pool_create(spec: &PoolSpec) -> ();
-    pool_import(request: &ImportRequest) -> ();
-    pools_importable(search: &[PathBuf]) -> Vec<ImportablePool>;
-    pool_get(pool: &PoolName) -> PoolStatus;
-    pool_expand(pool: &PoolName, vdev: &Path) -> ();
-    pool_export(pool: &PoolName) -> ();
-    create(request: &CreateRequest) -> ();
-    clone_snapshot(request: &CloneRequest) -> ();
-    snapshot(snapshots: &[SnapshotName], properties: &Properties) -> ();
-    hold_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> ();
-    release_recursive(tag: &HoldTag, dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    destroy_dataset(dataset: &DatasetName) -> ();
-    destroy_snapshots_deferred(dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    destroy_snapshots_deferred_recursive(dataset: &DatasetName, snaps: &[SnapName]) -> ();
-    rollback_to_newest(snapshot: &SnapshotName) -> ();
-    set(dataset: &DatasetName, properties: &Properties) -> ();
-    inherit(dataset: &DatasetName, property: &PropName) -> ();
-    list(request: &ListRequest) -> Vec<Row>;
-    get(request: &GetRequest) -> Vec<PropertyRow>;
-    holds(snapshots: &[SnapshotName]) -> Vec<Hold>;
-    written(dataset: &DatasetName, since: Option<&SnapName>) -> u64;
-    make_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
-    check_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
+/// Hands every call of [`Zfs`] but `counts` to a macro, which passes it on.
+macro_rules! each_zfs_call {
+    ($pass_on:ident) => {
+        $pass_on! {
+            version() -> Versions;
+            pool_create(spec: &PoolSpec) -> ();
+            pool_import(request: &ImportRequest) -> ();
+            pools_importable(search: &[PathBuf]) -> Vec<ImportablePool>;
+            pool_get(pool: &PoolName) -> PoolStatus;
+            pool_expand(pool: &PoolName, vdev: &Path) -> ();
+            pool_export(pool: &PoolName) -> ();
+            create(request: &CreateRequest) -> ();
+            clone_snapshot(request: &CloneRequest) -> ();
+            snapshot(snapshots: &[SnapshotName], properties: &Properties) -> ();
+            hold_recursive(tag: &HoldTag, snapshot: &SnapshotName) -> ();
+            release_recursive(tag: &HoldTag, dataset: &DatasetName, snaps: &[SnapName]) -> ();
+            destroy_dataset(dataset: &DatasetName) -> ();
+            destroy_snapshots_deferred(dataset: &DatasetName, snaps: &[SnapName]) -> ();
+            destroy_snapshots_deferred_recursive(dataset: &DatasetName, snaps: &[SnapName]) -> ();
+            rollback_to_newest(snapshot: &SnapshotName) -> ();
+            set(dataset: &DatasetName, properties: &Properties) -> ();
+            inherit(dataset: &DatasetName, property: &PropName) -> ();
+            list(request: &ListRequest) -> Vec<Row>;
+            get(request: &GetRequest) -> Vec<PropertyRow>;
+            holds(snapshots: &[SnapshotName]) -> Vec<Hold>;
+            written(dataset: &DatasetName, since: Option<&SnapName>) -> u64;
+            make_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
+            check_filesystem(volume: &VolumeDevice, filesystem: BlockFilesystem) -> ();
+        }
+    };
 }
+pub(crate) use each_zfs_call;
+
+each_zfs_call!(passed_on);
