@@ -2,6 +2,7 @@
 //! csi-provisioner and csi-resizer ask the façade, claims are bound and released, kubelets publish.
 
 mod capability;
+pub mod inline;
 mod resizer;
 mod scheduler;
 
@@ -47,11 +48,20 @@ const COLLECTS_WITHIN: usize = 5_000;
 #[derive(Debug, Clone, Default)]
 struct Pod {
     claims: Vec<String>,
+    /// The volume that stands in its spec itself, and the Commit that it shows.
+    inline: Option<(String, String)>,
     /// The number of its node: the one the scheduler likes best, until its volumes are on another.
     node: u8,
     ends: bool,
-    /// Targets by claim, with their handles.
+    /// Targets by claim or inline volume, with their handles.
     published: BTreeMap<String, String>,
+}
+
+impl Pod {
+    /// Whether it has all its volumes.
+    fn is_running(&self) -> bool {
+        !self.ends && self.published.len() == self.claims.len() + usize::from(self.inline.is_some())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -143,7 +153,7 @@ impl Kubernetes {
     pub fn is_running(&self, name: &str) -> bool {
         let state = self.lock();
         let pod = state.pods.get(name);
-        pod.is_some_and(|pod| !pod.ends && pod.published.len() == pod.claims.len())
+        pod.is_some_and(Pod::is_running)
     }
 
     /// Whether a pod is gone.
@@ -156,8 +166,7 @@ impl Kubernetes {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let state = self.lock();
-        let settled = |pod: &Pod| !pod.ends && pod.published.len() == pod.claims.len();
-        state.asked.is_empty() && state.pods.values().all(settled)
+        state.asked.is_empty() && state.pods.values().all(Pod::is_running)
     }
 
     /// A node came up again: its kubelet publishes anew.
@@ -414,7 +423,7 @@ impl Kubernetes {
 
     /// The kubelet: volumes of pods that shall run, and of those that end.
     fn publish(&self, world: &World, name: &str, pod: &Pod) -> bool {
-        let mut unfinished = false;
+        let mut unfinished = self.publish_inline(name, pod);
         for claim in &pod.claims {
             let what = format!("{claim} in {name}");
             match (pod.ends, pod.published.get(claim)) {
@@ -446,6 +455,9 @@ impl Kubernetes {
         }
         if pod.ends && pod.published.is_empty() {
             self.lock().pods.remove(name);
+            if pod.inline.is_some() {
+                self.remove_pod(name);
+            }
             self.cluster.stage.wrote();
         }
         unfinished
@@ -467,19 +479,23 @@ impl Kubernetes {
     }
 
     async fn publish_one(self, pod: String, claim: String, volume: PersistentVolume, node: u8) {
-        let handle = handle_of(&volume).to_owned();
-        let Some(running) = self.machine(node).running() else {
-            return;
-        };
         let request = NodePublishVolumeRequest {
-            volume_id: handle.clone(),
+            volume_id: handle_of(&volume).to_owned(),
             target_path: target(&pod, &claim),
             volume_capability: Some(capability_of(&volume)),
             ..NodePublishVolumeRequest::default()
         };
+        self.ask_to_publish(pod, claim, request, node).await;
+    }
+
+    async fn ask_to_publish(self, pod: String, volume: String, request: NodePublishVolumeRequest, node: u8) {
+        let Some(running) = self.machine(node).running() else {
+            return;
+        };
+        let handle = request.volume_id.clone();
         self.cluster
             .stage
-            .say(Actor::Kubelet(node), format_args!("publish {claim} in {pod}"));
+            .say(Actor::Kubelet(node), format_args!("publish {volume} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -488,7 +504,7 @@ impl Kubernetes {
         match answer {
             Ok(_) => {
                 if let Some(pod) = self.lock().pods.get_mut(&pod) {
-                    pod.published.insert(claim, handle);
+                    pod.published.insert(volume, handle);
                 }
                 self.cluster.stage.wrote();
             }

@@ -29,7 +29,7 @@ const BEHIND: usize = 6;
 const LAG: Duration = Duration::from_millis(500);
 
 /// The installation's namespace.
-const NAMESPACE: &str = "dotmesh-system";
+pub const NAMESPACE: &str = "dotmesh-system";
 
 /// What all replicas see.
 #[derive(Clone)]

@@ -12,6 +12,8 @@ use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 
+use crate::replica::NAMESPACE;
+
 /// The kinds that are watched.
 pub const WATCHED: [&str; 10] = [
     "Dot",
@@ -89,7 +91,7 @@ impl View {
         };
         let mut last: BTreeMap<(&'static str, &Key), &Change> = BTreeMap::new();
         for change in log.iter().rev() {
-            let Some(kind) = watched(change.kind) else {
+            let Some(kind) = watched_change(change) else {
                 continue;
             };
             match missed.get_mut(kind) {
@@ -128,7 +130,7 @@ impl View {
     pub fn receive(&mut self, changes: Vec<Arc<Change>>) {
         self.read += changes.len();
         for change in changes {
-            if let Some(kind) = watched(change.kind) {
+            if let Some(kind) = watched_change(&change) {
                 self.waiting.entry(kind).or_default().push_back(change);
             }
         }
@@ -165,7 +167,7 @@ impl View {
                 Arc::new(object) as Arc<dyn Any + Send + Sync>
             }};
         }
-        let kind = watched(change.kind)?;
+        let kind = watched_change(change)?;
         let object = match kind {
             "Dot" => parsed!(Dot, prune),
             "Branch" => parsed!(Branch, prune),
@@ -202,6 +204,12 @@ impl View {
             .filter_map(|object| object.clone().downcast().ok())
             .collect()
     }
+}
+
+/// Of pods, the operator's caches have those of the installation's namespace.
+fn watched_change(change: &Change) -> Option<&'static str> {
+    let is_others = change.kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE);
+    watched(change.kind).filter(|_| !is_others)
 }
 
 fn watched(kind: &str) -> Option<&'static str> {

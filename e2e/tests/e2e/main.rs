@@ -15,6 +15,7 @@ mod crashes;
 mod deletion;
 mod formats;
 mod history;
+mod inline;
 mod installation;
 mod pools;
 mod reboot;

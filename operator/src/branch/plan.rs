@@ -22,8 +22,9 @@ use kube::ResourceExt;
 use super::observe::{Observed, is_accepted};
 use super::takeover::volumes_of;
 use super::validate::{Start, Valid, validate};
-use crate::claim::own::OwnClaim;
+use crate::claim::own::Owner;
 use crate::driver::Plan;
+use crate::inline::own::is_pods;
 use crate::loss::{lost, named, what_helps};
 use crate::meta::{dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
@@ -46,7 +47,7 @@ pub enum Step {
         /// What.
         request: EnsureBranchRequest,
     },
-    /// The claim it was made for is gone: delete the Branch.
+    /// The claim or pod it was made for is gone: delete the Branch.
     Retire,
     /// Make a Remnant of the data, which stays.
     Leave,
@@ -80,7 +81,11 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     if is_deleting(branch) {
         return plan_deletion(seen);
     }
-    if seen.own_claim == OwnClaim::Gone && !is_planted(Mutant::ABranchOfAClaimStays) {
+    let stays = match is_pods(branch) {
+        true => is_planted(Mutant::ABranchOfAPodStays),
+        false => is_planted(Mutant::ABranchOfAClaimStays),
+    };
+    if seen.owner == Owner::Gone && !stays {
         return Plan::Do(Step::Retire);
     }
     if branch.annotations().contains_key(ANNOTATION_RESTORED) && !is_accepted(branch) {
@@ -239,7 +244,8 @@ pub fn model_tuning(tuning: Option<&WireTuning>) -> Tuning {
     }
 }
 
-fn wire_format(format: VolumeFormat) -> WireFormat {
+/// What a volume is, on the wire.
+pub fn wire_format(format: VolumeFormat) -> WireFormat {
     match format {
         VolumeFormat::Zfs => WireFormat::Zfs,
         VolumeFormat::Ext4 => WireFormat::Ext4,

@@ -111,20 +111,24 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         format,
         tuning,
     } = volume;
-    let format = match proto::VolumeFormat::try_from(*format) {
-        Ok(proto::VolumeFormat::Zfs) => VolumeFormat::Zfs,
-        Ok(proto::VolumeFormat::Ext4) => VolumeFormat::Ext4,
-        Ok(proto::VolumeFormat::Xfs) => VolumeFormat::Xfs,
-        Ok(proto::VolumeFormat::Block) => VolumeFormat::Block,
-        Ok(proto::VolumeFormat::Unspecified) | Err(_) => return Err(invalid("volumes.format: none of ours")),
-    };
     Ok(VolumeRequest {
         id: parse("volumes.id", id)?,
         name: parse("volumes.name", name)?,
         size: *size_bytes,
-        format,
+        format: parse_format(*format).ok_or_else(|| invalid("volumes.format: none of ours"))?,
         tuning: tuning.as_ref().map(tuning_request).transpose()?.unwrap_or_default(),
         known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
+    })
+}
+
+/// What a volume is; absent: nothing that is known here.
+pub(in crate::edge) fn parse_format(format: i32) -> Option<VolumeFormat> {
+    Some(match proto::VolumeFormat::try_from(format).ok()? {
+        proto::VolumeFormat::Zfs => VolumeFormat::Zfs,
+        proto::VolumeFormat::Ext4 => VolumeFormat::Ext4,
+        proto::VolumeFormat::Xfs => VolumeFormat::Xfs,
+        proto::VolumeFormat::Block => VolumeFormat::Block,
+        proto::VolumeFormat::Unspecified => return None,
     })
 }
 

@@ -21,7 +21,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         request: &PublishRequest,
         head: HeadId,
     ) -> Result<(), Error> {
-        let (dot, volume) = (request.handle.dot, request.handle.volume);
+        let (dot, volume) = (request.volume.dot(), request.volume.volume());
         let target = request.target.as_path();
         let dataset = pool.layout.volume(dot, head, volume);
         let zvol = Zvol {

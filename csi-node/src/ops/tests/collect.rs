@@ -145,7 +145,7 @@ async fn what_pods_use_is_waited_for() {
     let target = PathBuf::from("/pods/a/mount");
     let publish = PublishRequest {
         format: VolumeFormat::Zfs,
-        handle: handle(),
+        volume: Wanted::Claim(handle()),
         target: target.clone(),
         readonly: false,
         options: Vec::new(),
@@ -166,7 +166,7 @@ async fn what_pods_use_is_waited_for() {
     assert!(names(&host.zfs).contains(&volume.as_str().replace("dotmesh/dotmesh/", "")));
     assert!(host.mount.table().at(&target).is_some());
     let unpublish = UnpublishRequest {
-        handle: handle(),
+        volume: VolumeRef::Claim(handle()),
         target: target.clone(),
     };
     ops.host.unpublish(&unpublish).await.unwrap();
