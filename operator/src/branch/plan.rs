@@ -216,12 +216,14 @@ fn wire_tuning(tuning: &Tuning) -> WireTuning {
         recordsize,
         volblocksize,
         thin,
+        sync,
     } = tuning;
     WireTuning {
         compression: compression.as_ref().map(ToString::to_string).unwrap_or_default(),
         recordsize: recordsize.map(BlockSize::bytes).unwrap_or_default(),
         volblocksize: volblocksize.map(BlockSize::bytes).unwrap_or_default(),
         thin: thin.unwrap_or_default(),
+        sync: sync.map(|sync| sync.to_string()).unwrap_or_default(),
     }
 }
 
@@ -232,6 +234,7 @@ pub fn model_tuning(tuning: Option<&WireTuning>) -> Tuning {
         recordsize,
         volblocksize,
         thin,
+        sync,
     }) = tuning
     else {
         return Tuning::default();
@@ -241,6 +244,7 @@ pub fn model_tuning(tuning: Option<&WireTuning>) -> Tuning {
         recordsize: BlockSize::new(*recordsize, BlockSize::RECORD),
         volblocksize: BlockSize::new(*volblocksize, BlockSize::VOLUME),
         thin: thin.then_some(true),
+        sync: sync.parse().ok(),
     }
 }
 

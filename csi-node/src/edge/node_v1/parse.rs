@@ -132,12 +132,24 @@ pub(in crate::edge) fn parse_format(format: i32) -> Option<VolumeFormat> {
     })
 }
 
+/// A property's value; empty: nothing is said.
+fn word<T>(field: &str, text: &str) -> Result<Option<T>, Status>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    match text {
+        "" => Ok(None),
+        text => parse(field, text).map(Some),
+    }
+}
+
 fn tuning_request(tuning: &proto::Tuning) -> Result<Tuning, Status> {
     let proto::Tuning {
         compression,
         recordsize,
         volblocksize,
         thin,
+        sync,
     } = tuning;
     let size = |field: &str, bytes: u64, bounds| match (bytes, BlockSize::new(bytes, bounds)) {
         (0, _) => Ok(None),
@@ -145,10 +157,8 @@ fn tuning_request(tuning: &proto::Tuning) -> Result<Tuning, Status> {
         (_, None) => Err(invalid(format!("{field}: {bytes} is no size of blocks"))),
     };
     Ok(Tuning {
-        compression: match compression.as_str() {
-            "" => None,
-            word => Some(parse("volumes.tuning.compression", word)?),
-        },
+        compression: word("volumes.tuning.compression", compression)?,
+        sync: word("volumes.tuning.sync", sync)?,
         recordsize: size("volumes.tuning.recordsize", *recordsize, BlockSize::RECORD)?,
         volblocksize: size("volumes.tuning.volblocksize", *volblocksize, BlockSize::VOLUME)?,
         thin: thin.then_some(true),
@@ -161,12 +171,14 @@ fn tuning_state(tuning: &Tuning) -> proto::Tuning {
         recordsize,
         volblocksize,
         thin,
+        sync,
     } = tuning;
     proto::Tuning {
         compression: compression.as_ref().map(ToString::to_string).unwrap_or_default(),
         recordsize: recordsize.map(BlockSize::bytes).unwrap_or_default(),
         volblocksize: volblocksize.map(BlockSize::bytes).unwrap_or_default(),
         thin: thin.unwrap_or_default(),
+        sync: sync.map(|sync| sync.to_string()).unwrap_or_default(),
     }
 }
 
