@@ -12,6 +12,8 @@ mod csi;
 mod describe;
 #[path = "node/devices.rs"]
 mod devices;
+#[path = "node/figures.rs"]
+mod figures;
 #[path = "node/kill.rs"]
 mod kill;
 #[path = "node/load.rs"]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::story::{Bench, Story};
-use crate::test::{Contract, Part, Publish};
+use crate::test::{Contract, Part, Publish, Volumes};
 use crate::testbed::cluster::{self, Options};
 use crate::testbed::gotools::Tool;
 use crate::testbed::instance::{self, Instance};
@@ -164,6 +164,8 @@ pub(crate) enum Campaign {
     Contract(Contract),
     /// Volumes published and unpublished a thousand times under load.
     Publish(Publish),
+    /// What making, growing, publishing and deleting volumes costs beside the bare commands, and memory with many.
+    Volumes(Volumes),
     /// Histories of the simulator by chance; goes on where the last one stopped.
     Sim {
         /// How long.
@@ -236,6 +238,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Publish(publish),
             } => test::publish(&publish),
+            Command::Campaign {
+                which: Campaign::Volumes(volumes),
+            } => test::volumes(&volumes),
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),

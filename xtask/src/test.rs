@@ -53,6 +53,17 @@ pub(crate) struct Publish {
     accel: Option<Accel>,
 }
 
+/// What volumes cost, and many of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Volumes {
+    /// How many there are in the end.
+    #[arg(long, default_value_t = 1000)]
+    count: u32,
+    /// How the node runs; by default KVM when a probe works, else emulation.
+    #[arg(long, env = "DOTMESH_ACCEL")]
+    accel: Option<Accel>,
+}
+
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
@@ -313,20 +324,34 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
 
 /// Publishes and unpublishes more often than `test` does; the answer is the exit code.
 pub(crate) fn publish(publish: &Publish) -> Result<u8> {
+    let env = format!("DOTMESH_PUBLISH_TIMES={}", publish.times);
+    let time = OPERATION_TIME * publish.times.max(100);
+    csi_node_alone("publish", publish.accel, (&env, "load::published"), time)
+}
+
+/// Measures what volumes cost, and prints it; the answer is the exit code.
+pub(crate) fn volumes(volumes: &Volumes) -> Result<u8> {
+    let env = format!("DOTMESH_FIGURES_VOLUMES={}", volumes.count);
+    let filter = "figures:: --include-ignored --nocapture";
+    let time = OPERATION_TIME * volumes.count.max(100);
+    csi_node_alone("volumes", volumes.accel, (&env, filter), time)
+}
+
+/// Runs some of csi-node's tests on a machine of its own, without Kubernetes.
+fn csi_node_alone(bed: &str, accel: Option<Accel>, (env, filter): (&str, &str), time: Duration) -> Result<u8> {
     const CRATE: &str = "dotmesh-csi-node";
     host::ensure()?;
     let tests = compile_of(CRATE, "node")?;
     images::build()?;
     let csi_node = images::binary(Program::CsiNode)?;
-    let bed = Ephemeral::up("publish", 1, false, publish.accel)?;
+    let bed = Ephemeral::up(bed, 1, false, accel)?;
     let count = finish(bed, |instance| {
         let node = instance.node(1);
         node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
         node.push(&csi_node, CSI_NODE)?;
         node.push(&tests, &inside_path(CRATE))?;
-        let env = format!("DOTMESH_CSI_NODE={CSI_NODE} DOTMESH_PUBLISH_TIMES={}", publish.times);
-        let tests = on_node(instance, CRATE, &env, "load::published")?;
-        counted(tests.within(OPERATION_TIME * publish.times.max(100)))
+        let env = format!("DOTMESH_CSI_NODE={CSI_NODE} {env}");
+        counted(on_node(instance, CRATE, &env, filter)?.within(time))
     })?;
     Ok(count.conclude())
 }

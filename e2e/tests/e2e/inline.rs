@@ -169,11 +169,14 @@ async fn a_pods_own_claims_go_with_it() {
         let plain: PersistentVolumeClaim = s.cluster.get(&own("plain")).await?;
         let dot = names::volume_object(&plain.uid().context("a claim has a uid")?);
         s.cluster.wait_ready::<Dot>(&dot).await?;
+        let copy = names::volume_object(&s.cluster.uid::<PersistentVolumeClaim>(&own("copy")).await?);
+        s.cluster.wait_ready::<Branch>(&copy).await?;
         for pod in ["plain", "copy"] {
             s.cluster.delete::<Pod>(pod).await?;
             s.cluster.wait_gone::<PersistentVolumeClaim>(&own(pod)).await?;
         }
         s.cluster.wait_gone::<Dot>(&dot).await?;
+        s.cluster.wait_gone::<Branch>(&copy).await?;
         s.settled().await?;
         // Of shop: two volumes; the initial commit and `before`, of them and their head.
         ensure!(count(&entries(s).await?) == (2, 6), "{:?}", entries(s).await?);
