@@ -381,11 +381,13 @@ fn scenarios(target: &str, nodes: u8, accel: Option<Accel>, args: &[&str]) -> Re
     let tests = compile_outside(target)?;
     // Built before the machine starts; importing finds them done.
     images::build()?;
+    let sanity = Tool::CsiSanity.path()?;
+    let env = [("DOTMESH_CSI_SANITY".to_owned(), sanity.to_string_lossy().into_owned())];
     let bed = Ephemeral::up("e2e", nodes, true, accel)?;
     finish(bed, |instance| {
         images::import(instance)?;
         images::install_chart(instance)?;
-        run_here(instance, &tests, args, &[])
+        run_here(instance, &tests, args, &env)
     })
 }
 

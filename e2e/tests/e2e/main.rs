@@ -11,6 +11,7 @@ mod bad_input;
 mod capacities;
 mod claims;
 mod classes;
+mod conformance;
 mod crashes;
 mod deletion;
 mod formats;

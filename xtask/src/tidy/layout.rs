@@ -101,7 +101,7 @@ const RULES: [Rule; 15] = [
     },
     Rule {
         name: "e2e",
-        ours: &["crds", "model", "testkit"],
+        ours: &["crds", "csi-proto", "model", "testkit"],
         never: &[],
     },
 ];
