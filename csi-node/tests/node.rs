@@ -28,6 +28,8 @@ mod places;
 mod pool;
 #[path = "node/pools.rs"]
 mod pools;
+#[path = "node/selinux.rs"]
+mod selinux;
 #[path = "node/story.rs"]
 mod story;
 #[path = "node/suspended.rs"]

@@ -166,6 +166,12 @@ pub(crate) enum Campaign {
     Publish(Publish),
     /// What making, growing, publishing and deleting volumes costs beside the bare commands, and memory with many.
     Volumes(Volumes),
+    /// Mounts with SELinux contexts, on a kernel that has SELinux.
+    Selinux {
+        /// How the node runs; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
     /// Histories of the simulator by chance; goes on where the last one stopped.
     Sim {
         /// How long.
@@ -192,6 +198,7 @@ impl Args {
                         kubernetes: !node_only,
                         accel,
                         ephemeral: false,
+                        kernel: "",
                     },
                 )?;
                 Ok(0)
@@ -241,6 +248,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Volumes(volumes),
             } => test::volumes(&volumes),
+            Command::Campaign {
+                which: Campaign::Selinux { accel },
+            } => test::selinux(accel),
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),

@@ -326,7 +326,8 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
 pub(crate) fn publish(publish: &Publish) -> Result<u8> {
     let env = format!("DOTMESH_PUBLISH_TIMES={}", publish.times);
     let time = OPERATION_TIME * publish.times.max(100);
-    csi_node_alone("publish", publish.accel, (&env, "load::published"), time)
+    let bed = alone("publish", publish.accel, "");
+    csi_node_alone(bed, &[], (&env, "load::published"), time)
 }
 
 /// Measures what volumes cost, and prints it; the answer is the exit code.
@@ -334,22 +335,62 @@ pub(crate) fn volumes(volumes: &Volumes) -> Result<u8> {
     let env = format!("DOTMESH_FIGURES_VOLUMES={}", volumes.count);
     let filter = "figures:: --include-ignored --nocapture";
     let time = OPERATION_TIME * volumes.count.max(100);
-    csi_node_alone("volumes", volumes.accel, (&env, filter), time)
+    csi_node_alone(alone("volumes", volumes.accel, ""), &[], (&env, filter), time)
+}
+
+/// Mounts with SELinux contexts, on a kernel that has SELinux and a policy of a few lines; the answer is the exit code.
+pub(crate) fn selinux(accel: Option<Accel>) -> Result<u8> {
+    const POLICY: &str = "/opt/dotmesh/policy";
+    host::ensure_program("secilc", "secilc")?;
+    let policy = std::env::temp_dir().join(format!("dotmesh-policy-{}", std::process::id()));
+    let contexts = policy.with_extension("contexts");
+    Cmd::new("secilc")
+        .args(["-M", "true", "-c", "33", "-o"])
+        .arg(&policy)
+        .arg("-f")
+        .arg(&contexts)
+        .arg(workspace::root().join("xtask/selinux/policy.cil"))
+        .run()?;
+    let env = format!("DOTMESH_SELINUX_POLICY={POLICY}");
+    let bed = alone("selinux", accel, "security=selinux selinux=1 enforcing=0");
+    let files = [(policy.as_path(), POLICY)];
+    let ended = csi_node_alone(bed, &files, (&env, "selinux:: --include-ignored"), OPERATION_TIME * 100);
+    for file in [&policy, &contexts] {
+        std::fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
+    }
+    ended
+}
+
+/// A machine with OpenZFS and nothing else.
+fn alone(purpose: &'static str, accel: Option<Accel>, kernel: &'static str) -> impl FnOnce() -> Result<Ephemeral> {
+    let options = cluster::Options {
+        nodes: 1,
+        kubernetes: false,
+        accel,
+        ephemeral: true,
+        kernel,
+    };
+    move || Ephemeral::up_with(purpose, options)
 }
 
 /// Runs some of csi-node's tests on a machine of its own, without Kubernetes.
-fn csi_node_alone(bed: &str, accel: Option<Accel>, (env, filter): (&str, &str), time: Duration) -> Result<u8> {
+fn csi_node_alone(
+    bed: impl FnOnce() -> Result<Ephemeral>,
+    files: &[(&Path, &str)],
+    (env, filter): (&str, &str),
+    time: Duration,
+) -> Result<u8> {
     const CRATE: &str = "dotmesh-csi-node";
     host::ensure()?;
     let tests = compile_of(CRATE, "node")?;
     images::build()?;
     let csi_node = images::binary(Program::CsiNode)?;
-    let bed = Ephemeral::up(bed, 1, false, accel)?;
-    let count = finish(bed, |instance| {
+    let count = finish(bed()?, |instance| {
         let node = instance.node(1);
         node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
         node.push(&csi_node, CSI_NODE)?;
         node.push(&tests, &inside_path(CRATE))?;
+        files.iter().try_for_each(|(from, to)| node.push(from, to))?;
         let env = format!("DOTMESH_CSI_NODE={CSI_NODE} {env}");
         counted(on_node(instance, CRATE, &env, filter)?.within(time))
     })?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::{Handle, VolumeRef};
 use dotmesh_model::id::{BranchId, DotId, HeadId, VolumeId};
-use dotmesh_mount::{FsUsage, Mount, MountEntry, MountErrorKind, MountOption, MountTable, ZfsMount};
+use dotmesh_mount::{FsUsage, Mount, MountEntry, MountErrorKind, MountOption, MountTable, SelinuxContext, ZfsMount};
 use dotmesh_zfs::{DatasetName, Zfs};
 
 use super::shown::{Form, Shown, shown};
@@ -64,6 +64,8 @@ pub struct PublishRequest {
     pub readonly: bool,
     /// What else of the pod's mount is restricted; not of a block device.
     pub options: Vec<MountOption>,
+    /// The SELinux context of its files; absent: their labels, or what others have asked for. Not of a block device.
+    pub context: Option<SelinuxContext>,
     /// Only one target at a time may show it.
     pub exclusive: bool,
 }
@@ -115,9 +117,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             if entry.fs_type != "zfs" || entry.source != dataset.as_str() {
                 return Err(other_source(&request.target, &entry.source, dataset.as_str()));
             }
+            check_context(request, entry)?;
             return self.host.change_bind(entry, request).await;
         }
-        self.ensure_private(&pool, &table, &dataset, &private).await?;
+        self.ensure_private(&pool, &table, &dataset, (&private, request))
+            .await?;
         self.host
             .mount
             .make_dir(&request.target)
@@ -137,11 +141,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         pool: &KnownPool,
         table: &MountTable,
         dataset: &DatasetName,
-        private: &Path,
+        (private, request): (&Path, &PublishRequest),
     ) -> Result<(), Error> {
         if let Some(entry) = table.at(private) {
             if entry.fs_type == "zfs" && entry.source == dataset.as_str() {
-                return Ok(());
+                return check_context(request, entry);
             }
             self.check_native(pool, dataset).await?;
             return Err(other_source(private, &entry.source, dataset.as_str()));
@@ -155,7 +159,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             source: dataset.to_string(),
             target: private.to_owned(),
             readonly: false,
-            options: String::new(),
+            context: request.context.clone(),
         };
         let mounted = self.host.mount.mount_zfs(&mount).await;
         if mounted.is_err() {
@@ -402,6 +406,25 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
             Some((_, Form::Zfs | Form::Filesystem)) => self.mount.statfs(path).await.map(Usage::Files),
         };
         usage.map_err(|error| Error::mount("asking how full the volume is", &error))
+    }
+}
+
+/// Whether the volume's files have the context that is asked for. All mounts of a filesystem have one: that of the first
+/// pod, until the last has gone.
+fn check_context(request: &PublishRequest, there: &MountEntry) -> Result<(), Error> {
+    let Some(wanted) = &request.context else {
+        return Ok(());
+    };
+    let volume = request.volume.volume();
+    match &there.context {
+        Some(found) if found == wanted => Ok(()),
+        Some(found) => Err(Error::InUse(format!(
+            "volume {volume} is mounted with the SELinux context {found} for other pods, and this one asks for {wanted}: pods that \
+             share a volume share seLinuxOptions"
+        ))),
+        None => Err(Error::InUse(format!(
+            "volume {volume} is mounted without an SELinux context for other pods, and this one asks for {wanted}"
+        ))),
     }
 }
 

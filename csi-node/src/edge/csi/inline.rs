@@ -132,6 +132,7 @@ pub(super) async fn borrow(
         format: if said { capability.format } else { format },
         readonly: request.readonly || capability.readonly,
         options: capability.options,
+        context: capability.context,
         exclusive: capability.exclusive,
     })
 }

@@ -69,6 +69,7 @@ fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, St
         format: capability.format,
         readonly: request.readonly || capability.readonly,
         options: capability.options,
+        context: capability.context,
         exclusive: capability.exclusive,
     })
 }
@@ -81,7 +82,8 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let request = match is_inline(&request) {
-            true => borrow(request, self.lender.as_deref())
+            // Boxed: it is rare, and a call's future would hold all of it.
+            true => Box::pin(borrow(request, self.lender.as_deref()))
                 .await
                 .inspect_err(|status| tracing::warn!(error = status.message(), "an inline volume is not published"))?,
             false => parse_publish(request)?,

@@ -29,6 +29,7 @@ async fn build<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), 
         target: "/pods/a/mount".into(),
         readonly: false,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     };
     ops.publish(&publish).await

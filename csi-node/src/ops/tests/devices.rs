@@ -47,6 +47,7 @@ fn publish(format: VolumeFormat, target: &str, readonly: bool) -> PublishRequest
         format,
         readonly,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     }
 }

@@ -58,6 +58,7 @@ fn publish_in(name: &str) -> PublishRequest {
         target: format!("/pods/{name}/mount").into(),
         readonly: false,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     }
 }

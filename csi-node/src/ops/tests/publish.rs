@@ -24,6 +24,7 @@ fn publish(target: &str, readonly: bool) -> PublishRequest {
         target: target.into(),
         readonly,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     }
 }
@@ -246,7 +247,7 @@ async fn targets_that_are_links_full_or_taken_are_refused() {
         source: "dotmesh/other".into(),
         target: "/pods/taken".into(),
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     host.mount.mount_zfs(&other).await.unwrap();
     assert!(matches!(
@@ -389,4 +390,42 @@ async fn options_restrict_the_pods_mount_alone() {
         "{refused}"
     );
     assert_eq!(has(&private), (false, [false; 5]));
+}
+
+/// A filesystem has one context, whoever sees it.
+#[tokio::test]
+async fn pods_that_share_a_volume_share_its_selinux_context() {
+    let (host, ops) = attached().await;
+    let of = |target: &str, context: Option<&str>| PublishRequest {
+        context: context.map(|context| context.parse().unwrap()),
+        ..publish(target, false)
+    };
+    let (one, other) = (Some("u:r:t:s0:c1,c2"), Some("u:r:t:s0:c3,c4"));
+    let shown = |target: &str| {
+        let table = host.mount.table();
+        let entry = table.at(target.as_ref()).unwrap();
+        entry.context.as_ref().map(ToString::to_string)
+    };
+    ops.publish(&of(TARGET, one)).await.unwrap();
+    ops.publish(&of(TARGET, one)).await.unwrap();
+    assert_eq!(shown(TARGET).as_deref(), one);
+    for target in [TARGET, "/pods/b/mount"] {
+        let refused = ops.publish(&of(target, other)).await.unwrap_err();
+        assert!(matches!(refused, Error::InUse(_)), "{refused}");
+    }
+    ops.publish(&of("/pods/b/mount", one)).await.unwrap();
+    ops.publish(&of("/pods/c/mount", None)).await.unwrap();
+    for target in [TARGET, "/pods/b/mount", "/pods/c/mount"] {
+        ops.host.unpublish(&unpublish(target)).await.unwrap();
+    }
+    ops.publish(&of(TARGET, other)).await.unwrap();
+    assert_eq!(
+        shown(TARGET).as_deref(),
+        other,
+        "the last one took the first context along"
+    );
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.publish(&of(TARGET, None)).await.unwrap();
+    let refused = ops.publish(&of("/pods/b/mount", one)).await.unwrap_err();
+    assert!(refused.to_string().contains("without"), "{refused}");
 }
