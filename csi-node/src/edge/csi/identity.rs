@@ -36,6 +36,7 @@ impl<Z: Zfs, M: Mount> Identity for Csi<Z, M> {
         Ok(Response::new(GetPluginCapabilitiesResponse {
             capabilities: vec![
                 capability(Service::ControllerService),
+                capability(Service::GroupControllerService),
                 capability(Service::VolumeAccessibilityConstraints),
                 PluginCapability {
                     r#type: Some(Type::VolumeExpansion(VolumeExpansion {
