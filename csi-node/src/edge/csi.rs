@@ -1,4 +1,4 @@
-//! The Container Storage Interface 1.12: Identity, Controller, GroupController and Node, on one unix socket.
+//! The Container Storage Interface, 1.12 and on demand the alpha parts of 1.13: Identity, Controller, GroupController and Node, on one unix socket.
 //!
 //! The Node service is what the kubelet calls. The controllers stand alone: they make and delete Dots of their own on this
 //! node's pools without Kubernetes, for conformance tests and for other orchestrators; in Kubernetes the operator serves
@@ -10,6 +10,7 @@ mod change;
 mod controller;
 mod create;
 mod groups;
+mod health;
 mod identity;
 mod ids;
 mod inline;
@@ -47,6 +48,8 @@ fn here(topology: &Topology, node: &str) -> bool {
     topology.segments.get(TOPOLOGY_KEY).is_none_or(|name| name == node)
 }
 
+#[cfg(test)]
+pub(super) use ids::first;
 pub use inline::Lend;
 
 /// The driver's name.
@@ -68,6 +71,8 @@ pub struct Csi<Z, M> {
     node: String,
     /// What the Controller does.
     alone: Arc<Alone<Z, M>>,
+    /// Whether the alpha parts of CSI 1.13 are served.
+    alpha: bool,
     lender: Option<Arc<dyn Lend>>,
 }
 
@@ -78,6 +83,7 @@ impl<Z, M> Clone for Csi<Z, M> {
             calls: self.calls.clone(),
             node: self.node.clone(),
             alone: Arc::clone(&self.alone),
+            alpha: self.alpha,
             lender: self.lender.clone(),
         }
     }
@@ -92,8 +98,15 @@ impl<Z: Zfs, M: Mount> Csi<Z, M> {
             pools,
             calls,
             node,
+            alpha: false,
             lender: None,
         }
+    }
+
+    /// With the alpha parts of CSI 1.13, or without: health of volumes and pools, and where snapshots are usable.
+    #[must_use]
+    pub fn with_alpha(self, alpha: bool) -> Self {
+        Self { alpha, ..self }
     }
 
     /// With somebody who says what inline volumes show.
@@ -117,6 +130,11 @@ impl<Z: Zfs, M: Mount> Csi<Z, M> {
             .add_service(NodeServer::new(self))
             .serve_with_incoming(UnixListenerStream::new(listener))
             .await
+    }
+
+    /// Where a snapshot is usable, where that is told.
+    fn snapshot_topology(&self) -> Vec<Topology> {
+        self.alpha.then(|| self.topology()).into_iter().collect()
     }
 
     fn topology(&self) -> Topology {

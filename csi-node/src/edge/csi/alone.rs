@@ -116,9 +116,12 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
             found => found?,
         };
         let _alone = self.lock_dot(handle.dot).await;
-        let Some(state) = ops.dot_state(handle.dot).await?.filter(|state| !state.deleted) else {
+        let Some(state) = ops.dot_state(handle.dot).await? else {
             return Ok(());
         };
+        if state.deleted {
+            return ops.collect_now(handle.dot).await;
+        }
         let records = state.branches.iter();
         let own = records.filter_map(|(branch, record)| {
             let (BranchRecord::Live { name, .. } | BranchRecord::Dead { name, .. }) = record;
@@ -138,8 +141,12 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
                 return Ok(());
             }
         }
-        match is_attached {
-            true => ops.detach(handle.dot, handle.claim).await,
+        if is_attached {
+            ops.detach(handle.dot, handle.claim).await?;
+        }
+        // An attempt may have been interrupted when its branch was gone already, and not yet what that was made of.
+        match !made_here && state.has_tombstones() {
+            true => ops.collect_now(handle.dot).await,
             false => Ok(()),
         }
     }
@@ -163,7 +170,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         branch: Option<BranchId>,
         commits: &BTreeMap<CommitId, HeadId>,
     ) -> Result<Rest, Error> {
-        let is_last = |described: DotDescription| {
+        let is_last = |described: &DotDescription| {
             let other_branch = described.branches.iter().any(|head| Some(head.branch) != branch);
             let other_commit = described.commits.iter().any(|commit| {
                 let mark = Mark::decode(&commit.record.metadata);
@@ -173,35 +180,44 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
             let is_own = identity.namespace.is_empty() && is_own_dot(dot, &identity.name);
             is_own && !other_branch && !other_commit
         };
-        let is_whole = match ops.describe_dot(dot).await {
-            Ok(described) if is_last(described.clone()) => {
+        let mut described = ops.describe_dot(dot).await;
+        if matches!(described, Err(Error::NotFound(_))) {
+            // Others destroyed the head of a branch: perhaps of the one that goes.
+            bury(ops, dot, branch, commits).await?;
+            described = ops.describe_dot(dot).await;
+        }
+        match described {
+            Ok(described) if is_last(&described) => {
                 ops.delete_dot(dot).await?;
                 return Ok(Rest::Nothing);
             }
-            Ok(_) => true,
-            // The head of a branch is gone that others destroyed.
-            Err(Error::NotFound(_)) => false,
-            Err(Error::Deleted(_)) => return Ok(Rest::Nothing),
-            Err(error) => return Err(error),
-        };
-        for (commit, head) in commits {
-            ops.delete_commit(dot, *commit, *head).await?;
-        }
-        if let Some(branch) = branch {
-            ops.delete_branch(dot, branch, &[HeadId::first_of(branch)]).await?;
-        }
-        if is_whole {
-            return Ok(Rest::Something);
-        }
-        match ops.describe_dot(dot).await {
-            Ok(described) if is_last(described.clone()) => {
-                ops.delete_dot(dot).await?;
-                Ok(Rest::Nothing)
+            Err(Error::Deleted(_)) => {
+                ops.collect_now(dot).await?;
+                return Ok(Rest::Nothing);
             }
-            Ok(_) | Err(Error::NotFound(_)) => Ok(Rest::Something),
-            Err(Error::Deleted(_)) => Ok(Rest::Nothing),
-            Err(error) => Err(error),
+            Ok(_) | Err(Error::NotFound(_)) => {}
+            Err(error) => return Err(error),
         }
+        bury(ops, dot, branch, commits).await?;
+        // Of what was deleted before something may be free now.
+        ops.collect_now(dot).await?;
+        Ok(Rest::Something)
+    }
+}
+
+/// Each of them has a tombstone.
+async fn bury<Z: Zfs, M: Mount>(
+    ops: &Arc<Ops<Z, M>>,
+    dot: DotId,
+    branch: Option<BranchId>,
+    commits: &BTreeMap<CommitId, HeadId>,
+) -> Result<(), Error> {
+    for (commit, head) in commits {
+        ops.delete_commit(dot, *commit, *head).await?;
+    }
+    match branch {
+        Some(branch) => ops.delete_branch(dot, branch, &[HeadId::first_of(branch)]).await.map(drop),
+        None => Ok(()),
     }
 }
 

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use super::capability::parse_capability;
 use super::change::{parse_expand, parse_modify};
 use super::create::{parse_create, parse_snapshot_id};
+use super::health::switched_off;
 use super::list::{Page, parse_capacity, parse_filter};
 use super::node::parse_handle;
 use super::snapshots::{Taken, parse_take};
@@ -187,11 +188,11 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         &self,
         request: Request<proto::CreateSnapshotRequest>,
     ) -> Result<Response<proto::CreateSnapshotResponse>, Status> {
-        let wanted = parse_take(request.into_inner())?;
+        let wanted = parse_take(request.into_inner(), &self.node)?;
         let alone = Arc::clone(&self.alone);
         let operation = async move { alone.take(&wanted).await };
         let taken = self.calls.run("CreateSnapshot", operation).await?;
-        let snapshot = Some(taken.answer());
+        let snapshot = Some(taken.answer(self.snapshot_topology()));
         Ok(Response::new(proto::CreateSnapshotResponse { snapshot }))
     }
 
@@ -220,7 +221,7 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         let operation = async move { alone.list_snapshots(&filter).await };
         let (taken, next_token) = self.calls.run("ListSnapshots", operation).await?;
         let entry = |taken: &Taken| snapshots_page::Entry {
-            snapshot: Some(taken.answer()),
+            snapshot: Some(taken.answer(self.snapshot_topology())),
         };
         Ok(Response::new(proto::ListSnapshotsResponse {
             entries: taken.iter().map(entry).collect(),
@@ -236,7 +237,7 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         let alone = Arc::clone(&self.alone);
         let operation = async move { alone.snapshot(id).await };
         let taken = self.calls.run("GetSnapshot", operation).await?;
-        let snapshot = Some(taken.answer());
+        let snapshot = Some(taken.answer(self.snapshot_topology()));
         Ok(Response::new(proto::GetSnapshotResponse { snapshot }))
     }
 
@@ -273,6 +274,37 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         }))
     }
 
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<proto::ControllerGetVolumeHealthRequest>,
+    ) -> Result<Response<proto::ControllerGetVolumeHealthResponse>, Status> {
+        if !self.alpha {
+            return Err(switched_off());
+        }
+        let handle = parse_handle(&request.into_inner().volume_id)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.volume_health(handle, None).await };
+        let health = self.calls.run("ControllerGetVolumeHealth", operation).await?;
+        let volume_health = Some(health);
+        Ok(Response::new(proto::ControllerGetVolumeHealthResponse { volume_health }))
+    }
+
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<proto::ControllerListVolumeHealthRequest>,
+    ) -> Result<Response<proto::ControllerListVolumeHealthResponse>, Status> {
+        if !self.alpha {
+            return Err(switched_off());
+        }
+        let request = request.into_inner();
+        let page = Page::parse::<Handle>(request.max_entries, request.starting_token)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.list_volume_health(&page).await };
+        let (entries, next_token) = self.calls.run("ControllerListVolumeHealth", operation).await?;
+        let answer = proto::ControllerListVolumeHealthResponse { entries, next_token };
+        Ok(Response::new(answer))
+    }
+
     async fn controller_get_capabilities(
         &self,
         _: Request<proto::ControllerGetCapabilitiesRequest>,
@@ -292,8 +324,10 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             Rpc::ModifyVolume,
             Rpc::GetSnapshot,
         ];
+        let alpha = [Rpc::GetVolumeHealth, Rpc::ListVolumeHealth];
+        let alpha = alpha.into_iter().filter(|_| self.alpha);
         Ok(Response::new(proto::ControllerGetCapabilitiesResponse {
-            capabilities: all.map(capability).into(),
+            capabilities: all.into_iter().chain(alpha).map(capability).collect(),
         }))
     }
 }

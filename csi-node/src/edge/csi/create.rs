@@ -330,8 +330,11 @@ async fn create_clone<Z: Zfs, M: Mount>(
         None => begin_clone(ops, key, create, source, &described).await?,
     };
     // What the clone needs of that commit stays with it. Before the end, so that a repeated call sees to it.
-    if matches!(source, Source::Volume(_)) && (there.is_none() || begun) {
-        ops.delete_commit(dot, key.clone_commit(), head).await?;
+    if matches!(source, Source::Volume(_)) {
+        match there.is_none() || begun {
+            true => ops.delete_commit(dot, key.clone_commit(), head).await.map(drop)?,
+            false => ops.collect_now(dot).await?,
+        }
     }
     let handle = key.handle(dot);
     attach(ops, handle, key).await?;

@@ -98,10 +98,10 @@ impl Group {
         })
     }
 
-    fn answer(&self) -> proto::VolumeGroupSnapshot {
+    fn answer(&self, topology: &[proto::Topology]) -> proto::VolumeGroupSnapshot {
         proto::VolumeGroupSnapshot {
             group_snapshot_id: self.id.to_string(),
-            snapshots: self.members.iter().map(Taken::answer).collect(),
+            snapshots: self.members.iter().map(|member| member.answer(topology.to_vec())).collect(),
             creation_time: self.members.first().map(|member| time(member.created)),
             ready_to_use: self.is_whole(),
         }
@@ -258,7 +258,7 @@ impl<Z: Zfs, M: Mount> GroupController for Csi<Z, M> {
         let operation = async move { alone.take_group(&wanted).await };
         match self.calls.run("CreateVolumeGroupSnapshot", operation).await? {
             Outcome::Taken(group) => Ok(Response::new(proto::CreateVolumeGroupSnapshotResponse {
-                group_snapshot: Some(group.answer()),
+                group_snapshot: Some(group.answer(&self.snapshot_topology())),
             })),
             Outcome::Apart => Err(Status::failed_precondition(
                 "the volumes lie in several pools, and only those of one can be taken at one moment: ask for a group of each pool",
@@ -290,7 +290,7 @@ impl<Z: Zfs, M: Mount> GroupController for Csi<Z, M> {
         let operation = async move { alone.group(id, &request.snapshot_ids).await };
         let group = self.calls.run("GetVolumeGroupSnapshot", operation).await?;
         Ok(Response::new(proto::GetVolumeGroupSnapshotResponse {
-            group_snapshot: Some(group.answer()),
+            group_snapshot: Some(group.answer(&self.snapshot_topology())),
         }))
     }
 }

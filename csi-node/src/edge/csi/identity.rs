@@ -33,8 +33,8 @@ impl<Z: Zfs, M: Mount> Identity for Csi<Z, M> {
         let capability = |service: Service| PluginCapability {
             r#type: Some(Type::Service(plugin_capability::Service { r#type: service.into() })),
         };
-        Ok(Response::new(GetPluginCapabilitiesResponse {
-            capabilities: vec![
+        let constraints = self.alpha.then(|| capability(Service::SnapshotAccessibilityConstraints));
+        let always = [
                 capability(Service::ControllerService),
                 capability(Service::GroupControllerService),
                 capability(Service::VolumeAccessibilityConstraints),
@@ -43,7 +43,9 @@ impl<Z: Zfs, M: Mount> Identity for Csi<Z, M> {
                         r#type: volume_expansion::Type::Online.into(),
                     })),
                 },
-            ],
+            ];
+        Ok(Response::new(GetPluginCapabilitiesResponse {
+            capabilities: always.into_iter().chain(constraints).collect(),
         }))
     }
 

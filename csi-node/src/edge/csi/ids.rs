@@ -200,6 +200,36 @@ impl FromStr for GroupId {
     }
 }
 
+/// The ids that names get when they are used for the first time.
+#[cfg(test)]
+pub(in crate::edge) mod first {
+    use super::{CommitId, GroupId, Kind, SnapshotId, Uuid, VOLUME, VolumeId, VolumeKey, keys};
+
+    fn key(kind: Kind, name: &str) -> Uuid {
+        keys(kind, name).next().unwrap()
+    }
+
+    /// Of a volume in the Dot that was made for another, or for itself.
+    pub(in crate::edge) fn volume(name: &str, dot_of: &str) -> String {
+        let dot = VolumeKey(key(Kind::Volume, dot_of)).own_dot();
+        VolumeKey(key(Kind::Volume, name)).handle(dot).to_string()
+    }
+
+    pub(in crate::edge) fn snapshot(name: &str, dot_of: &str) -> String {
+        let dot = VolumeKey(key(Kind::Volume, dot_of)).own_dot();
+        let id = SnapshotId {
+            dot,
+            volume: VolumeId::derive(dot, VOLUME),
+            commit: CommitId::new(key(Kind::Snapshot, name)),
+        };
+        id.to_string()
+    }
+
+    pub(in crate::edge) fn group(name: &str) -> String {
+        GroupId(key(Kind::Group, name)).to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,7 +255,7 @@ mod tests {
         );
     }
 
-    const GOLDEN: &str = "1.0c5a6f6e-1111-4222-8333-444455556666.79e9f83f-db06-5393-be7f-3096b044c108.0";
+    const GOLDEN: &str = "1.0c5a6f6e-1111-4222-8333-444455556666.79e9f83f-db06-5393-be7f-3096b044c108.f9b98f2b-d2a1-55be-92a9-6ef5e72ace72";
 
     #[test]
     fn a_branch_tells_whose_it_is() {

@@ -1,5 +1,7 @@
 //! Snapshots: commits of one volume's branch. CreateSnapshot answers when the commit is on disk; then it is ready.
 
+use std::collections::BTreeMap;
+
 use dotmesh_csi_proto::csi as proto;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::id::CommitId;
@@ -10,7 +12,7 @@ use tonic::Status;
 use super::alone::{Alone, Snapshot, snapshots, volume_of};
 use super::controller::check_parameters;
 use super::ids::{GroupId, Kind, Name, SnapshotId};
-use super::invalid;
+use super::{here, invalid};
 use super::mark::{Mark, Purpose};
 use super::node::parse_handle;
 use crate::ops::{CommitState, Error};
@@ -40,7 +42,8 @@ impl Taken {
         }
     }
 
-    pub(super) fn answer(&self) -> proto::Snapshot {
+    /// The answer, with where it is usable, where that is told.
+    pub(super) fn answer(&self, accessible_topology: Vec<proto::Topology>) -> proto::Snapshot {
         let &Self { id, mark, created } = self;
         let group_snapshot_id = match mark.purpose {
             Purpose::Member { group, .. } => GroupId(group).to_string(),
@@ -53,6 +56,7 @@ impl Taken {
             creation_time: Some(time(created)),
             ready_to_use: true,
             group_snapshot_id,
+            accessible_topology,
         }
     }
 }
@@ -61,11 +65,19 @@ pub(super) fn time(seconds: i64) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds, nanos: 0 }
 }
 
-pub(super) fn parse_take(request: proto::CreateSnapshotRequest) -> Result<Take, Status> {
+pub(super) fn parse_take(request: proto::CreateSnapshotRequest, node: &str) -> Result<Take, Status> {
     let name = Name::parse(Kind::Snapshot, request.name).map_err(invalid)?;
     check_parameters(&request.parameters)?;
     if request.source_volume_id.is_empty() {
         return Err(invalid("source_volume_id is missing"));
+    }
+    if let Some(wanted) = &request.accessibility_requirements
+        && !wanted.requisite.is_empty()
+        && !wanted.requisite.iter().any(|topology| here(topology, node))
+    {
+        return Err(Status::resource_exhausted(format!(
+            "a snapshot is usable where its volume is, on node {node} only"
+        )));
     }
     let source = parse_handle(&request.source_volume_id)?;
     Ok(Take { name, source })
@@ -114,12 +126,18 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
     /// # Errors
     /// [`Error::Invalid`] of a member of a group (CSI, DeleteSnapshot); those of the pool.
     pub(super) async fn delete_snapshot(&self, id: SnapshotId) -> Result<(), Error> {
+        let ops = match self.pools.of_dot(id.dot).await {
+            Err(Error::NotFound(_)) => return Ok(()),
+            found => found?,
+        };
         let _alone = self.lock_dot(id.dot).await;
-        let Some((ops, described)) = self.dot(id.dot).await? else {
-            return Ok(());
+        let described = match ops.describe_dot(id.dot).await {
+            Err(Error::NotFound(_)) => return Ok(()),
+            Err(Error::Deleted(_)) => return ops.collect_now(id.dot).await,
+            described => described?,
         };
         let snapshot = snapshots(id.dot, &described).find(|snapshot| snapshot.id == id);
-        let mut commits = std::collections::BTreeMap::new();
+        let mut commits = BTreeMap::new();
         if let Some(snapshot) = snapshot {
             if let Purpose::Member { group, .. } = snapshot.mark.purpose {
                 return Err(Error::Invalid(format!(
@@ -153,7 +171,7 @@ fn no_snapshot(id: SnapshotId) -> Error {
 pub(super) fn taken(
     source: Handle,
     commit: CommitId,
-    metadata: &std::collections::BTreeMap<String, String>,
+    metadata: &BTreeMap<String, String>,
     state: &CommitState,
 ) -> Result<Taken, Error> {
     let mark = Mark::decode(metadata).ok_or_else(|| Error::Internal(format!("the record of commit {commit}")))?;

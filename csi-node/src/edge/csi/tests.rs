@@ -288,7 +288,7 @@ fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
         (
             with(&|r| r.volume_content_source = Some(Default::default())),
             invalid,
-            "snapshots",
+            "neither",
         ),
         (
             with(&|r| r.mutable_parameters = [("a".to_owned(), "b".to_owned())].into()),
@@ -315,8 +315,8 @@ fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
         ),
         (
             Call::Expand(expand(other, Some(range(GIB, 0)))),
-            invalid,
-            "not made here",
+            not_found,
+            "made here",
         ),
         (Call::Validate(validate(id, Vec::new())), invalid, "volume_capabilities"),
         (Call::Validate(validate(other, vec![files("")])), not_found, "Dot"),
