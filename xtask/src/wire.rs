@@ -75,7 +75,8 @@ pub(crate) fn check() -> Result<()> {
             pair.module,
             pair.modules
         );
-        differences.extend(compare(&ours, &official, pair.says).map(|difference| format!("{}: {difference}", pair.ours)));
+        differences
+            .extend(compare(&ours, &official, pair.says).map(|difference| format!("{}: {difference}", pair.ours)));
     }
     if differences.is_empty() {
         return Ok(());

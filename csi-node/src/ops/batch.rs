@@ -109,8 +109,7 @@ fn concerns_all(error: &ZfsError) -> bool {
 }
 
 async fn take<Z: Zfs>(zfs: &Z, items: &[Item]) -> Result<(), ZfsError> {
-    let records: BTreeMap<CommitId, StoredCommit> =
-        items.iter().flat_map(|item| item.commits.clone()).collect();
+    let records: BTreeMap<CommitId, StoredCommit> = items.iter().flat_map(|item| item.commits.clone()).collect();
     let names: Vec<SnapshotName> = items.iter().flat_map(|item| item.snapshots.iter().cloned()).collect();
     zfs.snapshot(&names, &encode_commits(&records)).await
 }

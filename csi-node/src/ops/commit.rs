@@ -196,11 +196,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         answers.collect()
     }
 
-    async fn existing_commits(
-        &self,
-        pool: &KnownPool,
-        requests: &[CommitRequest],
-    ) -> Result<Vec<CommitState>, Error> {
+    async fn existing_commits(&self, pool: &KnownPool, requests: &[CommitRequest]) -> Result<Vec<CommitState>, Error> {
         let mut found = Vec::new();
         for request in requests {
             found.push(self.existing_commit(pool, request).await?);

@@ -80,7 +80,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         // Whoever changes something of it waits.
         let _guard = self.host.dots.exclusive(dot).await;
         let state = self.living_dot(&pool, dot).await?;
-        let found = self.read_below(&pool, pool.layout.dot(dot), &format!("Dot {dot}")).await?;
+        let found = self
+            .read_below(&pool, pool.layout.dot(dot), &format!("Dot {dot}"))
+            .await?;
         describe(&pool.layout, &found, dot, &state)
     }
 
@@ -167,7 +169,9 @@ impl Found {
     fn state(&self, layout: &Layout, dot: DotId) -> Result<DotState, Error> {
         let properties = self.local.get(&ObjectName::from(layout.dot(dot)));
         let properties = properties.into_iter().flatten();
-        Ok(DotState::decode(properties.map(|(name, value)| (name, value.as_str())))?)
+        Ok(DotState::decode(
+            properties.map(|(name, value)| (name, value.as_str())),
+        )?)
     }
 
     fn property(&self, name: &ObjectName, property: &PropName) -> Option<&str> {

@@ -82,8 +82,12 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Ok(rows) => rows,
             Err(error) => return Err(self.failed(&pool, "reading what is full", root.as_str(), &error).await),
         };
-        let full = rows.iter().filter(|row| row.number(&AVAILABLE).is_ok_and(|bytes| bytes == 0));
-        Ok(full.filter_map(|row| parse_volume_dataset(row.name.dataset().as_str())).collect())
+        let full = rows
+            .iter()
+            .filter(|row| row.number(&AVAILABLE).is_ok_and(|bytes| bytes == 0));
+        Ok(full
+            .filter_map(|row| parse_volume_dataset(row.name.dataset().as_str()))
+            .collect())
     }
 }
 

@@ -64,7 +64,9 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     /// Where pods see anything of a Dot's head.
     pub(crate) async fn users_of(&self, dot: DotId, head: HeadId) -> Result<Vec<PathBuf>, Error> {
         let table = self.mount_table().await?;
-        let used = self.used(&table).filter(|((of, shown, _), _)| (*of, *shown) == (dot, head));
+        let used = self
+            .used(&table)
+            .filter(|((of, shown, _), _)| (*of, *shown) == (dot, head));
         Ok(used.map(|(_, target)| target.to_owned()).collect())
     }
 

@@ -129,7 +129,10 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
             (key.handle(handle.dot) == handle).then_some((key, matches!(record, BranchRecord::Live { .. })))
         });
         let own = own.last();
-        let is_attached = state.claims.get(&handle.claim).is_some_and(|claim| claim.volume == handle.volume);
+        let is_attached = state
+            .claims
+            .get(&handle.claim)
+            .is_some_and(|claim| claim.volume == handle.volume);
         let made_here = own.is_some() || VolumeKey(handle.dot.uuid()).handle(handle.dot) == handle;
         if made_here {
             let live = own.filter(|(_, is_live)| *is_live).map(|(key, _)| key);
@@ -216,7 +219,10 @@ async fn bury<Z: Zfs, M: Mount>(
         ops.delete_commit(dot, *commit, *head).await?;
     }
     match branch {
-        Some(branch) => ops.delete_branch(dot, branch, &[HeadId::first_of(branch)]).await.map(drop),
+        Some(branch) => ops
+            .delete_branch(dot, branch, &[HeadId::first_of(branch)])
+            .await
+            .map(drop),
         None => Ok(()),
     }
 }
@@ -262,7 +268,11 @@ pub(super) fn commits(dot: DotId, described: &DotDescription) -> impl Iterator<I
         let mark = Mark::decode(&commit.record.metadata)?;
         let (volume, commit_id) = (mark.source.volume, commit.id);
         // One that is gone was destroyed by others.
-        commit.state.snapshots.iter().find(|snapshot| snapshot.volume == volume)?;
+        commit
+            .state
+            .snapshots
+            .iter()
+            .find(|snapshot| snapshot.volume == volume)?;
         let id = SnapshotId {
             dot,
             volume,
@@ -324,9 +334,7 @@ pub(super) fn branch_request(
     (size, format): (u64, dotmesh_model::format::VolumeFormat),
     tuning: Tuning,
 ) -> Result<BranchRequest, Error> {
-    let name: VolumeName = VOLUME
-        .parse()
-        .map_err(|error| Error::Internal(format!("{error}")))?;
+    let name: VolumeName = VOLUME.parse().map_err(|error| Error::Internal(format!("{error}")))?;
     Ok(BranchRequest {
         dot,
         branch: key.branch(),

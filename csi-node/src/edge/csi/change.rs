@@ -66,10 +66,11 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         } = change;
         let _alone = self.lock_dot(handle.dot).await;
         let (ops, described) = self.dot_of(*handle).await?;
-        let volume = volume_of(*handle, &described).map_err(|error| match described.claims.contains(&handle.claim) {
-            true => Error::Invalid("the volume was not made here; it is changed where it was made".to_owned()),
-            false => error,
-        })?;
+        let volume =
+            volume_of(*handle, &described).map_err(|error| match described.claims.contains(&handle.claim) {
+                true => Error::Invalid("the volume was not made here; it is changed where it was made".to_owned()),
+                false => error,
+            })?;
         check_changes(tuning, volume.state.format).map_err(Error::Invalid)?;
         let mut request = volume.request()?;
         let wanted = request.volumes.first_mut().ok_or_else(|| no_volume(*handle))?;

@@ -286,7 +286,9 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         let operation = async move { alone.volume_health(handle, None).await };
         let health = self.calls.run("ControllerGetVolumeHealth", operation).await?;
         let volume_health = Some(health);
-        Ok(Response::new(proto::ControllerGetVolumeHealthResponse { volume_health }))
+        Ok(Response::new(proto::ControllerGetVolumeHealthResponse {
+            volume_health,
+        }))
     }
 
     async fn controller_list_volume_health(

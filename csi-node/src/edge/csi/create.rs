@@ -164,7 +164,9 @@ pub(super) fn check_changes(tuning: &Tuning, format: VolumeFormat) -> Result<(),
     if *tuning == tuning.clone().of_format(format) {
         return Ok(());
     }
-    Err(format!("mutable_parameters: recordsize is for format zfs, the volume has format {format}"))
+    Err(format!(
+        "mutable_parameters: recordsize is for format zfs, the volume has format {format}"
+    ))
 }
 
 /// A name in use, or none.
@@ -261,11 +263,7 @@ fn conflict(create: &Create, what: &str) -> Error {
     Error::Conflict(format!("volume {name:?} has {what} already, not what is asked for"))
 }
 
-async fn create_empty<Z: Zfs, M: Mount>(
-    ops: &Arc<Ops<Z, M>>,
-    key: VolumeKey,
-    create: &Create,
-) -> Result<Made, Error> {
+async fn create_empty<Z: Zfs, M: Mount>(ops: &Arc<Ops<Z, M>>, key: VolumeKey, create: &Create) -> Result<Made, Error> {
     let handle = key.handle(key.own_dot());
     let dot = handle.dot;
     let identity = DotIdentity {
@@ -273,7 +271,10 @@ async fn create_empty<Z: Zfs, M: Mount>(
         name: create.name.as_str().to_owned(),
     };
     ops.ensure_dot(dot, &identity).await?;
-    let asked = create.size.unwrap_or(DEFAULT_SIZE.min(create.limit)).max(create.format.min_bytes());
+    let asked = create
+        .size
+        .unwrap_or(DEFAULT_SIZE.min(create.limit))
+        .max(create.format.min_bytes());
     let volumes = ops.volumes_of(dot, key.head()).await?;
     let size = match volumes.get(&handle.volume) {
         // Not sized yet: an attempt was interrupted.
@@ -448,7 +449,9 @@ fn check_size(create: &Create, mark: &Mark) -> Result<(), Error> {
     } = mark;
     if create.format != format {
         let wanted = create.format;
-        return Err(Error::Invalid(format!("the source has format {format}, and not {wanted}: a clone has the same")));
+        return Err(Error::Invalid(format!(
+            "the source has format {format}, and not {wanted}: a clone has the same"
+        )));
     }
     let wanted_block = create.tuning.volblocksize.map(BlockSize::bytes);
     if wanted_block.is_some_and(|wanted| block.is_some_and(|block| block != wanted)) {

@@ -69,6 +69,15 @@ fn parse_group(text: &str) -> Result<Option<GroupId>, Status> {
 }
 
 impl Group {
+    /// With its members in the order of their ids.
+    fn new(key: Uuid, mut members: Vec<Taken>) -> Self {
+        members.sort_by_key(|member| member.id);
+        Self {
+            id: GroupId(key),
+            members,
+        }
+    }
+
     /// Whether the caller means this group. One who names no members does; of one that is not whole any more, members
     /// may be named that are gone.
     fn check_members(&self, named: &[String]) -> Result<(), Error> {
@@ -87,7 +96,10 @@ impl Group {
             Ok(_) => self.is_whole() && !members.contains(*text),
             Err(_) => true,
         };
-        named.iter().find(is_foreign).map_or(Ok(()), |other| mismatch(other, "none of"))
+        named
+            .iter()
+            .find(is_foreign)
+            .map_or(Ok(()), |other| mismatch(other, "none of"))
     }
 
     /// Whether nothing of it was destroyed, by others or by a deletion that was interrupted.
@@ -101,7 +113,11 @@ impl Group {
     fn answer(&self, topology: &[proto::Topology]) -> proto::VolumeGroupSnapshot {
         proto::VolumeGroupSnapshot {
             group_snapshot_id: self.id.to_string(),
-            snapshots: self.members.iter().map(|member| member.answer(topology.to_vec())).collect(),
+            snapshots: self
+                .members
+                .iter()
+                .map(|member| member.answer(topology.to_vec()))
+                .collect(),
             creation_time: self.members.first().map(|member| time(member.created)),
             ready_to_use: self.is_whole(),
         }
@@ -115,18 +131,18 @@ fn member_commit(group: Uuid, source: Handle) -> CommitId {
 impl<Z: Zfs, M: Mount> Alone<Z, M> {
     /// What is there of the groups with one of these keys.
     async fn find_group(&self, keys: &[Uuid]) -> Result<Option<Group>, Error> {
-        let mut found: Option<Group> = None;
+        let mut found: BTreeMap<Uuid, Vec<Taken>> = BTreeMap::new();
         for (_, dots) in self.everything().await? {
             for snapshot in dots.iter().flat_map(|(dot, described)| snapshots(*dot, described)) {
                 if let Purpose::Member { group, .. } = snapshot.mark.purpose
                     && keys.contains(&group)
                 {
-                    let (id, members) = (GroupId(group), Vec::new());
-                    found.get_or_insert(Group { id, members }).members.push(Taken::of(&snapshot));
+                    found.entry(group).or_default().push(Taken::of(&snapshot));
                 }
             }
         }
-        Ok(found)
+        // Only one key of a name is in use at a time.
+        Ok(found.pop_first().map(|(key, members)| Group::new(key, members)))
     }
 
     /// All members are there.
@@ -182,10 +198,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
                         taken(*source, request.commit, &request.record.metadata, state)
                     });
                     let members = members.collect::<Result<_, _>>()?;
-                    return Ok(Outcome::Taken(Group {
-                        id: GroupId(key),
-                        members,
-                    }));
+                    return Ok(Outcome::Taken(Group::new(key, members)));
                 }
             }
         }

@@ -250,7 +250,9 @@ mod tests {
         assert!(Name::parse(Kind::Volume, "x".repeat(MAX_NAME_LEN + 1)).is_err());
         // Golden: a change here would lose the volumes that were made.
         assert_eq!(
-            VolumeKey(name(Kind::Volume).first()).handle(A.parse().unwrap()).to_string(),
+            VolumeKey(name(Kind::Volume).first())
+                .handle(A.parse().unwrap())
+                .to_string(),
             GOLDEN
         );
     }

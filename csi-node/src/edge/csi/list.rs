@@ -79,7 +79,8 @@ pub(super) fn parse_filter(request: proto::ListSnapshotsRequest) -> Result<Filte
 
 impl Filter {
     fn takes(&self, taken: &Taken) -> bool {
-        self.id.is_none_or(|id| id == Some(taken.id)) && self.source.is_none_or(|source| source == Some(taken.mark.source))
+        self.id.is_none_or(|id| id == Some(taken.id))
+            && self.source.is_none_or(|source| source == Some(taken.mark.source))
     }
 }
 
@@ -96,7 +97,10 @@ pub(super) fn parse_capacity(request: &proto::GetCapacityRequest, node: &str) ->
         [] => None,
         capabilities => Some(parse_format(capabilities)?),
     };
-    let is_here = request.accessible_topology.as_ref().is_none_or(|topology| here(topology, node));
+    let is_here = request
+        .accessible_topology
+        .as_ref()
+        .is_none_or(|topology| here(topology, node));
     Ok(Capacity { format, is_here })
 }
 
@@ -140,7 +144,9 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
             }
         }
         let taken = all.into_iter().filter(|taken| filter.takes(taken));
-        Ok(filter.page.cut(taken.map(|taken| (taken.id.to_string(), taken)).collect()))
+        Ok(filter
+            .page
+            .cut(taken.map(|taken| (taken.id.to_string(), taken)).collect()))
     }
 
     /// Bytes that new volumes can use, and how large the largest and smallest can be.
@@ -185,7 +191,11 @@ mod tests {
 
     #[test]
     fn pages_go_on_behind_the_last_id_whatever_came_or_went() {
-        let all = |ids: &[&str]| ids.iter().map(|id| ((*id).to_owned(), (*id).to_owned())).collect::<Vec<_>>();
+        let all = |ids: &[&str]| {
+            ids.iter()
+                .map(|id| ((*id).to_owned(), (*id).to_owned()))
+                .collect::<Vec<_>>()
+        };
         let page = |after: &str, most| Page {
             after: after.to_owned(),
             most,

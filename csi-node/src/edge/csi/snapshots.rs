@@ -12,9 +12,9 @@ use tonic::Status;
 use super::alone::{Alone, Snapshot, snapshots, volume_of};
 use super::controller::check_parameters;
 use super::ids::{GroupId, Kind, Name, SnapshotId};
-use super::{here, invalid};
 use super::mark::{Mark, Purpose};
 use super::node::parse_handle;
+use super::{here, invalid};
 use crate::ops::{CommitState, Error};
 
 /// A snapshot to take.
@@ -100,7 +100,9 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
                     return Ok(Taken::of(&there));
                 }
                 let (name, other) = (name.as_str(), there.mark.source);
-                return Err(Error::Conflict(format!("snapshot {name:?} is of volume {other} already")));
+                return Err(Error::Conflict(format!(
+                    "snapshot {name:?} is of volume {other} already"
+                )));
             }
         }
         let _alone = self.lock_dot(source.dot).await;

@@ -59,7 +59,10 @@ async fn with_all(format: usize) -> (World, Program) {
 /// The ids in an answer.
 fn listed(told: &str, field: &str) -> BTreeSet<String> {
     let parts = told.split(field).skip(1);
-    parts.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+    parts
+        .filter_map(|rest| rest.split('"').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What is listed is what is left, and its volumes can be published.

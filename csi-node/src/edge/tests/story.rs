@@ -2,8 +2,8 @@
 
 use dotmesh_csi_proto::csi;
 use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
-use dotmesh_csi_proto::csi::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use dotmesh_csi_proto::csi::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::VolumeFormat;
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
@@ -426,8 +426,7 @@ pub(super) fn of_dot() -> Vec<Step> {
 /// All stories.
 pub(super) fn stories() -> Vec<Vec<Step>> {
     let plain = (0..VOLUMES.len()).map(of_plain);
-    // Of files, and of a device.
-    plain.chain([of_dot(), of_snapshots(0), of_snapshots(3)]).collect()
+    plain.chain([of_dot(), of_snapshots(0)]).collect()
 }
 
 /// Where a pod has the volume of that number.
