@@ -68,12 +68,8 @@ fn listed(told: &str, field: &str) -> BTreeSet<String> {
 /// What is listed is what is left, and its volumes can be published.
 async fn check(program: &Program, left: &[&str], format: usize) {
     let volumes = Call::ListVolumes(csi::ListVolumesRequest::default());
-    let mut told = listed(&program.call(volumes).await.unwrap(), "Volume { capacity_bytes: ");
-    told.clear();
-    let volumes = Call::ListVolumes(csi::ListVolumesRequest::default());
-    for entry in program.call(volumes).await.unwrap().split("Entry {").skip(1) {
-        told.insert(told_id(entry));
-    }
+    let volumes = program.call(volumes).await.unwrap();
+    let mut told: BTreeSet<String> = volumes.split("Entry {").skip(1).map(told_id).collect();
     let snapshots = Call::ListSnapshots(csi::ListSnapshotsRequest::default());
     told.append(&mut listed(&program.call(snapshots).await.unwrap(), " snapshot_id: \""));
     let wanted: BTreeSet<String> = left.iter().map(|name| id(name)).collect();
@@ -139,5 +135,35 @@ async fn a_name_that_was_used_is_used_anew_while_something_of_the_first_is_left(
         // The id of the first names nothing.
         let gone = program.call(make(("late", "snapshot"), format)).await.unwrap_err();
         assert_eq!(gone.code(), Code::NotFound, "{gone}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn volumes_of_two_pools_are_no_group_and_nothing_is_taken() {
+    let world = World::new();
+    let program = world.start();
+    let mut volumes = Vec::new();
+    // New volumes lie in the first pool by name.
+    for (pool, name) in [("second", "one"), (POOL, "other")] {
+        let ensure = Call::EnsurePool(world.pool_request(pool));
+        program.call(ensure).await.unwrap();
+        volumes.push(told_id(&program.call(Call::Create(create(name, 0, 1))).await.unwrap()));
+    }
+    let before = world.state();
+    let group = csi::CreateVolumeGroupSnapshotRequest {
+        name: "group".to_owned(),
+        source_volume_ids: volumes,
+        ..csi::CreateVolumeGroupSnapshotRequest::default()
+    };
+    let refused = program.call(Call::Group(group.clone())).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    assert_eq!(world.state(), before);
+    for volume in group.source_volume_ids.clone() {
+        let alone = csi::CreateVolumeGroupSnapshotRequest {
+            name: format!("of-{volume}"),
+            source_volume_ids: vec![volume],
+            ..group.clone()
+        };
+        program.call(Call::Group(alone)).await.unwrap();
     }
 }
