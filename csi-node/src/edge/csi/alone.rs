@@ -123,12 +123,12 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
             return ops.collect_now(handle.dot).await;
         }
         let records = state.branches.iter();
-        let own = records.filter_map(|(branch, record)| {
+        let mut own = records.filter_map(|(branch, record)| {
             let (BranchRecord::Live { name, .. } | BranchRecord::Dead { name, .. }) = record;
             let key = VolumeKey::of_branch(handle.dot, *branch, name)?;
             (key.handle(handle.dot) == handle).then_some((key, matches!(record, BranchRecord::Live { .. })))
         });
-        let own = own.last();
+        let own = own.next();
         let is_attached = state
             .claims
             .get(&handle.claim)

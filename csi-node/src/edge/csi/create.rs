@@ -169,10 +169,17 @@ pub(super) fn check_changes(tuning: &Tuning, format: VolumeFormat) -> Result<(),
     ))
 }
 
+/// Where a volume is.
+struct Place<Z, M> {
+    ops: Arc<Ops<Z, M>>,
+    dot: DotId,
+    key: VolumeKey,
+}
+
 /// A name in use, or none.
 struct Known<Z, M> {
     /// Where the volume of that name is, complete or not.
-    there: Option<(Arc<Ops<Z, M>>, DotId, VolumeKey)>,
+    there: Option<Place<Z, M>>,
     /// The keys that no volume has had which is not collected yet.
     free: Vec<VolumeKey>,
 }
@@ -187,7 +194,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
     pub(super) async fn create(&self, create: &Create) -> Result<Made, Error> {
         let _name = self.lock_name(create.name.first()).await;
         let known = self.look_up(&create.name).await?;
-        if let Some((ops, dot, key)) = known.there {
+        if let Some(Place { ops, dot, key }) = known.there {
             let home = create.source.map_or(key.own_dot(), Source::dot);
             if home != dot {
                 return Err(conflict(create, "another source"));
@@ -230,7 +237,8 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
                     };
                     let is_live = !state.deleted && matches!(record, BranchRecord::Live { .. });
                     if is_live && known.free.contains(&key) {
-                        known.there = Some((Arc::clone(&ops), dot, key));
+                        let ops = Arc::clone(&ops);
+                        known.there = Some(Place { ops, dot, key });
                     } else if !is_live {
                         known.free.retain(|free| *free != key);
                     }
