@@ -30,6 +30,10 @@ pub struct Args {
     #[arg(long, env = "DOTMESH_CSI_SOCKET")]
     pub csi_socket: Option<PathBuf>,
 
+    /// Also serve the alpha parts of CSI 1.13: health of volumes and pools, and where snapshots are usable.
+    #[arg(long, env = "DOTMESH_CSI_ALPHA")]
+    pub csi_alpha: bool,
+
     /// Do not offer the driver to a kubelet.
     #[arg(long, env = "DOTMESH_NO_REGISTRATION")]
     pub no_registration: bool,
@@ -104,12 +108,16 @@ mod tests {
             "--token-file=/var/run/secrets/dotmesh/token",
             "--listen=0.0.0.0:9808",
             "--http-listen=0.0.0.0:8080",
+            "--csi-alpha",
             "--log-format=json",
             "--log-filter-file=/etc/dotmesh/log/csi-node",
         ])
         .unwrap();
         assert_eq!(args.operator_server_name, "operator.dotmesh.io");
+        assert!(args.csi_alpha);
         assert!(args.node_socket.is_none(), "off unless asked for");
+        let args = Args::try_parse_from(["dotmesh-csi-node", "--node-name=n1"]).unwrap();
+        assert!(!args.csi_alpha, "alpha is off unless asked for");
         assert!(Args::try_parse_from(["dotmesh-csi-node", "--node-name=n1", "--listen=0.0.0.0:9808"]).is_err());
     }
 }

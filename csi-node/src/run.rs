@@ -71,7 +71,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         );
     }
     let operator = operator(&args)?;
-    let csi = Csi::new(Arc::clone(&pools), Calls::of_csi(csi_rpcs), args.node_name.clone());
+    let csi = Csi::new(Arc::clone(&pools), Calls::of_csi(csi_rpcs), args.node_name.clone()).with_alpha(args.csi_alpha);
     let csi = match operator.clone() {
         Some(operator) => csi.with_lender(Arc::new(operator)),
         None => csi,

@@ -1,6 +1,8 @@
 //! Whether our `.proto` files say what the official ones say: services, calls, messages, fields and enums, by name,
-//! number, type and label. The official ones come with the Go modules that the test bed's Kubernetes is built from, so
-//! that the kubelet and csi-provisioner of the tests speak what is compared here.
+//! number, type and label. The official ones come with the Go modules that the test bed's programs are built from, so
+//! that the kubelet, csi-provisioner and csi-sanity of the tests speak what is compared here.
+//!
+//! Of CSI the sidecars speak an older version than ours: all of that must be in ours as it was, but what was taken out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,20 +17,43 @@ use crate::workspace;
 /// A file of ours, and where the official one lies.
 struct Pair {
     ours: &'static str,
+    /// Below `xtask/testbed`: whose modules name the version.
+    modules: &'static str,
     module: &'static str,
     file: &'static str,
+    says: Says,
 }
 
-const PAIRS: [Pair; 2] = [
+/// How much of ours the official file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// All of it, and no more.
+    Same,
+    /// It is older: ours says more. What has one of these words in its name was taken out since.
+    Less(&'static [&'static str]),
+}
+
+const PAIRS: [Pair; 3] = [
     Pair {
         ours: "csi.proto",
+        modules: "csi",
         module: "github.com/container-storage-interface/spec",
         file: "csi.proto",
+        says: Says::Same,
+    },
+    Pair {
+        ours: "csi.proto",
+        modules: "kubernetes",
+        module: "github.com/container-storage-interface/spec",
+        file: "csi.proto",
+        says: Says::Less(&["VolumeCondition", "volume_condition", "VOLUME_CONDITION"]),
     },
     Pair {
         ours: "pluginregistration.proto",
+        modules: "kubernetes",
         module: "k8s.io/kubelet",
         file: "pkg/apis/pluginregistration/v1/api.proto",
+        says: Says::Same,
     },
 ];
 
@@ -39,11 +64,19 @@ const PAIRS: [Pair; 2] = [
 pub(crate) fn check() -> Result<()> {
     let mut differences = Vec::new();
     for pair in &PAIRS {
-        let official = module_folder(pair.module)?.join(pair.file);
+        let official = module_folder(pair.modules, pair.module)?.join(pair.file);
         let ours = workspace::root().join("crates/csi-proto/proto").join(pair.ours);
         let (ours, official) = (facts(&ours)?, facts(&official)?);
-        println!("{}: {} facts, those of {}", pair.ours, ours.len(), pair.module);
-        differences.extend(compare(&ours, &official).map(|difference| format!("{}: {difference}", pair.ours)));
+        println!(
+            "{}: {} facts, {} in {} of {}",
+            pair.ours,
+            ours.len(),
+            official.len(),
+            pair.module,
+            pair.modules
+        );
+        differences
+            .extend(compare(&ours, &official, pair.says).map(|difference| format!("{}: {difference}", pair.ours)));
     }
     if differences.is_empty() {
         return Ok(());
@@ -52,13 +85,13 @@ pub(crate) fn check() -> Result<()> {
 }
 
 /// Where the Go toolchain keeps a module that the test bed uses; it fetches it when it is not there.
-fn module_folder(module: &str) -> Result<PathBuf> {
+fn module_folder(modules: &str, module: &str) -> Result<PathBuf> {
     #[derive(serde::Deserialize)]
     struct Downloaded {
         #[serde(rename = "Dir")]
         dir: PathBuf,
     }
-    let folder = workspace::root().join("xtask/testbed/kubernetes");
+    let folder = workspace::root().join("xtask/testbed").join(modules);
     let go = |args: &[&str]| {
         let go = Cmd::new("go").args(args).dir(&folder).env("GOTOOLCHAIN", "auto");
         let go = go.env("GOFLAGS", "").env("GOWORK", "off");
@@ -138,14 +171,24 @@ fn add_enum(facts: &mut BTreeMap<String, String>, name: &str, kind: &EnumDescrip
 }
 
 /// What one says and the other does not, or otherwise.
-fn compare(ours: &BTreeMap<String, String>, official: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+fn compare(
+    ours: &BTreeMap<String, String>,
+    official: &BTreeMap<String, String>,
+    says: Says,
+) -> impl Iterator<Item = String> {
+    let is_gone = |name: &str| match says {
+        Says::Same => false,
+        Says::Less(words) => words.iter().any(|word| name.contains(word)),
+    };
     let names: BTreeSet<&String> = ours.keys().chain(official.keys()).collect();
     let differences = names
         .into_iter()
         .filter_map(|name| match (ours.get(name), official.get(name)) {
             (Some(ours), Some(official)) if ours == official => None,
             (Some(ours), Some(official)) => Some(format!("{name} is {ours:?}, and officially {official:?}")),
+            (None, _) if is_gone(name) => None,
             (None, _) => Some(format!("{name} is missing")),
+            (_, None) if says != Says::Same => None,
             (_, None) => Some(format!("{name} is not official")),
         });
     differences.collect::<Vec<_>>().into_iter()
@@ -167,7 +210,7 @@ mod tests {
         let official = file(
             "message M { string a = 1; repeated E e = 2; enum E { NONE = 0; } } service S { rpc C(M) returns (M); }",
         );
-        assert_eq!(compare(&official, &official).count(), 0);
+        assert_eq!(compare(&official, &official, Says::Same).count(), 0);
         for (other, wanted) in [
             (
                 "message M { string a = 3; repeated E e = 2; enum E { NONE = 0; } } service S { rpc C(M) returns (M); }",
@@ -198,8 +241,22 @@ mod tests {
                 "message N is not official",
             ),
         ] {
-            let told: Vec<String> = compare(&file(other), &official).collect();
+            let told: Vec<String> = compare(&file(other), &official, Says::Same).collect();
             assert!(told.iter().any(|told| told.starts_with(wanted)), "{told:?}");
         }
+    }
+
+    #[test]
+    fn of_an_older_file_all_is_kept_but_what_was_taken_out() {
+        let facts = |all: &[(&str, &str)]| {
+            let all = all.iter().map(|(name, says)| ((*name).to_owned(), (*says).to_owned()));
+            all.collect::<BTreeMap<String, String>>()
+        };
+        let older = facts(&[("field M.a", "number 1"), ("field M.old", "number 2")]);
+        let told = |ours: &[(&str, &str)]| compare(&facts(ours), &older, Says::Less(&["old"])).collect::<Vec<_>>();
+        assert!(told(&[("field M.a", "number 1"), ("field M.new", "number 3")]).is_empty());
+        assert_eq!(told(&[]), ["field M.a is missing"]);
+        assert_eq!(told(&[("field M.a", "number 2")]).len(), 1);
+        assert_eq!(told(&[("field M.a", "number 1"), ("field M.old", "number 3")]).len(), 1);
     }
 }

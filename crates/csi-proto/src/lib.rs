@@ -21,7 +21,7 @@ macro_rules! generated {
     };
 }
 
-/// The Container Storage Interface, version 1.12 (`csi.v1`).
+/// The Container Storage Interface, version 1.13 (`csi.v1`); what is older than that speaks the same.
 pub mod csi {
     generated!("csi.v1");
 }

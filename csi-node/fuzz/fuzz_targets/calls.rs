@@ -14,6 +14,7 @@ use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::ops::{Config, Device, Error, Files, Found, Pools};
 use dotmesh_csi_proto::csi;
 use dotmesh_csi_proto::csi::controller_server::Controller;
+use dotmesh_csi_proto::csi::group_controller_server::GroupController;
 use dotmesh_csi_proto::csi::node_server::Node as CsiNode;
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
@@ -120,7 +121,7 @@ impl World {
         let pools = Pools::new(zfs.clone(), mount, config);
         let world = Self {
             zfs,
-            csi: Csi::new(Arc::clone(&pools), Calls::default(), "n1".to_owned()),
+            csi: Csi::new(Arc::clone(&pools), Calls::default(), "n1".to_owned()).with_alpha(true),
             node: NodeService::new(pools, Calls::default()),
         };
         let pool = proto::EnsurePoolRequest {
@@ -197,6 +198,20 @@ async fn call(world: &World, kind: u8, bytes: &[u8]) {
         15 => node.delete_dot(proto::DeleteDotRequest),
         16 => node.describe_dot(proto::DescribeDotRequest),
         17 => node.find_missing(proto::FindMissingRequest),
+        18 => csi.list_volumes(csi::ListVolumesRequest),
+        19 => csi.controller_modify_volume(csi::ControllerModifyVolumeRequest),
+        20 => csi.get_capacity(csi::GetCapacityRequest),
+        21 => csi.create_snapshot(csi::CreateSnapshotRequest),
+        22 => csi.delete_snapshot(csi::DeleteSnapshotRequest),
+        23 => csi.list_snapshots(csi::ListSnapshotsRequest),
+        24 => csi.get_snapshot(csi::GetSnapshotRequest),
+        25 => csi.create_volume_group_snapshot(csi::CreateVolumeGroupSnapshotRequest),
+        26 => csi.delete_volume_group_snapshot(csi::DeleteVolumeGroupSnapshotRequest),
+        27 => csi.get_volume_group_snapshot(csi::GetVolumeGroupSnapshotRequest),
+        28 => csi.node_get_volume_health(csi::NodeGetVolumeHealthRequest),
+        29 => csi.node_get_storage_health(csi::NodeGetStorageHealthRequest),
+        30 => csi.controller_get_volume_health(csi::ControllerGetVolumeHealthRequest),
+        31 => csi.controller_list_volume_health(csi::ControllerListVolumeHealthRequest),
     }
 }
 
@@ -207,7 +222,7 @@ fuzz_target!(|calls: Vec<(u8, Vec<u8>)>| {
         let world = World::new().await;
         let before = world.foreign();
         for (kind, bytes) in &calls {
-            call(&world, kind % 18, bytes).await;
+            call(&world, kind % 32, bytes).await;
             assert_eq!(world.foreign(), before);
         }
     });

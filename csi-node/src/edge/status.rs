@@ -15,6 +15,7 @@ const fn code_and_reason(error: &Error) -> (Code, Reason) {
         Error::NotFound(_) => (Code::NotFound, Reason::NotFound),
         Error::Conflict(_) => (Code::AlreadyExists, Reason::Conflict),
         Error::Invalid(_) => (Code::InvalidArgument, Reason::Invalid),
+        Error::OutOfRange(_) => (Code::OutOfRange, Reason::Invalid),
         Error::PoolMissing(_) => (Code::FailedPrecondition, Reason::PoolMissing),
         Error::PoolForeign(_) => (Code::FailedPrecondition, Reason::PoolForeign),
         Error::PoolSuspended(_) => (Code::FailedPrecondition, Reason::PoolSuspended),

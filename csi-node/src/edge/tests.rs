@@ -3,6 +3,7 @@
 mod disk;
 mod held;
 mod nasty;
+mod orders;
 mod stage;
 mod story;
 mod together;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use dotmesh_csi_proto::csi;
 use dotmesh_csi_proto::csi::controller_server::Controller;
+use dotmesh_csi_proto::csi::group_controller_server::GroupController;
 use dotmesh_csi_proto::csi::node_server::Node as CsiNode;
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::node_server::Node;
@@ -55,6 +57,20 @@ enum Call {
     Delete(csi::DeleteVolumeRequest),
     Expand(csi::ControllerExpandVolumeRequest),
     Validate(csi::ValidateVolumeCapabilitiesRequest),
+    ListVolumes(csi::ListVolumesRequest),
+    Modify(csi::ControllerModifyVolumeRequest),
+    Capacity(csi::GetCapacityRequest),
+    Snapshot(csi::CreateSnapshotRequest),
+    DeleteSnapshot(csi::DeleteSnapshotRequest),
+    ListSnapshots(csi::ListSnapshotsRequest),
+    GetSnapshot(csi::GetSnapshotRequest),
+    Group(csi::CreateVolumeGroupSnapshotRequest),
+    DeleteGroup(csi::DeleteVolumeGroupSnapshotRequest),
+    GetGroup(csi::GetVolumeGroupSnapshotRequest),
+    VolumeHealth(csi::NodeGetVolumeHealthRequest),
+    StorageHealth(csi::NodeGetStorageHealthRequest),
+    GetVolumeHealth(csi::ControllerGetVolumeHealthRequest),
+    ListVolumeHealth(csi::ControllerListVolumeHealthRequest),
     Publish(csi::NodePublishVolumeRequest),
     Unpublish(csi::NodeUnpublishVolumeRequest),
     Stats(csi::NodeGetVolumeStatsRequest),
@@ -109,7 +125,7 @@ impl World {
         };
         let pools = Pools::new(zfs, mount, config);
         Program {
-            csi: Csi::new(Arc::clone(&pools), Calls::default(), "n1".to_owned()),
+            csi: Csi::new(Arc::clone(&pools), Calls::default(), "n1".to_owned()).with_alpha(true),
             node: NodeService::new(pools, Calls::of_operator(Rpcs::default())),
         }
     }
@@ -162,6 +178,20 @@ impl Program {
             Call::Delete(request) => told(csi.delete_volume(Request::new(request)).await),
             Call::Expand(request) => told(csi.controller_expand_volume(Request::new(request)).await),
             Call::Validate(request) => told(csi.validate_volume_capabilities(Request::new(request)).await),
+            Call::ListVolumes(request) => told(csi.list_volumes(Request::new(request)).await),
+            Call::Modify(request) => told(csi.controller_modify_volume(Request::new(request)).await),
+            Call::Capacity(request) => told(csi.get_capacity(Request::new(request)).await),
+            Call::Snapshot(request) => told(csi.create_snapshot(Request::new(request)).await),
+            Call::DeleteSnapshot(request) => told(csi.delete_snapshot(Request::new(request)).await),
+            Call::ListSnapshots(request) => told(csi.list_snapshots(Request::new(request)).await),
+            Call::GetSnapshot(request) => told(csi.get_snapshot(Request::new(request)).await),
+            Call::Group(request) => told(csi.create_volume_group_snapshot(Request::new(request)).await),
+            Call::DeleteGroup(request) => told(csi.delete_volume_group_snapshot(Request::new(request)).await),
+            Call::GetGroup(request) => told(csi.get_volume_group_snapshot(Request::new(request)).await),
+            Call::VolumeHealth(request) => told(csi.node_get_volume_health(Request::new(request)).await),
+            Call::StorageHealth(request) => told(csi.node_get_storage_health(Request::new(request)).await),
+            Call::GetVolumeHealth(request) => told(csi.controller_get_volume_health(Request::new(request)).await),
+            Call::ListVolumeHealth(request) => told(csi.controller_list_volume_health(Request::new(request)).await),
             Call::Publish(request) => told(csi.node_publish_volume(Request::new(request)).await),
             Call::Unpublish(request) => told(csi.node_unpublish_volume(Request::new(request)).await),
             Call::Stats(request) => told(csi.node_get_volume_stats(Request::new(request)).await),

@@ -12,7 +12,7 @@ use super::gather::{self, Gather};
 use crate::layout::{StoredCommit, encode_commits};
 
 /// Most snapshots in one command: their names are its arguments.
-const MAX_SNAPSHOTS: usize = 512;
+pub(super) const MAX_SNAPSHOTS: usize = 512;
 /// Most bytes of records in one command, unless one alone is longer: all of them go on each snapshot.
 const MAX_RECORDS: usize = 16 * 1024;
 
@@ -25,18 +25,24 @@ pub(super) const WRITTEN: PropName = PropName::from_static("written");
 /// What a commit's snapshots are, by name.
 pub(super) type Rows = BTreeMap<SnapshotName, Row>;
 
-/// One commit to take.
+/// Commits to take, all of them or none: mostly one.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    pub commit: CommitId,
+    pub commits: BTreeMap<CommitId, StoredCommit>,
     pub snapshots: Vec<SnapshotName>,
-    pub record: StoredCommit,
+}
+
+impl Item {
+    /// Bytes of its records.
+    pub(super) fn records_len(&self) -> usize {
+        self.commits.values().map(StoredCommit::encoded_len).sum()
+    }
 }
 
 /// What is in one command already.
 #[derive(Debug, Default)]
 pub(super) struct Load {
-    commits: usize,
+    items: usize,
     snapshots: usize,
     records: usize,
 }
@@ -45,10 +51,10 @@ impl gather::Item for Item {
     type Load = Load;
 
     fn add(&self, load: &mut Load) -> bool {
-        load.commits += 1;
+        load.items += 1;
         load.snapshots += self.snapshots.len();
-        load.records += self.record.encoded_len();
-        load.commits == 1 || (load.snapshots <= MAX_SNAPSHOTS && load.records <= MAX_RECORDS)
+        load.records += self.records_len();
+        load.items == 1 || (load.snapshots <= MAX_SNAPSHOTS && load.records <= MAX_RECORDS)
     }
 }
 
@@ -57,7 +63,7 @@ impl gather::Item for Item {
 pub(super) struct Batches(Gather<(), Item, Result<Rows, ZfsError>>);
 
 impl Batches {
-    /// Takes all snapshots of the commit, in one transaction, together with those of whoever waits too. Durable when
+    /// Takes all snapshots of the commits, in one transaction, together with those of whoever waits too. Durable when
     /// this returns.
     pub(super) async fn take_snapshots<Z: Zfs>(&self, zfs: &Z, item: Item) -> Result<Rows, ZfsError> {
         let taken = self.0.join((), item, |items| run(zfs, items)).await;
@@ -103,8 +109,7 @@ fn concerns_all(error: &ZfsError) -> bool {
 }
 
 async fn take<Z: Zfs>(zfs: &Z, items: &[Item]) -> Result<(), ZfsError> {
-    let records: BTreeMap<CommitId, StoredCommit> =
-        items.iter().map(|item| (item.commit, item.record.clone())).collect();
+    let records: BTreeMap<CommitId, StoredCommit> = items.iter().flat_map(|item| item.commits.clone()).collect();
     let names: Vec<SnapshotName> = items.iter().flat_map(|item| item.snapshots.iter().cloned()).collect();
     zfs.snapshot(&names, &encode_commits(&records)).await
 }

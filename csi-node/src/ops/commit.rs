@@ -13,7 +13,7 @@ use dotmesh_zfs::{
     ErrorKind, GetRequest, Guid, Kind, ListRequest, ObjectName, PropName, SnapshotName, Source, Txg, Zfs,
 };
 
-use super::batch::{self, CREATETXG, CREATION, GUID, Item, REFERENCED, Rows, WRITTEN};
+use super::batch::{self, CREATETXG, CREATION, GUID, Item, MAX_SNAPSHOTS, REFERENCED, Rows, WRITTEN};
 use super::cache::HeadState;
 use super::{Error, KnownPool, Ops};
 use crate::layout::{
@@ -89,72 +89,119 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// [`Error::Invalid`] without volumes; [`Error::NotFound`], [`Error::Deleted`]; [`Error::Conflict`] when the branch
     /// points elsewhere or the head has other volumes; [`Error::OutOfSpace`].
     pub async fn commit(self: &Arc<Self>, request: &CommitRequest) -> Result<CommitState, Error> {
+        let taken = self.commit_together(std::slice::from_ref(request)).await?;
+        let taken = taken.into_iter().next();
+        taken.ok_or_else(|| Error::Internal(format!("commit {} has no answer; repeat", request.commit)))
+    }
+
+    /// Takes commits of several heads of the pool in one transaction group, all of them or none; or finds that they were
+    /// taken. Durable when this returns; the answers are in the order of the requests.
+    ///
+    /// # Errors
+    /// Those of [`Ops::commit`]; [`Error::Invalid`] of two commits of one head, and of more than one command can take.
+    pub async fn commit_together(self: &Arc<Self>, requests: &[CommitRequest]) -> Result<Vec<CommitState>, Error> {
         let pool = self.known_pool()?;
-        if request.volumes.is_empty() {
+        if let Some(request) = requests.iter().find(|request| request.volumes.is_empty()) {
             return Err(Error::Invalid(format!(
                 "Dot {} has no volumes, so there is nothing to commit",
                 request.dot
             )));
         }
-        let _dot = self.host.dots.shared(request.dot).await;
-        let _head = self.heads.exclusive(request.head).await;
-        let state = self.living_dot_cached(&pool, request.dot).await?;
-        check_branch(&state, request)?;
-        let head = self.head_state(&pool, &state, request.dot, request.head).await?;
-        check_volumes(&head, request)?;
-        let done = if head.parent == Some(request.commit) {
-            self.existing_commit(&pool, request).await?
+        let dots: BTreeSet<DotId> = requests.iter().map(|request| request.dot).collect();
+        let heads: BTreeSet<HeadId> = requests.iter().map(|request| request.head).collect();
+        if heads.len() < requests.len() {
+            return Err(Error::Invalid("of one head, one commit is taken at a time".to_owned()));
+        }
+        // In one order, so that nobody waits for somebody who waits for him.
+        let (mut of_dots, mut of_heads) = (Vec::new(), Vec::new());
+        for dot in dots {
+            of_dots.push(self.host.dots.shared(dot).await);
+        }
+        for head in heads {
+            of_heads.push(self.heads.exclusive(head).await);
+        }
+        let mut heads = Vec::new();
+        for request in requests {
+            let state = self.living_dot_cached(&pool, request.dot).await?;
+            check_branch(&state, request)?;
+            let head = self.head_state(&pool, &state, request.dot, request.head).await?;
+            check_volumes(&head, request)?;
+            heads.push(head);
+        }
+        let newest = heads.iter().map(|head| head.parent);
+        let done = if newest.eq(requests.iter().map(|request| Some(request.commit))) {
+            self.existing_commits(&pool, requests).await?
         } else {
-            self.flush(&pool, request, &head).await?;
-            self.new_commit(&pool, request, head.parent).await?
+            for (request, head) in requests.iter().zip(&heads) {
+                self.flush(&pool, request, head).await?;
+            }
+            self.new_commits(&pool, requests, &heads).await?
         };
-        let on_head = pool.layout.head_snapshot(request.dot, request.head, request.commit);
-        self.hold_in_background(request.dot, request.commit, on_head);
+        for request in requests {
+            let on_head = pool.layout.head_snapshot(request.dot, request.head, request.commit);
+            self.hold_in_background(request.dot, request.commit, on_head);
+        }
         Ok(done)
     }
 
-    async fn new_commit(
+    async fn new_commits(
         &self,
         pool: &KnownPool,
-        request: &CommitRequest,
-        parent: Option<CommitId>,
-    ) -> Result<CommitState, Error> {
-        let record = stored(request, parent);
-        let len = record.encoded_len();
+        requests: &[CommitRequest],
+        heads: &[Arc<HeadState>],
+    ) -> Result<Vec<CommitState>, Error> {
+        let wanted = || requests.iter().zip(heads);
+        let records = wanted().map(|(request, head)| (request.commit, stored(request, head.parent)));
+        let item = Item {
+            commits: records.collect(),
+            snapshots: requests.iter().flat_map(|request| names(pool, request)).collect(),
+        };
+        let of_all = requests.iter().map(|request| request.commit.to_string());
+        let what = format!("commit {}", of_all.collect::<Vec<_>>().join(", "));
+        let len = item.records_len();
         if len > MAX_RECORD_LEN {
             return Err(Error::Invalid(format!(
-                "message and metadata of commit {} take {len} bytes; at most {MAX_RECORD_LEN} can be kept",
-                request.commit
+                "message and metadata of {what} take {len} bytes; at most {MAX_RECORD_LEN} can be kept"
             )));
         }
-        let item = Item {
-            commit: request.commit,
-            snapshots: names(pool, request),
-            record,
-        };
-        // Whatever happens from here on, the copy may be wrong.
-        let head = self.cache.head(request.head);
-        self.cache.drop_head(request.head);
+        if requests.len() > 1 && item.snapshots.len() > MAX_SNAPSHOTS {
+            return Err(Error::Invalid(format!(
+                "{} commits have {} snapshots; at most {MAX_SNAPSHOTS} can be taken together",
+                requests.len(),
+                item.snapshots.len()
+            )));
+        }
+        // Whatever happens from here on, the copies may be wrong.
+        for request in requests {
+            self.cache.drop_head(request.head);
+        }
         let rows = match self.batches.take_snapshots(&self.host.zfs, item).await {
             Ok(rows) => rows,
             Err(error) if error.kind == ErrorKind::SnapshotExists && !is_planted(Mutant::ARepeatFindsNothing) => {
-                return self.existing_commit(pool, request).await;
+                return self.existing_commits(pool, requests).await;
             }
             Err(error) => {
-                let (what, doing) = (
-                    format!("head {}", request.head),
-                    format!("taking commit {}", request.commit),
-                );
-                return Err(self.failed(pool, &doing, &what, &error).await);
+                let heads = requests.iter().map(|request| request.head.to_string());
+                let heads = format!("head {}", heads.collect::<Vec<_>>().join(" or "));
+                return Err(self.failed(pool, &format!("taking {what}"), &heads, &error).await);
             }
         };
-        if let Some(head) = head {
+        for (request, head) in wanted() {
             let volumes = head.volumes.clone();
             let parent = Some(request.commit);
             self.cache.put_head(request.head, HeadState { volumes, parent });
         }
         self.note_usage();
-        answer(pool, request, &rows, parent)
+        let answers = wanted().map(|(request, head)| answer(pool, request, &rows, head.parent));
+        answers.collect()
+    }
+
+    async fn existing_commits(&self, pool: &KnownPool, requests: &[CommitRequest]) -> Result<Vec<CommitState>, Error> {
+        let mut found = Vec::new();
+        for request in requests {
+            found.push(self.existing_commit(pool, request).await?);
+        }
+        Ok(found)
     }
 
     /// A commit that was taken before: the same answer again.

@@ -169,6 +169,17 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let collection = attempt(async move { ops.collect_dot(&pool, dot).await });
         Ok(collection.await.unwrap_or(false))
     }
+
+    /// Collects what is possible of a Dot's tombstones now; the collector does the rest.
+    ///
+    /// # Errors
+    /// The pool is away.
+    pub async fn collect_now(self: &Arc<Self>, dot: DotId) -> Result<(), Error> {
+        let pool = self.known_pool()?;
+        let ops = Arc::clone(self);
+        attempt(async move { ops.collect_dot(&pool, dot).await }).await;
+        Ok(())
+    }
 }
 
 /// Runs a collection and waits a little for what it says; nothing: it failed, or goes on.

@@ -1,6 +1,6 @@
-//! What a Dot holds, from its properties: enough to make all its objects again. Reads only.
+//! What a Dot holds, or each Dot of a pool, from properties: enough to make all its objects again. Reads only.
 //!
-//! Two processes, whatever the Dot holds: one `zfs get` of what was set on anything below it, one `zfs list` of what ZFS
+//! Two processes, whatever is there: one `zfs get` of what was set on anything below it, one `zfs list` of what ZFS
 //! itself knows. What has a tombstone is left out.
 
 use std::collections::{BTreeMap, HashMap};
@@ -80,24 +80,45 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         // Whoever changes something of it waits.
         let _guard = self.host.dots.exclusive(dot).await;
         let state = self.living_dot(&pool, dot).await?;
-        let found = self.read_all(&pool, dot).await?;
-        let layout = &pool.layout;
-        let mut branches = Vec::new();
-        for (branch, record) in &state.branches {
-            if let BranchRecord::Live { head, name } = record {
-                branches.push(describe_head(layout, &found, dot, (*branch, *head, name))?);
-            }
-        }
-        Ok(DotDescription {
-            identity: state.identity.clone().unwrap_or_default(),
-            claims: state.claims.keys().copied().collect(),
-            branches,
-            commits: describe_commits(layout, &found, dot, &state)?,
-        })
+        let found = self
+            .read_below(&pool, pool.layout.dot(dot), &format!("Dot {dot}"))
+            .await?;
+        describe(&pool.layout, &found, dot, &state)
     }
 
-    async fn read_all(&self, pool: &KnownPool, dot: DotId) -> Result<Found, Error> {
-        let targets = vec![ObjectName::from(pool.layout.dot(dot))];
+    /// What each Dot of the pool holds that is not deleted; two processes for all of them. A Dot of which something is
+    /// gone that it says it has is left out.
+    ///
+    /// # Errors
+    /// What cannot be read: then it is not known what there is.
+    pub async fn describe_dots(&self) -> Result<BTreeMap<DotId, DotDescription>, Error> {
+        let pool = self.known_pool()?;
+        let root = pool.layout.root().clone();
+        let found = self.read_below(&pool, root.clone(), "the root").await?;
+        let mut dots = BTreeMap::new();
+        for dot in found.below::<DotId>(&root) {
+            let described = match found.state(&pool.layout, dot) {
+                Ok(state) if state.deleted => continue,
+                Ok(state) => describe(&pool.layout, &found, dot, &state),
+                Err(error) => Err(error),
+            };
+            // What was changed in the middle of this is looked at again when nobody changes it.
+            let described = match described {
+                Ok(described) => Ok(described),
+                Err(_) => self.describe_dot(dot).await,
+            };
+            match described {
+                Ok(described) => drop(dots.insert(dot, described)),
+                Err(Error::Deleted(_)) => {}
+                Err(Error::NotFound(text)) => tracing::warn!(%dot, text, "the Dot is left out"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(dots)
+    }
+
+    async fn read_below(&self, pool: &KnownPool, dataset: DatasetName, what: &str) -> Result<Found, Error> {
+        let targets = vec![ObjectName::from(dataset)];
         let kinds = vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot];
         let get = GetRequest {
             targets: targets.clone(),
@@ -123,14 +144,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 REFRESERVATION,
             ],
         };
-        let (doing, what) = (format!("reading all of Dot {dot}"), format!("Dot {dot}"));
+        let doing = format!("reading all of {what}");
         let properties = match self.host.zfs.get(&get).await {
             Ok(rows) => rows,
-            Err(error) => return Err(self.failed(pool, &doing, &what, &error).await),
+            Err(error) => return Err(self.failed(pool, &doing, what, &error).await),
         };
         let rows = match self.host.zfs.list(&list).await {
             Ok(rows) => rows,
-            Err(error) => return Err(self.failed(pool, &doing, &what, &error).await),
+            Err(error) => return Err(self.failed(pool, &doing, what, &error).await),
         };
         let mut local: HashMap<ObjectName, BTreeMap<PropName, String>> = HashMap::new();
         for row in properties.into_iter().filter(|row| row.source == Source::Local) {
@@ -144,6 +165,15 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
 }
 
 impl Found {
+    /// What the Dot's dataset says.
+    fn state(&self, layout: &Layout, dot: DotId) -> Result<DotState, Error> {
+        let properties = self.local.get(&ObjectName::from(layout.dot(dot)));
+        let properties = properties.into_iter().flatten();
+        Ok(DotState::decode(
+            properties.map(|(name, value)| (name, value.as_str())),
+        )?)
+    }
+
     fn property(&self, name: &ObjectName, property: &PropName) -> Option<&str> {
         self.local.get(name)?.get(property).map(String::as_str)
     }
@@ -178,6 +208,21 @@ impl Found {
             is_child.then(|| name.base().parse().ok()).flatten()
         })
     }
+}
+
+fn describe(layout: &Layout, found: &Found, dot: DotId, state: &DotState) -> Result<DotDescription, Error> {
+    let mut branches = Vec::new();
+    for (branch, record) in &state.branches {
+        if let BranchRecord::Live { head, name } = record {
+            branches.push(describe_head(layout, found, dot, (*branch, *head, name))?);
+        }
+    }
+    Ok(DotDescription {
+        identity: state.identity.clone().unwrap_or_default(),
+        claims: state.claims.keys().copied().collect(),
+        branches,
+        commits: describe_commits(layout, found, dot, state)?,
+    })
 }
 
 fn describe_head(

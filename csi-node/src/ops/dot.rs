@@ -1,5 +1,6 @@
 //! The Dot's dataset: reading it, making it, and writing its properties.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dotmesh_model::id::DotId;
@@ -31,6 +32,26 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         self.index.add(dot);
         self.cache.put_dot(dot, Arc::clone(&state));
         Ok(Some(state))
+    }
+
+    /// What a Dot's dataset says; nothing when the Dot is certainly not there.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub async fn dot_state(&self, dot: DotId) -> Result<Option<Arc<DotState>>, Error> {
+        let pool = self.known_pool()?;
+        let _guard = self.host.dots.shared(dot).await;
+        self.read_dot(&pool, dot).await
+    }
+
+    /// What the dataset of each Dot says. One that cannot be read is left out.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub async fn dot_states(&self) -> Result<BTreeMap<DotId, DotState>, Error> {
+        let pool = self.known_pool()?;
+        let states = self.read_dots(&pool).await;
+        states.map_err(|error| Error::zfs("reading Dots", &error))
     }
 
     /// A Dot that is there and not deleted, from disk.

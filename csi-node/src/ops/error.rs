@@ -17,6 +17,9 @@ pub enum Error {
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// More or fewer bytes than it can have.
+    #[error("{0}")]
+    OutOfRange(String),
     /// The pool is not imported, or its devices are away: nothing is known about what it holds.
     #[error("{0}")]
     PoolMissing(String),
@@ -60,6 +63,7 @@ impl Error {
             Self::NotFound(_) => "NotFound",
             Self::Conflict(_) => "Conflict",
             Self::Invalid(_) => "Invalid",
+            Self::OutOfRange(_) => "OutOfRange",
             Self::PoolMissing(_) => "PoolMissing",
             Self::PoolForeign(_) => "PoolForeign",
             Self::PoolSuspended(_) => "PoolSuspended",

@@ -228,6 +228,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         Ok(record.format)
     }
 
+    /// The head that the handle's claim is shown now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none; those of the pool.
+    pub async fn head_shown(&self, handle: Handle) -> Result<HeadId, Error> {
+        let pool = self.known_pool()?;
+        let _guard = self.host.dots.shared(handle.dot).await;
+        self.head_of(&pool, Wanted::Claim(handle)).await
+    }
+
     /// The head whose volume is meant now. The caller has the Dot's lock. A copy in memory is enough to find it; that
     /// there is none is told from the disk.
     async fn head_of(&self, pool: &KnownPool, wanted: Wanted) -> Result<HeadId, Error> {

@@ -61,10 +61,12 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
         })
     }
 
-    /// Where pods see anything of the Dot.
-    pub(crate) async fn users_of(&self, dot: DotId) -> Result<Vec<PathBuf>, Error> {
+    /// Where pods see anything of a Dot's head.
+    pub(crate) async fn users_of(&self, dot: DotId, head: HeadId) -> Result<Vec<PathBuf>, Error> {
         let table = self.mount_table().await?;
-        let used = self.used(&table).filter(|((found, ..), _)| *found == dot);
+        let used = self
+            .used(&table)
+            .filter(|((of, shown, _), _)| (*of, *shown) == (dot, head));
         Ok(used.map(|(_, target)| target.to_owned()).collect())
     }
 

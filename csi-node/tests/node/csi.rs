@@ -148,16 +148,29 @@ async fn a_volume_lives_without_kubernetes() {
 
 #[tokio::test]
 async fn the_conformance_program_finds_nothing() {
-    conformance("mount").await;
+    conformance("mount", &[]).await;
+}
+
+#[tokio::test]
+async fn the_conformance_program_finds_nothing_about_what_is_alpha() {
+    conformance("mount", ALPHA).await;
 }
 
 #[tokio::test]
 async fn the_conformance_program_finds_nothing_about_block_devices() {
-    conformance("block").await;
+    conformance("block", &[]).await;
 }
 
-async fn conformance(access_type: &str) {
-    let machine = Machine::with_pool().await;
+#[tokio::test]
+async fn the_conformance_program_finds_nothing_about_block_devices_and_what_is_alpha() {
+    conformance("block", ALPHA).await;
+}
+
+/// Switches on what is alpha in CSI 1.13.
+const ALPHA: &[&str] = &["--csi-alpha"];
+
+async fn conformance(access_type: &str, flags: &'static [&'static str]) {
+    let machine = Machine::with_pool_and(flags).await;
     let info = IdentityClient::new(machine.csi().await)
         .get_plugin_info(GetPluginInfoRequest {})
         .await
@@ -167,6 +180,9 @@ async fn conformance(access_type: &str) {
     // It makes the folders, but not what they lie in.
     std::fs::create_dir(machine.folder.join("sanity")).unwrap();
     let report = machine.folder.join("sanity/report.json");
+    // A volume's attributes, which every volume of either kind has.
+    let attributes = machine.folder.join("sanity/attributes.yaml");
+    std::fs::write(&attributes, "compression: lz4\n").unwrap();
     let program = std::env::var("DOTMESH_CSI_SANITY").expect("DOTMESH_CSI_SANITY names the conformance program");
     let output = tokio::process::Command::new(program)
         .arg(format!("--csi.endpoint=unix://{}", machine.csi_socket().display()))
@@ -179,6 +195,7 @@ async fn conformance(access_type: &str) {
             machine.folder.join("sanity/staging").display()
         ))
         .arg(format!("--csi.testvolumeaccesstype={access_type}"))
+        .arg(format!("--csi.testvolumemutableparameters={}", attributes.display()))
         .arg("--csi.testvolumesize=67108864")
         .arg("--csi.testvolumeexpandsize=134217728")
         .arg("--ginkgo.no-color")
@@ -192,7 +209,7 @@ async fn conformance(access_type: &str) {
         "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    compare_with_document(access_type, &report);
+    compare_with_document(&[&[access_type], flags].concat().join(" and "), &report);
     machine.wait_empty().await;
 }
 
@@ -220,7 +237,7 @@ struct Suite {
 }
 
 /// The document says how many tests pass, and why each of the others does not apply: no more and no less.
-fn compare_with_document(access_type: &str, report: &std::path::Path) {
+fn compare_with_document(how: &str, report: &std::path::Path) {
     let suites: Vec<Suite> = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
     let specs = suites.into_iter().flat_map(|suite| suite.spec_reports);
     let specs: Vec<Spec> = specs.filter(|spec| spec.leaf_node_type == "It").collect();
@@ -231,7 +248,7 @@ fn compare_with_document(access_type: &str, report: &std::path::Path) {
         *skipped.entry(why).or_default() += 1;
     }
     let all: usize = skipped.values().sum();
-    let said = format!("With access type {access_type}: {passed} pass, {all} do not apply.");
+    let said = format!("With access type {how}: {passed} pass, {all} do not apply.");
     println!("{said}");
     let rows = skipped.iter().map(|(why, tests)| format!("| {why} | {tests} | "));
     let unlisted: Vec<String> = rows.filter(|row| !CONFORMANCE.contains(row)).collect();

@@ -37,6 +37,8 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Machine {
     pub(crate) pool: String,
     pub(crate) folder: PathBuf,
+    /// What is said to the program beside what every machine says.
+    flags: &'static [&'static str],
     /// In the order in which they were started.
     programs: VecDeque<Child>,
 }
@@ -66,6 +68,11 @@ pub(crate) fn reason(status: &Status) -> Reason {
 impl Machine {
     /// A node without a pool, and the program running.
     pub(crate) async fn new() -> Self {
+        Self::with_flags(&[]).await
+    }
+
+    /// The same, with the program running under these flags, too.
+    async fn with_flags(flags: &'static [&'static str]) -> Self {
         assert_eq!(
             std::env::var("DOTMESH_TEST_NODE").as_deref(),
             Ok("1"),
@@ -78,6 +85,7 @@ impl Machine {
         let mut machine = Self {
             pool,
             folder,
+            flags,
             programs: VecDeque::new(),
         };
         machine.start().await;
@@ -86,7 +94,12 @@ impl Machine {
 
     /// A node with a pool.
     pub(crate) async fn with_pool() -> Self {
-        let machine = Self::new().await;
+        Self::with_pool_and(&[]).await
+    }
+
+    /// The same, with the program running under these flags, too.
+    pub(crate) async fn with_pool_and(flags: &'static [&'static str]) -> Self {
+        let machine = Self::with_flags(flags).await;
         let response = machine.node().await.ensure_pool(machine.pool_request()).await;
         assert!(response.unwrap().into_inner().created);
         machine
@@ -128,6 +141,7 @@ impl Machine {
             .arg(format!("--kubelet-dir={}", self.folder.join("kubelet").display()))
             .arg(format!("--node-socket={}", self.socket().display()))
             .arg("--host-root=/")
+            .args(self.flags)
             .arg("--log-filter=info,dotmesh_csi_node=debug,dotmesh_zfs=debug")
             .stdout(Stdio::null())
             .stderr(log)

@@ -106,6 +106,7 @@ fn of_csi_node() -> Vec<(&'static str, Value)> {
         ("csiNode.image.pullPolicy", json!("Always")),
         ("csiNode.log.format", json!("human")),
         ("csiNode.log.filter", json!("debug")),
+        ("csiNode.csiAlpha", json!(true)),
         ("csiNode.kubeletDir", json!("/var/snap/microk8s/common/var/lib/kubelet")),
         ("csiNode.resources", resources()),
         ("csiNode.priorityClassName", json!("")),

@@ -1,7 +1,5 @@
-//! CSI Controller standing alone: a volume is a Dot of its own with one volume and one branch, named by the request.
-//!
-//! Ids are UUIDv5 of the request's name, so a repeated request finds what the first made. In Kubernetes nobody calls
-//! this; a handle that the operator gave out is only detached here, never deleted.
+//! CSI Controller standing alone: each call is parsed here and done by [`super::alone`]. In Kubernetes nobody calls this;
+//! a handle that the operator gave out is only detached here, never deleted.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,128 +8,51 @@ use dotmesh_csi_proto::csi as proto;
 use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::controller_service_capability::rpc::Type as Rpc;
 use dotmesh_csi_proto::csi::controller_service_capability::{self, Type};
+use dotmesh_csi_proto::csi::list_snapshots_response as snapshots_page;
 use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
-use dotmesh_model::id::{BranchId, ClaimUid, DotId, HeadId, VolumeId};
-use dotmesh_model::name::{BranchName, VolumeName};
 use dotmesh_model::tuning::Tuning;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::capability::parse_capability;
-use super::invalid;
+use super::change::{parse_expand, parse_modify};
+use super::create::{parse_create, parse_snapshot_id};
+use super::health::switched_off;
+use super::list::{Page, parse_capacity, parse_filter};
 use super::node::parse_handle;
-use super::{Csi, TOPOLOGY_KEY};
-use crate::layout::DotIdentity;
-use crate::ops::{AttachRequest, Begun, BranchRequest, Error, Ops, Pools, VolumeRequest};
+use super::snapshots::{Taken, parse_take};
+use super::{Csi, invalid};
 
-/// The namespace (RFC 9562) of ids that are made from names here.
-const NAMES: Uuid = Uuid::from_u128(0x6d1c_3e0a_52c6_4c0f_9e57_0f6b_2a61_7d34);
-/// The volume of a Dot that is made here.
-const VOLUME: &str = "data";
-/// What csi-provisioner adds to a class's parameters begins so.
-const PROVISIONER_PREFIX: &str = "csi.storage.k8s.io/";
-/// Its size when none is asked for, in bytes.
-const DEFAULT_SIZE: u64 = 1 << 30;
-
-/// A volume to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Create {
-    name: String,
-    /// Bytes it shall have when it is made.
-    size: u64,
-    /// Bytes it may have at most, when it is there.
-    limit: u64,
-    format: VolumeFormat,
-    /// What of the parameters concerns that format.
-    tuning: Tuning,
-}
-
-impl Create {
-    fn handle(&self) -> Handle {
-        let dot = DotId::new(Uuid::new_v5(&NAMES, self.name.as_bytes()));
-        Handle {
-            dot,
-            volume: VolumeId::derive(dot, VOLUME),
-            claim: own_claim(dot),
-        }
-    }
-}
-
-/// The claim of a Dot that was made here.
-fn own_claim(dot: DotId) -> ClaimUid {
-    ClaimUid::new(Uuid::new_v5(&dot.uuid(), b"claim"))
-}
-
-fn own_branch(dot: DotId) -> BranchId {
-    BranchId::new(Uuid::new_v5(&dot.uuid(), b"branch"))
-}
-
-fn parse_create(request: proto::CreateVolumeRequest, node: &str) -> Result<Create, Status> {
-    if request.name.is_empty() {
-        return Err(invalid("name is missing"));
-    }
-    if request.name.len() > 128 {
-        return Err(invalid("name is longer than 128 bytes"));
-    }
-    let format = parse_format(&request.volume_capabilities)?;
-    if request.volume_content_source.is_some() {
-        return Err(invalid("volumes cannot be made from snapshots or volumes here"));
-    }
-    if !request.mutable_parameters.is_empty() {
-        return Err(invalid("there are no mutable parameters"));
-    }
-    let here = |topology: &proto::Topology| topology.segments.get(TOPOLOGY_KEY).is_none_or(|name| name == node);
-    if let Some(wanted) = &request.accessibility_requirements
-        && !wanted.requisite.is_empty()
-        && !wanted.requisite.iter().any(here)
-    {
-        return Err(Status::resource_exhausted(format!(
-            "volumes can be made on node {node} only"
-        )));
-    }
-    let (size, limit) = parse_range(request.capacity_range, format)?;
-    Ok(Create {
-        name: request.name,
-        size,
-        limit,
-        format,
-        tuning: parse_tuning(&request.parameters)?.of_format(format),
-    })
-}
+/// What the sidecars of Kubernetes add to a class's parameters begins so.
+const SIDECARS_PREFIX: &str = "csi.storage.k8s.io/";
 
 /// What the parameters say: those of ZFS, and what csi-provisioner adds.
-fn parse_tuning(parameters: &HashMap<String, String>) -> Result<Tuning, Status> {
-    let is_known = |key: &&String| Tuning::PARAMETERS.contains(&key.as_str()) || key.starts_with(PROVISIONER_PREFIX);
-    if let Some(key) = parameters.keys().filter(|key| !is_known(key)).min() {
-        return Err(invalid(format!("parameters: {key:?} is not one of ours")));
-    }
+pub(super) fn parse_tuning(parameters: &HashMap<String, String>) -> Result<Tuning, Status> {
+    check_known(parameters, &Tuning::PARAMETERS)?;
     Tuning::of_parameters(|name| parameters.get(name).map(String::as_str))
         .map_err(|error| invalid(format!("parameters: {error}")))
 }
 
-/// Bytes to make it with, and the most it may have.
-fn parse_range(range: Option<proto::CapacityRange>, format: VolumeFormat) -> Result<(u64, u64), Status> {
+/// Bytes it shall have at least, if that is said, and the most it may have.
+pub(super) fn parse_range(
+    range: Option<proto::CapacityRange>,
+    format: VolumeFormat,
+) -> Result<(Option<u64>, u64), Status> {
     let (required, limit) = parse_bounds(range.unwrap_or_default())?;
-    let size = if required == 0 {
-        DEFAULT_SIZE.min(limit)
-    } else {
-        required
-    };
     let least = format.min_bytes();
     if limit < least {
         return Err(Status::out_of_range(format!(
             "a volume of format {format} has at least {least} bytes"
         )));
     }
-    Ok((size.max(least), limit))
+    Ok(((required > 0).then(|| required.max(least)), limit))
 }
 
 /// The least and the most bytes: 0 and all there are where nothing is said.
-fn parse_bounds(range: proto::CapacityRange) -> Result<(u64, u64), Status> {
+pub(super) fn parse_bounds(range: proto::CapacityRange) -> Result<(u64, u64), Status> {
     let bytes = |number: i64| u64::try_from(number).map_err(|_| invalid("the capacity is negative"));
     let (required, limit) = (bytes(range.required_bytes)?, bytes(range.limit_bytes)?);
     let limit = if limit == 0 { u64::MAX } else { limit };
@@ -142,7 +63,7 @@ fn parse_bounds(range: proto::CapacityRange) -> Result<(u64, u64), Status> {
 }
 
 /// The one format that all of them ask for.
-fn parse_format(capabilities: &[proto::VolumeCapability]) -> Result<VolumeFormat, Status> {
+pub(super) fn parse_format(capabilities: &[proto::VolumeCapability]) -> Result<VolumeFormat, Status> {
     let parse = |capability| parse_capability(Some(capability)).map(|parsed| parsed.format);
     let formats: BTreeSet<VolumeFormat> = capabilities
         .iter()
@@ -157,154 +78,18 @@ fn parse_format(capabilities: &[proto::VolumeCapability]) -> Result<VolumeFormat
     }
 }
 
-/// The pool where the Dot lies, else the one where new ones are made: the node's first.
-async fn pool_for<Z: Zfs, M: Mount>(pools: &Pools<Z, M>, dot: DotId) -> Result<Arc<Ops<Z, M>>, Error> {
-    match pools.of_dot(dot).await {
-        Err(Error::NotFound(text)) => pools.all().await?.into_iter().next().ok_or(Error::PoolMissing(text)),
-        found => found,
+/// A snapshot has none of its own.
+pub(super) fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), Status> {
+    check_known(parameters, &[])
+}
+
+/// These, and what the sidecars add.
+fn check_known(parameters: &HashMap<String, String>, ours: &[&str]) -> Result<(), Status> {
+    let is_known = |key: &&String| ours.contains(&key.as_str()) || key.starts_with(SIDECARS_PREFIX);
+    match parameters.keys().filter(|key| !is_known(key)).min() {
+        None => Ok(()),
+        Some(key) => Err(invalid(format!("parameters: {key:?} is not one of ours"))),
     }
-}
-
-/// The volume's size, as it is now. What was made for one that cannot be made is taken back.
-async fn create<Z: Zfs, M: Mount>(ops: &Arc<Ops<Z, M>>, create: &Create) -> Result<u64, Error> {
-    match create_in_dot(ops, create).await {
-        Err(error @ (Error::OutOfSpace(_) | Error::Invalid(_))) => {
-            ops.withdraw_dot(create.handle().dot).await?;
-            Err(error)
-        }
-        result => result,
-    }
-}
-
-async fn create_in_dot<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, create: &Create) -> Result<u64, Error> {
-    let Handle { dot, volume, claim } = create.handle();
-    let identity = DotIdentity {
-        namespace: String::new(),
-        name: create.name.clone(),
-    };
-    ops.ensure_dot(dot, &identity).await?;
-    let head = HeadId::first_of(own_branch(dot));
-    let volumes = ops.volumes_of(dot, head).await?;
-    let other = |what: String| {
-        let name = &create.name;
-        Err(Error::Conflict(format!(
-            "volume {name:?} has {what} already, not what is asked for"
-        )))
-    };
-    let size = match volumes.get(&volume) {
-        // Not sized yet: an attempt was interrupted.
-        None | Some(Begun { size: 0, .. }) => create.size,
-        Some(Begun { size, .. }) if !(create.size..=create.limit).contains(size) => {
-            return other(format!("{size} bytes"));
-        }
-        Some(Begun { tuning, .. }) if create.tuning.contradicts(tuning) => {
-            return other("other parameters".to_owned());
-        }
-        Some(Begun { size, .. }) => *size,
-    };
-    let request = own_branch_request(dot, volume, (size, create.format), create.tuning.clone())?;
-    let made = ops.ensure_branch(&request).await?;
-    let size = made.first().map_or(size, |made| made.size);
-    let attach = AttachRequest {
-        dot,
-        claim,
-        volume,
-        branch: None,
-    };
-    ops.attach(&attach).await?;
-    Ok(size)
-}
-
-/// A volume to make larger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Expand {
-    handle: Handle,
-    /// Bytes it has at least.
-    size: u64,
-    /// Bytes it may have at most.
-    limit: u64,
-}
-
-fn parse_expand(request: proto::ControllerExpandVolumeRequest) -> Result<Expand, Status> {
-    let handle = parse_handle(&request.volume_id)?;
-    let range = request
-        .capacity_range
-        .ok_or_else(|| invalid("capacity_range is missing"))?;
-    if let Some(capability) = &request.volume_capability {
-        parse_capability(Some(capability)).map_err(invalid)?;
-    }
-    let (size, limit) = parse_bounds(range)?;
-    if handle.claim != own_claim(handle.dot) {
-        return Err(invalid("the volume was not made here; it grows where it was made"));
-    }
-    Ok(Expand { handle, size, limit })
-}
-
-/// The volume's size, as it is then. It only grows.
-async fn expand<Z: Zfs, M: Mount>(ops: &Ops<Z, M>, expand: Expand) -> Result<u64, Error> {
-    let Handle { dot, volume, .. } = expand.handle;
-    let volumes = ops.volumes_of(dot, HeadId::first_of(own_branch(dot))).await?;
-    let Some(Begun {
-        size: current,
-        format: Some(format),
-        tuning,
-    }) = volumes.get(&volume).cloned()
-    else {
-        return Err(Error::NotFound(format!("there is no volume {}", expand.handle)));
-    };
-    // Also when it has the size: the filesystem on it may not, after an attempt that was interrupted.
-    let request = own_branch_request(dot, volume, (current.max(expand.size), format), tuning)?;
-    let made = ops.ensure_branch(&request).await?;
-    Ok(made.first().map_or(current, |made| made.size))
-}
-
-/// The one branch of a Dot that was made here, with a volume of at least so many bytes.
-fn own_branch_request(
-    dot: DotId,
-    volume: VolumeId,
-    (size, format): (u64, VolumeFormat),
-    tuning: Tuning,
-) -> Result<BranchRequest, Error> {
-    let branch = own_branch(dot);
-    Ok(BranchRequest {
-        dot,
-        branch,
-        name: BranchName::default(),
-        head: HeadId::first_of(branch),
-        volumes: vec![VolumeRequest {
-            id: volume,
-            name: volume_name()?,
-            size,
-            format,
-            tuning,
-            known: None,
-        }],
-        origin: None,
-        checkout: true,
-        object: String::new(),
-    })
-}
-
-fn volume_name() -> Result<VolumeName, Error> {
-    VOLUME.parse().map_err(|error| Error::Internal(format!("{error}")))
-}
-
-async fn delete<Z: Zfs, M: Mount>(pools: &Pools<Z, M>, handle: Handle) -> Result<(), Error> {
-    let ops = match pools.of_dot(handle.dot).await {
-        Err(Error::NotFound(_)) => return Ok(()),
-        found => found?,
-    };
-    if handle.claim != own_claim(handle.dot) {
-        return ops.detach(handle.dot, handle.claim).await;
-    }
-    let users = pools.host().users_of(handle.dot).await?;
-    if let Some(user) = users.first() {
-        return Err(Error::InUse(format!(
-            "the volume is still published at {}",
-            user.display()
-        )));
-    }
-    ops.delete_dot(handle.dot).await.map(drop)
 }
 
 #[tonic::async_trait]
@@ -313,20 +98,15 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         &self,
         request: Request<proto::CreateVolumeRequest>,
     ) -> Result<Response<proto::CreateVolumeResponse>, Status> {
-        let wanted = parse_create(request.into_inner(), &self.node)?;
-        let handle = wanted.handle();
-        let (pools, creations) = (Arc::clone(&self.pools), Arc::clone(&self.creations));
-        let operation = async move {
-            // Who asks for another size at the same moment finds this one, and neither takes it back from the other.
-            let _alone = creations.exclusive(handle.dot).await;
-            create(&pool_for(&pools, handle.dot).await?, &wanted).await
-        };
-        let size = self.calls.run("CreateVolume", operation).await?;
+        let wanted = Arc::new(parse_create(request.into_inner(), &self.node)?);
+        let (alone, create) = (Arc::clone(&self.alone), Arc::clone(&wanted));
+        let operation = async move { alone.create(&create).await };
+        let made = self.calls.run("CreateVolume", operation).await?;
         let volume = proto::Volume {
-            capacity_bytes: i64::try_from(size).unwrap_or(i64::MAX),
-            volume_id: handle.to_string(),
+            capacity_bytes: i64::try_from(made.size).unwrap_or(i64::MAX),
+            volume_id: made.handle.to_string(),
             volume_context: Default::default(),
-            content_source: None,
+            content_source: wanted.content_source(),
             accessible_topology: vec![self.topology()],
         };
         Ok(Response::new(proto::CreateVolumeResponse { volume: Some(volume) }))
@@ -341,8 +121,8 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             return Err(invalid("volume_id is missing"));
         }
         if let Ok(handle) = id.parse::<Handle>() {
-            let pools = Arc::clone(&self.pools);
-            let operation = async move { delete(&pools, handle).await };
+            let alone = Arc::clone(&self.alone);
+            let operation = async move { alone.delete_volume(handle).await };
             self.calls.run("DeleteVolume", operation).await?;
         }
         Ok(Response::new(proto::DeleteVolumeResponse {}))
@@ -353,10 +133,10 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         request: Request<proto::ControllerExpandVolumeRequest>,
     ) -> Result<Response<proto::ControllerExpandVolumeResponse>, Status> {
         let wanted = parse_expand(request.into_inner())?;
-        let pools = Arc::clone(&self.pools);
-        let operation = async move { expand(&*pools.of_dot(wanted.handle.dot).await?, wanted).await };
+        let (alone, limit) = (Arc::clone(&self.alone), wanted.limit);
+        let operation = async move { alone.change(&wanted).await };
         let size = self.calls.run("ControllerExpandVolume", operation).await?;
-        if size > wanted.limit {
+        if size > limit {
             return Err(Status::out_of_range(format!(
                 "the volume has {size} bytes, more than the limit, and does not shrink"
             )));
@@ -366,6 +146,99 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
             // The quota of a filesystem is live at once, and what is on a device grows with it.
             node_expansion_required: false,
         }))
+    }
+
+    async fn controller_modify_volume(
+        &self,
+        request: Request<proto::ControllerModifyVolumeRequest>,
+    ) -> Result<Response<proto::ControllerModifyVolumeResponse>, Status> {
+        let wanted = parse_modify(&request.into_inner())?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.change(&wanted).await };
+        self.calls.run("ControllerModifyVolume", operation).await?;
+        Ok(Response::new(proto::ControllerModifyVolumeResponse {}))
+    }
+
+    async fn list_volumes(
+        &self,
+        request: Request<proto::ListVolumesRequest>,
+    ) -> Result<Response<proto::ListVolumesResponse>, Status> {
+        let request = request.into_inner();
+        let page = Page::parse::<Handle>(request.max_entries, request.starting_token)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.list_volumes(&page).await };
+        let (mut entries, next_token) = self.calls.run("ListVolumes", operation).await?;
+        for volume in entries.iter_mut().filter_map(|entry| entry.volume.as_mut()) {
+            volume.accessible_topology = vec![self.topology()];
+        }
+        Ok(Response::new(proto::ListVolumesResponse { entries, next_token }))
+    }
+
+    async fn get_capacity(
+        &self,
+        request: Request<proto::GetCapacityRequest>,
+    ) -> Result<Response<proto::GetCapacityResponse>, Status> {
+        let wanted = parse_capacity(&request.into_inner(), &self.node)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.capacity(wanted).await };
+        self.calls.run("GetCapacity", operation).await.map(Response::new)
+    }
+
+    async fn create_snapshot(
+        &self,
+        request: Request<proto::CreateSnapshotRequest>,
+    ) -> Result<Response<proto::CreateSnapshotResponse>, Status> {
+        let wanted = parse_take(request.into_inner(), &self.node)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.take(&wanted).await };
+        let taken = self.calls.run("CreateSnapshot", operation).await?;
+        let snapshot = Some(taken.answer(self.snapshot_topology()));
+        Ok(Response::new(proto::CreateSnapshotResponse { snapshot }))
+    }
+
+    async fn delete_snapshot(
+        &self,
+        request: Request<proto::DeleteSnapshotRequest>,
+    ) -> Result<Response<proto::DeleteSnapshotResponse>, Status> {
+        let id = request.into_inner().snapshot_id;
+        if id.is_empty() {
+            return Err(invalid("snapshot_id is missing"));
+        }
+        if let Ok(id) = id.parse() {
+            let alone = Arc::clone(&self.alone);
+            let operation = async move { alone.delete_snapshot(id).await };
+            self.calls.run("DeleteSnapshot", operation).await?;
+        }
+        Ok(Response::new(proto::DeleteSnapshotResponse {}))
+    }
+
+    async fn list_snapshots(
+        &self,
+        request: Request<proto::ListSnapshotsRequest>,
+    ) -> Result<Response<proto::ListSnapshotsResponse>, Status> {
+        let filter = parse_filter(request.into_inner())?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.list_snapshots(&filter).await };
+        let (taken, next_token) = self.calls.run("ListSnapshots", operation).await?;
+        let entry = |taken: &Taken| snapshots_page::Entry {
+            snapshot: Some(taken.answer(self.snapshot_topology())),
+        };
+        Ok(Response::new(proto::ListSnapshotsResponse {
+            entries: taken.iter().map(entry).collect(),
+            next_token,
+        }))
+    }
+
+    async fn get_snapshot(
+        &self,
+        request: Request<proto::GetSnapshotRequest>,
+    ) -> Result<Response<proto::GetSnapshotResponse>, Status> {
+        let id = parse_snapshot_id(&request.into_inner().snapshot_id)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.snapshot(id).await };
+        let taken = self.calls.run("GetSnapshot", operation).await?;
+        let snapshot = Some(taken.answer(self.snapshot_topology()));
+        Ok(Response::new(proto::GetSnapshotResponse { snapshot }))
     }
 
     async fn validate_volume_capabilities(
@@ -401,6 +274,39 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         }))
     }
 
+    async fn controller_get_volume_health(
+        &self,
+        request: Request<proto::ControllerGetVolumeHealthRequest>,
+    ) -> Result<Response<proto::ControllerGetVolumeHealthResponse>, Status> {
+        if !self.alpha {
+            return Err(switched_off());
+        }
+        let handle = parse_handle(&request.into_inner().volume_id)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.volume_health(handle, None).await };
+        let health = self.calls.run("ControllerGetVolumeHealth", operation).await?;
+        let volume_health = Some(health);
+        Ok(Response::new(proto::ControllerGetVolumeHealthResponse {
+            volume_health,
+        }))
+    }
+
+    async fn controller_list_volume_health(
+        &self,
+        request: Request<proto::ControllerListVolumeHealthRequest>,
+    ) -> Result<Response<proto::ControllerListVolumeHealthResponse>, Status> {
+        if !self.alpha {
+            return Err(switched_off());
+        }
+        let request = request.into_inner();
+        let page = Page::parse::<Handle>(request.max_entries, request.starting_token)?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.list_volume_health(&page).await };
+        let (entries, next_token) = self.calls.run("ControllerListVolumeHealth", operation).await?;
+        let answer = proto::ControllerListVolumeHealthResponse { entries, next_token };
+        Ok(Response::new(answer))
+    }
+
     async fn controller_get_capabilities(
         &self,
         _: Request<proto::ControllerGetCapabilitiesRequest>,
@@ -408,12 +314,22 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         let capability = |rpc: Rpc| proto::ControllerServiceCapability {
             r#type: Some(Type::Rpc(controller_service_capability::Rpc { r#type: rpc.into() })),
         };
+        let all = [
+            Rpc::CreateDeleteVolume,
+            Rpc::ListVolumes,
+            Rpc::GetCapacity,
+            Rpc::CreateDeleteSnapshot,
+            Rpc::ListSnapshots,
+            Rpc::CloneVolume,
+            Rpc::ExpandVolume,
+            Rpc::SingleNodeMultiWriter,
+            Rpc::ModifyVolume,
+            Rpc::GetSnapshot,
+        ];
+        let alpha = [Rpc::GetVolumeHealth, Rpc::ListVolumeHealth];
+        let alpha = alpha.into_iter().filter(|_| self.alpha);
         Ok(Response::new(proto::ControllerGetCapabilitiesResponse {
-            capabilities: vec![
-                capability(Rpc::CreateDeleteVolume),
-                capability(Rpc::ExpandVolume),
-                capability(Rpc::SingleNodeMultiWriter),
-            ],
+            capabilities: all.into_iter().chain(alpha).map(capability).collect(),
         }))
     }
 }

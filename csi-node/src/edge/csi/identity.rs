@@ -33,16 +33,21 @@ impl<Z: Zfs, M: Mount> Identity for Csi<Z, M> {
         let capability = |service: Service| PluginCapability {
             r#type: Some(Type::Service(plugin_capability::Service { r#type: service.into() })),
         };
+        let constraints = self
+            .alpha
+            .then(|| capability(Service::SnapshotAccessibilityConstraints));
+        let always = [
+            capability(Service::ControllerService),
+            capability(Service::GroupControllerService),
+            capability(Service::VolumeAccessibilityConstraints),
+            PluginCapability {
+                r#type: Some(Type::VolumeExpansion(VolumeExpansion {
+                    r#type: volume_expansion::Type::Online.into(),
+                })),
+            },
+        ];
         Ok(Response::new(GetPluginCapabilitiesResponse {
-            capabilities: vec![
-                capability(Service::ControllerService),
-                capability(Service::VolumeAccessibilityConstraints),
-                PluginCapability {
-                    r#type: Some(Type::VolumeExpansion(VolumeExpansion {
-                        r#type: volume_expansion::Type::Online.into(),
-                    })),
-                },
-            ],
+            capabilities: always.into_iter().chain(constraints).collect(),
         }))
     }
 

@@ -10,6 +10,7 @@ use dotmesh_csi_proto::csi::node_service_capability::{self, Type};
 use dotmesh_csi_proto::csi::volume_usage::Unit;
 use dotmesh_csi_proto::csi::{
     NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse, NodeGetInfoRequest, NodeGetInfoResponse,
+    NodeGetStorageHealthRequest, NodeGetStorageHealthResponse, NodeGetVolumeHealthRequest, NodeGetVolumeHealthResponse,
     NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
     NodeServiceCapability, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, VolumeUsage,
 };
@@ -20,6 +21,7 @@ use tonic::{Request, Response, Status};
 
 use super::Csi;
 use super::capability::parse_capability;
+use super::health::switched_off;
 use super::inline::{borrow, is_inline};
 use super::invalid;
 use crate::ops::{PublishRequest, UnpublishRequest, Usage, Wanted};
@@ -127,19 +129,52 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         let usage = self.calls.run("NodeGetVolumeStats", operation).await?;
         Ok(Response::new(NodeGetVolumeStatsResponse {
             usage: volume_usage(usage),
-            volume_condition: None,
         }))
+    }
+
+    async fn node_get_volume_health(
+        &self,
+        request: Request<NodeGetVolumeHealthRequest>,
+    ) -> Result<Response<NodeGetVolumeHealthResponse>, Status> {
+        if !self.alpha {
+            return Err(switched_off());
+        }
+        let request = request.into_inner();
+        let handle = parse_handle(&request.volume_id)?;
+        let path = Some(request.volume_publish_path).filter(|path| !path.is_empty());
+        let path = path.map(|path| parse_path("volume_publish_path", path)).transpose()?;
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.volume_health(handle, path.as_deref()).await };
+        let health = self.calls.run("NodeGetVolumeHealth", operation).await?;
+        let volume_health = Some(health);
+        Ok(Response::new(NodeGetVolumeHealthResponse { volume_health }))
+    }
+
+    async fn node_get_storage_health(
+        &self,
+        _: Request<NodeGetStorageHealthRequest>,
+    ) -> Result<Response<NodeGetStorageHealthResponse>, Status> {
+        if !self.alpha {
+            return Err(switched_off());
+        }
+        let alone = Arc::clone(&self.alone);
+        let operation = async move { alone.storage_health().await };
+        let backend_health = self.calls.run("NodeGetStorageHealth", operation).await?;
+        Ok(Response::new(NodeGetStorageHealthResponse { backend_health }))
     }
 
     async fn node_get_capabilities(
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
-        let capabilities = [Rpc::GetVolumeStats, Rpc::SingleNodeMultiWriter].map(|rpc| NodeServiceCapability {
+        let alpha = [Rpc::GetVolumeHealth, Rpc::GetStorageHealth];
+        let all = [Rpc::GetVolumeStats, Rpc::SingleNodeMultiWriter].into_iter();
+        let all = all.chain(alpha.into_iter().filter(|_| self.alpha));
+        let capabilities = all.map(|rpc| NodeServiceCapability {
             r#type: Some(Type::Rpc(node_service_capability::Rpc { r#type: rpc.into() })),
         });
         Ok(Response::new(NodeGetCapabilitiesResponse {
-            capabilities: capabilities.into(),
+            capabilities: capabilities.collect(),
         }))
     }
 

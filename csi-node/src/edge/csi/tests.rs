@@ -1,6 +1,8 @@
 //! What is wrong with a call is told by its code and by the field's name, and changes nothing: no dataset, no property,
 //! no mount. Whatever the strings are, nothing panics.
 
+mod controllers;
+mod health;
 mod inline;
 
 use std::collections::BTreeMap;
@@ -55,7 +57,7 @@ impl World {
             newest: None,
         };
         pools.ensure_pool(&request).await.unwrap();
-        let csi = Csi::new(pools, Calls::default(), "n1".to_owned());
+        let csi = Csi::new(pools, Calls::default(), "n1".to_owned()).with_alpha(true);
         let made = csi.create_volume(Request::new(create())).await.unwrap().into_inner();
         let volume_id = made.volume.unwrap().volume_id;
         csi.node_publish_volume(Request::new(publish(&volume_id)))
@@ -84,6 +86,7 @@ impl World {
             Call::Create(request) => csi.create_volume(Request::new(request)).await.map(drop),
             Call::Delete(request) => csi.delete_volume(Request::new(request)).await.map(drop),
             Call::Expand(request) => csi.controller_expand_volume(Request::new(request)).await.map(drop),
+            Call::More(call) => controllers::call(csi, call).await,
             Call::Validate(request) => csi.validate_volume_capabilities(Request::new(request)).await.map(drop),
             Call::Publish(request) => csi.node_publish_volume(Request::new(request)).await.map(drop),
             Call::Unpublish(request) => csi.node_unpublish_volume(Request::new(request)).await.map(drop),
@@ -98,6 +101,7 @@ enum Call {
     Create(proto::CreateVolumeRequest),
     Delete(proto::DeleteVolumeRequest),
     Expand(proto::ControllerExpandVolumeRequest),
+    More(controllers::Call),
     Validate(proto::ValidateVolumeCapabilitiesRequest),
     Publish(proto::NodePublishVolumeRequest),
     Unpublish(proto::NodeUnpublishVolumeRequest),
@@ -288,7 +292,7 @@ fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
         (
             with(&|r| r.volume_content_source = Some(Default::default())),
             invalid,
-            "snapshots",
+            "neither",
         ),
         (
             with(&|r| r.mutable_parameters = [("a".to_owned(), "b".to_owned())].into()),
@@ -313,11 +317,7 @@ fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
             Code::OutOfRange,
             "shrink",
         ),
-        (
-            Call::Expand(expand(other, Some(range(GIB, 0)))),
-            invalid,
-            "not made here",
-        ),
+        (Call::Expand(expand(other, Some(range(GIB, 0)))), not_found, "made here"),
         (Call::Validate(validate(id, Vec::new())), invalid, "volume_capabilities"),
         (Call::Validate(validate(other, vec![files("")])), not_found, "Dot"),
         (publish_with(&|r| r.target_path.clear()), invalid, "target_path"),
@@ -443,7 +443,9 @@ async fn what_is_wrong_is_told_and_changes_nothing() {
     let world = World::new().await;
     let before = world.all();
     let mut wrong = Vec::new();
-    for (call, code, word) in wrong_calls(&world.volume_id) {
+    let more = controllers::wrong_calls(&world.volume_id).into_iter();
+    let more = more.map(|(call, code, word)| (Call::More(call), code, word));
+    for (call, code, word) in wrong_calls(&world.volume_id).into_iter().chain(more) {
         let told = match world.call(call.clone()).await {
             Ok(()) => "nothing".to_owned(),
             Err(status) if status.code() == code && status.message().contains(word) => String::new(),
@@ -528,10 +530,11 @@ async fn whatever_an_id_or_a_path_says_nothing_is_reached_by_it() {
                 ..create()
             }),
         ];
-        for call in calls {
-            let is_delete = matches!(call, Call::Delete(_));
+        let more = controllers::named(&text).into_iter().map(Call::More);
+        for call in calls.into_iter().chain(more) {
+            let is_delete = matches!(&call, Call::Delete(_)) || matches!(&call, Call::More(call) if call.is_quiet());
             let said = world.call(call.clone()).await;
-            // What cannot be a volume of ours is deleted already (CSI, DeleteVolume).
+            // What cannot be of ours is deleted already, and in no list (CSI, DeleteVolume, ListSnapshots).
             assert_eq!(said.is_ok(), is_delete, "{call:?}: {said:?}");
             assert_eq!(world.all(), before, "{call:?}");
         }

@@ -17,8 +17,9 @@ use proptest::sample::{Index, select};
 use prost::Message;
 use tonic::Code;
 
-use super::story::{Dot, POOL, Step, capability, create, expand, of_dot, target, told_id};
+use super::story::{Dot, POOL, Step, capability, create, expand, of_dot, of_snapshots, target, told_id};
 use super::{Call, Program, STATE, World, quiet};
+use crate::edge::csi::first;
 use wire::Change;
 
 /// Strings that other programs have come to grief with.
@@ -131,6 +132,20 @@ calls! {
     Delete(csi::DeleteVolumeRequest),
     Expand(csi::ControllerExpandVolumeRequest),
     Validate(csi::ValidateVolumeCapabilitiesRequest),
+    ListVolumes(csi::ListVolumesRequest),
+    Modify(csi::ControllerModifyVolumeRequest),
+    Capacity(csi::GetCapacityRequest),
+    Snapshot(csi::CreateSnapshotRequest),
+    DeleteSnapshot(csi::DeleteSnapshotRequest),
+    ListSnapshots(csi::ListSnapshotsRequest),
+    GetSnapshot(csi::GetSnapshotRequest),
+    Group(csi::CreateVolumeGroupSnapshotRequest),
+    DeleteGroup(csi::DeleteVolumeGroupSnapshotRequest),
+    GetGroup(csi::GetVolumeGroupSnapshotRequest),
+    VolumeHealth(csi::NodeGetVolumeHealthRequest),
+    StorageHealth(csi::NodeGetStorageHealthRequest),
+    GetVolumeHealth(csi::ControllerGetVolumeHealthRequest),
+    ListVolumeHealth(csi::ControllerListVolumeHealthRequest),
     Publish(csi::NodePublishVolumeRequest),
     Unpublish(csi::NodeUnpublishVolumeRequest),
     Stats(csi::NodeGetVolumeStatsRequest),
@@ -234,6 +249,7 @@ fn named(call: &Call) -> (Vec<PathBuf>, Option<String>) {
         Call::Publish(request) => (vec![PathBuf::from(&request.target_path)], None),
         Call::Unpublish(request) => (vec![PathBuf::from(&request.target_path)], None),
         Call::Stats(request) => (vec![PathBuf::from(&request.volume_path)], None),
+        Call::VolumeHealth(request) => (vec![PathBuf::from(&request.volume_publish_path)], None),
         Call::EnsurePool(request) => {
             let paths = match &request.source {
                 Some(Source::File(file)) => vec![PathBuf::from(&file.path)],
@@ -302,6 +318,38 @@ fn looks(world: &World, dot: Dot) -> Vec<Call> {
             pool_guid: dot.pool,
         }),
         Call::EnsureBranch(dot.fork(world, POOL, 5, 0)),
+        Call::ListVolumes(csi::ListVolumesRequest {
+            max_entries: 1,
+            starting_token: dot.handle(0),
+        }),
+        Call::ListSnapshots(csi::ListSnapshotsRequest {
+            max_entries: 1,
+            source_volume_id: dot.handle(0),
+            ..csi::ListSnapshotsRequest::default()
+        }),
+        Call::GetSnapshot(csi::GetSnapshotRequest {
+            snapshot_id: first::snapshot("snapshot", "plain-0"),
+            ..csi::GetSnapshotRequest::default()
+        }),
+        Call::GetGroup(csi::GetVolumeGroupSnapshotRequest {
+            group_snapshot_id: first::group("group"),
+            ..csi::GetVolumeGroupSnapshotRequest::default()
+        }),
+        Call::VolumeHealth(csi::NodeGetVolumeHealthRequest {
+            volume_id: dot.handle(0),
+            volume_publish_path: target(0),
+            ..csi::NodeGetVolumeHealthRequest::default()
+        }),
+        Call::StorageHealth(csi::NodeGetStorageHealthRequest::default()),
+        Call::GetVolumeHealth(csi::ControllerGetVolumeHealthRequest {
+            volume_id: first::volume("plain-0", "plain-0"),
+            ..csi::ControllerGetVolumeHealthRequest::default()
+        }),
+        Call::ListVolumeHealth(csi::ControllerListVolumeHealthRequest::default()),
+        Call::Capacity(csi::GetCapacityRequest {
+            volume_capabilities: vec![capability(VolumeFormat::Zfs)],
+            ..csi::GetCapacityRequest::default()
+        }),
     ]
 }
 
@@ -326,6 +374,16 @@ async fn host() -> (World, Program, Vec<Call>) {
             pool: world.guid(POOL).await,
         },
     ));
+    let mut of_plain = Vec::new();
+    for step in of_snapshots(0).into_iter().skip(1) {
+        let call = step.call(&world).await;
+        let is_end = matches!(call, Call::DeleteGroup(_) | Call::Delete(_) | Call::DeleteSnapshot(_));
+        if !is_end {
+            program.call(call.clone()).await.unwrap();
+        }
+        of_plain.push(call);
+    }
+    valid.extend(of_plain);
     let made = told_id(&program.call(Call::Create(create("another", 1, 1))).await.unwrap());
     valid.extend([
         Call::Create(create("plain", 0, 1)),

@@ -3,6 +3,7 @@
 use dotmesh_csi_proto::csi;
 use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
 use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, BlockVolume, MountVolume};
+use dotmesh_csi_proto::csi::volume_content_source::{SnapshotSource, Type, VolumeSource};
 use dotmesh_csi_proto::node as proto;
 use dotmesh_csi_proto::node::VolumeFormat;
 use dotmesh_csi_proto::node::ensure_pool_request::Source;
@@ -12,6 +13,7 @@ use dotmesh_zfs::PoolName;
 use uuid::Uuid;
 
 use super::{Call, Program, World};
+use crate::edge::csi::first;
 
 /// The pool of all stories; the first of a host by its name.
 pub(super) const POOL: &str = "first";
@@ -252,6 +254,47 @@ pub(super) fn expand(volume_id: &str, times: u64) -> csi::ControllerExpandVolume
     }
 }
 
+pub(super) fn take(name: &str, source: &str) -> csi::CreateSnapshotRequest {
+    csi::CreateSnapshotRequest {
+        name: name.to_owned(),
+        source_volume_id: source.to_owned(),
+        ..csi::CreateSnapshotRequest::default()
+    }
+}
+
+/// A volume of the same format from a snapshot.
+pub(super) fn restore(name: &str, volume: usize, snapshot_id: &str) -> csi::CreateVolumeRequest {
+    let snapshot_id = snapshot_id.to_owned();
+    of_source(name, volume, Type::Snapshot(SnapshotSource { snapshot_id }))
+}
+
+/// A volume of the same format from another.
+pub(super) fn clone(name: &str, volume: usize, volume_id: &str) -> csi::CreateVolumeRequest {
+    let volume_id = volume_id.to_owned();
+    of_source(name, volume, Type::Volume(VolumeSource { volume_id }))
+}
+
+fn of_source(name: &str, volume: usize, source: Type) -> csi::CreateVolumeRequest {
+    csi::CreateVolumeRequest {
+        volume_content_source: Some(csi::VolumeContentSource { r#type: Some(source) }),
+        ..create(name, volume, 1)
+    }
+}
+
+pub(super) fn delete(volume_id: &str) -> csi::DeleteVolumeRequest {
+    csi::DeleteVolumeRequest {
+        volume_id: volume_id.to_owned(),
+        ..csi::DeleteVolumeRequest::default()
+    }
+}
+
+pub(super) fn delete_snapshot(snapshot_id: &str) -> csi::DeleteSnapshotRequest {
+    csi::DeleteSnapshotRequest {
+        snapshot_id: snapshot_id.to_owned(),
+        ..csi::DeleteSnapshotRequest::default()
+    }
+}
+
 /// The id of the volume that was made, by the answer.
 pub(super) fn told_id(answer: &str) -> String {
     let rest = answer.split("volume_id: \"").nth(1);
@@ -302,6 +345,19 @@ pub(super) enum Step {
     Expand(usize),
     UnpublishPlain(usize),
     Delete(usize),
+    /// What is made of it: two snapshots, volumes from one of them and from itself, and a group of both.
+    Modify(usize),
+    Snapshot(usize, usize),
+    Restore(usize),
+    Clone(usize),
+    PublishClone(usize),
+    UnpublishClone(usize),
+    Group(usize),
+    DeleteGroup,
+    DeleteSnapshot(usize, usize),
+    DeleteRestored(usize),
+    DeleteClone(usize),
+    DeleteSource(usize),
     /// A Dot, and what is done with its volume, commit or branch of that number.
     EnsureDot,
     EnsureBranch,
@@ -328,6 +384,28 @@ pub(super) fn of_plain(volume: usize) -> Vec<Step> {
     ]
 }
 
+/// What becomes of the snapshots and clones of one. Its own end is neither the first nor the last of all.
+pub(super) fn of_snapshots(volume: usize) -> Vec<Step> {
+    vec![
+        Step::EnsurePool,
+        Step::Create(volume),
+        Step::Modify(volume),
+        Step::Snapshot(volume, 0),
+        Step::Restore(volume),
+        Step::Clone(volume),
+        Step::PublishClone(volume),
+        Step::Snapshot(volume, 1),
+        Step::Group(volume),
+        Step::UnpublishClone(volume),
+        Step::DeleteSnapshot(volume, 0),
+        Step::DeleteSource(volume),
+        Step::DeleteGroup,
+        Step::DeleteClone(volume),
+        Step::DeleteSnapshot(volume, 1),
+        Step::DeleteRestored(volume),
+    ]
+}
+
 /// What becomes of a Dot.
 pub(super) fn of_dot() -> Vec<Step> {
     let begin = [Step::EnsurePool, Step::EnsureDot, Step::EnsureBranch];
@@ -348,7 +426,7 @@ pub(super) fn of_dot() -> Vec<Step> {
 /// All stories.
 pub(super) fn stories() -> Vec<Vec<Step>> {
     let plain = (0..VOLUMES.len()).map(of_plain);
-    plain.chain([of_dot()]).collect()
+    plain.chain([of_dot(), of_snapshots(0)]).collect()
 }
 
 /// Where a pod has the volume of that number.
@@ -364,6 +442,10 @@ impl Step {
             pool: world.guid(POOL).await,
         };
         let name = |volume: usize| format!("plain-{volume}");
+        let snapshot_name = |number: usize| match number {
+            0 => "snapshot".to_owned(),
+            number => format!("snapshot-{number}"),
+        };
         match self {
             Self::EnsurePool => Call::EnsurePool(world.pool_request(POOL)),
             Self::Create(volume) => Call::Create(create(&name(volume), volume, 1)),
@@ -373,10 +455,49 @@ impl Step {
             }
             Self::Expand(_) => Call::Expand(expand(&world.plain_id(), 2)),
             Self::UnpublishPlain(volume) => Call::Unpublish(unpublish(&world.plain_id(), &target(name(volume)))),
-            Self::Delete(_) => Call::Delete(csi::DeleteVolumeRequest {
-                volume_id: world.plain_id(),
-                ..csi::DeleteVolumeRequest::default()
+            Self::Delete(_) => Call::Delete(delete(&world.plain_id())),
+            Self::Modify(volume) => Call::Modify(csi::ControllerModifyVolumeRequest {
+                volume_id: first::volume(&name(volume), &name(volume)),
+                mutable_parameters: [("compression".to_owned(), "lz4".to_owned())].into(),
+                ..csi::ControllerModifyVolumeRequest::default()
             }),
+            Self::Snapshot(volume, number) => {
+                let source = first::volume(&name(volume), &name(volume));
+                Call::Snapshot(take(&snapshot_name(number), &source))
+            }
+            Self::Restore(volume) => {
+                let snapshot = first::snapshot(&snapshot_name(0), &name(volume));
+                Call::Create(restore("restored", volume, &snapshot))
+            }
+            Self::Clone(volume) => {
+                let source = first::volume(&name(volume), &name(volume));
+                Call::Create(clone("clone", volume, &source))
+            }
+            Self::PublishClone(volume) => {
+                let id = first::volume("clone", &name(volume));
+                Call::Publish(publish(&id, &target("clone"), VOLUMES[volume].1))
+            }
+            Self::UnpublishClone(volume) => {
+                Call::Unpublish(unpublish(&first::volume("clone", &name(volume)), &target("clone")))
+            }
+            Self::Group(volume) => {
+                let of = ["restored", "clone"].map(|clone| first::volume(clone, &name(volume)));
+                Call::Group(csi::CreateVolumeGroupSnapshotRequest {
+                    name: "group".to_owned(),
+                    source_volume_ids: of.into(),
+                    ..csi::CreateVolumeGroupSnapshotRequest::default()
+                })
+            }
+            Self::DeleteGroup => Call::DeleteGroup(csi::DeleteVolumeGroupSnapshotRequest {
+                group_snapshot_id: first::group("group"),
+                ..csi::DeleteVolumeGroupSnapshotRequest::default()
+            }),
+            Self::DeleteSnapshot(volume, number) => {
+                Call::DeleteSnapshot(delete_snapshot(&first::snapshot(&snapshot_name(number), &name(volume))))
+            }
+            Self::DeleteRestored(volume) => Call::Delete(delete(&first::volume("restored", &name(volume)))),
+            Self::DeleteClone(volume) => Call::Delete(delete(&first::volume("clone", &name(volume)))),
+            Self::DeleteSource(volume) => Call::Delete(delete(&first::volume(&name(volume), &name(volume)))),
             Self::EnsureDot => Call::EnsureDot(dot.ensure()),
             Self::EnsureBranch => Call::EnsureBranch(dot.branch(0)),
             Self::Attach(volume) => Call::Attach(dot.attach(volume)),

@@ -2,7 +2,7 @@
 
 use super::killed::Killed;
 use super::*;
-use dotmesh_zfs::{ErrorKind, FailWhen, PropValue, Verb};
+use dotmesh_zfs::{ErrorKind, FailWhen, PropValue, Properties, Verb};
 
 fn count(zfs: &FakeZfs, verb: Verb) -> u64 {
     zfs.counts().snapshot().get(&verb).map_or(0, |count| count.count)
@@ -285,4 +285,34 @@ async fn a_commit_without_its_hold_is_found_by_the_audit() {
     again.delete_commit(dot(), commit_id(0), head_id(0)).await.unwrap();
     again.audit_holds(&pool).await.unwrap();
     assert_eq!(holds_of(&host, 0).await, 0);
+}
+
+#[tokio::test]
+async fn commits_of_several_heads_are_taken_together_or_not_at_all() {
+    let (host, ops) = Host::with_dot().await;
+    let first = ops.commit(&commit(0, 0)).await.unwrap();
+    ops.ensure_branch(&fork(1, 0, 0, &first)).await.unwrap();
+    let before = count(&host.zfs, Verb::Snapshot);
+    let both = [commit(1, 0), commit(2, 1)];
+    let taken = ops.commit_together(&both).await.unwrap();
+    assert_eq!(count(&host.zfs, Verb::Snapshot), before + 1);
+    assert_eq!(taken[0].createtxg, taken[1].createtxg);
+    assert_eq!(taken[1].parent, Some(commit_id(0)));
+    // Also when one of the heads has gone on.
+    ops.commit(&commit(3, 0)).await.unwrap();
+    for ops in [Arc::clone(&ops), host.start()] {
+        ops.import_known().await.unwrap();
+        assert_eq!(ops.commit_together(&both).await.unwrap(), taken);
+    }
+    // Others have a snapshot of the name of one of them.
+    let theirs = format!("dotmesh/dotmesh/{}/{}@{}", dot(), head_id(1), commit_id(5));
+    let theirs = [theirs.parse().unwrap()];
+    host.zfs.snapshot(&theirs, &Properties::new()).await.unwrap();
+    let before = names(&host.zfs);
+    let refused = ops.commit_together(&[commit(4, 0), commit(5, 1)]).await.unwrap_err();
+    assert!(matches!(refused, Error::Conflict(_)), "{refused:?}");
+    assert_eq!(names(&host.zfs), before);
+    let twice = ops.commit_together(&[commit(6, 0), commit(7, 0)]).await.unwrap_err();
+    assert!(matches!(twice, Error::Invalid(_)), "{twice:?}");
+    assert_eq!(ops.commit_together(&[]).await.unwrap(), []);
 }

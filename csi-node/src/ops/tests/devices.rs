@@ -210,7 +210,7 @@ async fn pods_share_what_is_mounted_and_the_last_takes_it_along() {
         assert_eq!(table.iter().count(), mounts);
         assert!(!table.at(first.as_ref()).unwrap().readonly);
         assert!(table.at(second.as_ref()).unwrap().readonly);
-        assert_eq!(ops.host.users_of(dot()).await.unwrap().len(), 2);
+        assert_eq!(ops.host.users_of(dot(), head_id(0)).await.unwrap().len(), 2);
         let usage = ops
             .host
             .volume_usage(VolumeRef::Claim(handle()), first.as_ref())
