@@ -175,6 +175,7 @@ impl Controlling {
             namespace: args.namespace.clone(),
             pool: args.pool.place(),
             grace: args.grace_period,
+            importer: args.importer(),
         };
         let context: Arc<Shared> = Arc::new(Context::new(
             self.api.clone(),

@@ -85,6 +85,8 @@ mutants! {
     ACapacityOfAnyClass = "a capacity of any class",
     ACapacityStays = "a capacity stays",
     ACapacityIsToldOnce = "a capacity is told once",
+    ClaimsAreServedBeforeTheImport = "claims are served before the import",
+    AnImportBeginsUnderAPod = "an import begins under a pod",
 }
 
 #[cfg(feature = "planted")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dotmesh_crds::pool::PoolFile;
 use dotmesh_operator::context::{Clock, Config, Context};
+use dotmesh_operator::dot::import::observe::Importer;
 use dotmesh_operator::lead::Election;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::pool::discover::PoolSource;
@@ -112,6 +113,10 @@ impl Replica {
                 size: "20Gi".to_owned(),
             }),
             grace: self.cluster.grace,
+            importer: Some(Importer {
+                image: "importer".to_owned(),
+                pull_policy: "IfNotPresent".to_owned(),
+            }),
         };
         let nodes = SimNodes::new(stage.clone(), self.life.clone(), Arc::clone(machines), lead.term());
         let metrics = Metrics::default();

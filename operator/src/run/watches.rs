@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use dotmesh_crds::names::LABEL_IMPORT;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
 use futures::StreamExt;
@@ -214,6 +215,15 @@ pub fn spawn(
     );
     watch!(told, everything, capacities, prune, Capacity);
     watch!(pods, csi_node, write_pods, prune, Pod);
+    // They lie in everybody's namespaces, so they are no csi-node's: nobody finds one in a cache.
+    let (_, importers) = reflector::store();
+    watch!(
+        kube::Api::all(client.clone()),
+        watcher::Config::default().labels(LABEL_IMPORT),
+        importers,
+        prune,
+        Importer
+    );
 }
 
 #[derive(Clone)]
