@@ -87,6 +87,7 @@ mutants! {
     ACapacityIsToldOnce = "a capacity is told once",
     ClaimsAreServedBeforeTheImport = "claims are served before the import",
     AnImportBeginsUnderAPod = "an import begins under a pod",
+    AnImportIsDoneWhenItsPodHasEnded = "an import is done when its pod has ended",
 }
 
 #[cfg(feature = "planted")]

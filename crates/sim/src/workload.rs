@@ -7,6 +7,7 @@ pub mod commits;
 pub mod deletions;
 pub mod disruptions;
 pub mod formats;
+pub mod imports;
 pub mod losses;
 pub mod pools;
 pub mod remnants;
@@ -83,6 +84,8 @@ pub enum Step {
     Class(&'static str, &'static str),
     /// Others change and remove what the scheduler is told.
     SpoilCapacities,
+    /// Changes what other drivers serve.
+    Foreign(Foreign),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
     /// Has to do with what deletions leave.
@@ -125,6 +128,17 @@ pub enum Step {
     Vanish(&'static str, &'static str),
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
+}
+
+/// Claims of other drivers, and pods that use them.
+#[derive(Debug, Clone)]
+pub enum Foreign {
+    /// A claim that is bound.
+    Claim(&'static str),
+    /// A pod that uses a claim.
+    Pod(&'static str, &'static str),
+    /// That pod is gone.
+    EndPod(&'static str),
 }
 
 /// What people do with what deletions leave, and a deletion of everything.
@@ -180,6 +194,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(deletions::all());
     all.extend(disruptions::all());
     all.extend(formats::all());
+    all.extend(imports::all());
     all.extend(losses::all());
     all.extend(pools::all());
     all.extend(sizes::all());

@@ -19,6 +19,7 @@ use super::plan::Step;
 use super::report::build_status;
 use super::restore::Missing;
 use crate::api::{Api, ApiError, Event, EventType, Guard, Key, Kind};
+use crate::claim::apply::made;
 use crate::context::{Context, ReconcileError, place_of};
 use crate::driver::Then;
 use crate::meta::{adoption, belongs_to, create_or_find, dot_id, owned_by, release, uid};
@@ -141,12 +142,8 @@ async fn import<A: Api, N: Nodes>(
 ) -> Result<(), ReconcileError> {
     let api = &context.api;
     match step {
-        import::Step::CreateClaim(claim) => {
-            create_or_find(api, &*claim).await?;
-        }
-        import::Step::CreatePod(pod) => {
-            create_or_find(api, &*pod).await?;
-        }
+        import::Step::CreateClaim(claim) => made(api.create(&*claim).await)?,
+        import::Step::CreatePod(pod) => made(api.create(&*pod).await)?,
         import::Step::DeletePod(pod) => api.delete::<Pod>(&Key::of(&*pod), &Guard::same(&*pod)).await?,
         import::Step::DeleteClaim(claim) => {
             api.delete::<PersistentVolumeClaim>(&Key::of(&*claim), &Guard::same(&*claim))

@@ -138,11 +138,11 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
     }
 }
 
-/// Starts the watches.
+/// Starts the watches; `importing`: also that of pods which fill volumes.
 pub fn spawn(
     parts: &mut JoinSet<anyhow::Result<()>>,
     client: &Client,
-    namespace: &str,
+    (namespace, importing): (&str, bool),
     writers: Writers,
     api: KubeApi,
     listeners: &Listeners,
@@ -215,15 +215,12 @@ pub fn spawn(
     );
     watch!(told, everything, capacities, prune, Capacity);
     watch!(pods, csi_node, write_pods, prune, Pod);
-    // They lie in everybody's namespaces, so they are no csi-node's: nobody finds one in a cache.
-    let (_, importers) = reflector::store();
-    watch!(
-        kube::Api::all(client.clone()),
-        watcher::Config::default().labels(LABEL_IMPORT),
-        importers,
-        prune,
-        Importer
-    );
+    if importing {
+        // They lie in everybody's namespaces, and whoever looks for csi-node's pods must not find them.
+        let (_, importers) = reflector::store();
+        let of_imports = watcher::Config::default().labels(LABEL_IMPORT);
+        watch!(kube::Api::all(client.clone()), of_imports, importers, prune, Importer);
+    }
 }
 
 #[derive(Clone)]

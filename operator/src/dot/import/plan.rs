@@ -14,6 +14,7 @@ use kube::{Resource, ResourceExt};
 
 use super::build::{build_claim, build_pod, choose_class};
 use super::observe::{Import, Imports, is_import_of};
+use super::progress::INTERVAL;
 use super::report::{failure_of, is_done, tell_progress};
 use crate::meta::is_deleting;
 use crate::status::Verdict;
@@ -21,8 +22,8 @@ use crate::status::Verdict;
 /// How long a pod that came to its end is left before another one follows: what ends at once must not spin.
 const PAUSE: i64 = 30;
 
-/// Between two looks at who uses a claim, whose pods nobody is told of.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Between two looks at a copy, and at who uses a claim, whose pods nobody is told of.
+pub const WAITS: [Duration; 2] = [Duration::from_secs(INTERVAL.unsigned_abs()), Duration::from_secs(10)];
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,10 +78,11 @@ pub fn plan_end(dot: &Dot, imports: &Imports) -> Option<Next> {
 
 /// When imports are to be looked at again although nobody tells of a change.
 pub fn again(imports: &Imports) -> Option<Duration> {
+    let [copy, users] = WAITS;
     let polled = imports.all.iter().filter(|import| import.is_wanted);
     let of_each = polled.filter_map(|import| match &import.pod {
-        Some(_) => Some(Duration::from_secs(super::progress::INTERVAL.unsigned_abs())),
-        None => (!import.users.is_empty()).then_some(AGAIN),
+        Some(_) => Some(copy),
+        None => (!import.users.is_empty()).then_some(users),
     });
     of_each.min()
 }

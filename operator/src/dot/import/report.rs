@@ -4,6 +4,7 @@ use dotmesh_crds::Dot;
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::{DotImport, ImportState};
 use dotmesh_model::import::{Ending, FailureKind, Progress};
+use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -14,6 +15,7 @@ use super::observe::{Import, Imports};
 /// Whether the pod's program came to a good end.
 pub fn is_done(pod: &Pod) -> bool {
     phase(pod) == Some("Succeeded")
+        || (phase(pod) == Some("Failed") && is_planted(Mutant::AnImportIsDoneWhenItsPodHasEnded))
 }
 
 fn phase(pod: &Pod) -> Option<&str> {
@@ -78,7 +80,7 @@ fn waits_for(pod: &Pod) -> Option<String> {
 fn human(bytes: u64) -> String {
     for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
         if bytes >> shift > 0 {
-            let tenths = ((bytes >> (shift - 10)) * 10) >> 10;
+            let tenths = (u128::from(bytes) * 10) >> shift;
             return format!("{}.{} {unit}", tenths / 10, tenths % 10);
         }
     }
