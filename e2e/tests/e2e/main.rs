@@ -15,6 +15,7 @@ mod crashes;
 mod deletion;
 mod formats;
 mod history;
+mod imports;
 mod installation;
 mod pools;
 mod reboot;
