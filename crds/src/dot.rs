@@ -37,10 +37,10 @@ use crate::zfs::ZfsProperties;
 #[x_kube(
     validation = Rule::new("(has(self.placement) ? self.placement.poolClass : 'default') == (has(oldSelf.placement) ? oldSelf.placement.poolClass : 'default')")
         .message("a Dot's pool class cannot be changed"),
-    validation = Rule::new("!has(self.restoreFrom) || !has(self.volumes) || self.volumes.all(volume, !has(volume.import))")
-        .message("a Dot with restoreFrom has data already: its volumes cannot have an import"),
-    validation = Rule::new("!has(self.volumes) || self.volumes.all(volume, !has(volume.import) || (has(oldSelf.volumes) && oldSelf.volumes.exists(before, before.name == volume.name && has(before.import))))")
-        .message("a volume's import is decided when the Dot is made"),
+    validation = Rule::new("!has(self.restoreFrom) || !has(self.volumes) || self.volumes.all(volume, !has(volume.importFrom))")
+        .message("a Dot with restoreFrom has data already: its volumes cannot have importFrom"),
+    validation = Rule::new("!has(self.volumes) || self.volumes.all(volume, !has(volume.importFrom) || (has(oldSelf.volumes) && oldSelf.volumes.exists(before, before.name == volume.name && has(before.importFrom))))")
+        .message("a volume's importFrom is decided when the Dot is made"),
     validation = Rule::new("has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || !has(oldSelf.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)")
         .message("restoreFrom is decided when the Dot is made")
 )]
@@ -121,10 +121,10 @@ pub enum DeletionPolicy {
         .message("zfs.recordsize is for volumes of fsType zfs"),
     validation = Rule::new("!has(self.zfs) || !(has(self.zfs.volblocksize) || has(self.zfs.thin)) || (has(self.volumeMode) && self.volumeMode == 'Block') || (has(self.fsType) && self.fsType != 'zfs')")
         .message("zfs.volblocksize and zfs.thin are for fsType ext4 and xfs and for volumeMode Block"),
-    validation = Rule::new("!has(self.import) || !has(self.volumeMode) || self.volumeMode == 'Filesystem'")
-        .message("import copies files: it is for volumeMode Filesystem"),
-    validation = Rule::new("has(self.import) == has(oldSelf.import) && (!has(self.import) || !has(oldSelf.import) || self.import == oldSelf.import)")
-        .message("a volume's import cannot be changed"),
+    validation = Rule::new("!has(self.importFrom) || !has(self.volumeMode) || self.volumeMode == 'Filesystem'")
+        .message("importFrom copies files: it is for volumeMode Filesystem"),
+    validation = Rule::new("has(self.importFrom) == has(oldSelf.importFrom) && (!has(self.importFrom) || !has(oldSelf.importFrom) || self.importFrom.persistentVolumeClaim == oldSelf.importFrom.persistentVolumeClaim)")
+        .message("a volume's importFrom cannot be changed"),
     validation = Rule::new("(has(self.zfs) && has(self.zfs.volblocksize) ? self.zfs.volblocksize : '') == (has(oldSelf.zfs) && has(oldSelf.zfs.volblocksize) ? oldSelf.zfs.volblocksize : '')")
         .message("a volume's zfs.volblocksize cannot be changed")
 )]
@@ -156,7 +156,7 @@ pub struct DotVolume {
     pub zfs: Option<ZfsProperties>,
     /// What the volume begins with; absent: empty. It is decided when the Dot is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub import: Option<VolumeImport>,
+    pub import_from: Option<VolumeImport>,
 }
 
 /// What a volume begins with.

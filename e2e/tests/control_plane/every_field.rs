@@ -32,7 +32,7 @@ fn examples() -> Vec<Value> {
     full_dot["spec"]["volumes"][0]["zfs"] = json!({"compression": "zstd-3", "volblocksize": "8Ki", "thin": true});
     let mut files = dot("files", &[("a", "1Gi")]);
     files["spec"]["volumes"][0]["zfs"] = json!({"compression": "lz4", "recordsize": "16Ki"});
-    files["spec"]["volumes"][0]["import"] = json!({"persistentVolumeClaim": "old-db"});
+    files["spec"]["volumes"][0]["importFrom"] = json!({"persistentVolumeClaim": "old-db"});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);

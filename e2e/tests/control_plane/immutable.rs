@@ -115,7 +115,7 @@ async fn an_import_is_decided_when_the_dot_is_made() {
     let volume = |name: &str, import: Option<&str>| {
         let mut volume = json!({"name": name, "size": "1Gi"});
         if let Some(claim) = import {
-            volume["import"] = json!({"persistentVolumeClaim": claim});
+            volume["importFrom"] = json!({"persistentVolumeClaim": claim});
         }
         volume
     };
@@ -141,12 +141,12 @@ async fn an_import_is_decided_when_the_dot_is_made() {
     for (patch, because) in [
         (
             volumes(&[volume("a", Some("other")), b.clone()]),
-            "import cannot be changed",
+            "importFrom cannot be changed",
         ),
-        (volumes(&[volume("a", None), b.clone()]), "import cannot be changed"),
+        (volumes(&[volume("a", None), b.clone()]), "importFrom cannot be changed"),
         (
             volumes(&[a.clone(), volume("b", Some("old"))]),
-            "import cannot be changed",
+            "importFrom cannot be changed",
         ),
         (
             volumes(&[a.clone(), b.clone(), volume("c", Some("old"))]),

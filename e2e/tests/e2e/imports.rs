@@ -80,7 +80,7 @@ async fn a_claim_of_another_driver_becomes_a_dots_volume() {
 
         // All at once, as it is installed: the application waits for the import, and that for the old application.
         let mut moved = dot("moved", &[("db", "64Mi"), ("cache", "16Mi")]);
-        moved["spec"]["volumes"][0]["import"] = json!({"persistentVolumeClaim": "old"});
+        moved["spec"]["volumes"][0]["importFrom"] = json!({"persistentVolumeClaim": "old"});
         let objects = [moved, claim("db", "64Mi", "Dot", "moved", "db"), holder("app", &["db"])];
         s.cluster.apply(objects).await?;
         let dot: Dot = s.cluster.wait_reason("moved", Reason::InUse).await?;

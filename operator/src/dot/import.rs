@@ -22,7 +22,12 @@ pub use plan::{Next, Step, plan, plan_end};
 /// which is the first that has all of it.
 #[must_use]
 pub fn is_importing(dot: &Dot) -> bool {
-    let is_asked_for = dot.spec.volumes.iter().flatten().any(|volume| volume.import.is_some());
+    let is_asked_for = dot
+        .spec
+        .volumes
+        .iter()
+        .flatten()
+        .any(|volume| volume.import_from.is_some());
     let is_begun = |status: &dotmesh_crds::DotStatus| {
         let mut imports = status.imports.iter();
         imports.any(|import| import.state != ImportState::Done)
@@ -36,7 +41,7 @@ pub fn is_importing(dot: &Dot) -> bool {
 #[must_use]
 pub fn concerns(dot: &Dot, claim: &str) -> bool {
     let volumes = dot.spec.volumes.iter().flatten();
-    let mut imports = volumes.filter_map(|volume| Some((&volume.name, volume.import.as_ref()?)));
+    let mut imports = volumes.filter_map(|volume| Some((&volume.name, volume.import_from.as_ref()?)));
     is_importing(dot)
         && imports.any(|(volume, import)| {
             import.persistent_volume_claim == claim || import_object(&dot.name_any(), volume) == claim

@@ -44,7 +44,7 @@ fn put_dot(world: &World) {
     world.put(
         "Dot",
         "shop",
-        "{volumes: [{name: db, size: 10Gi, import: {persistentVolumeClaim: old-db}}, {name: cache, size: 1Gi}]}",
+        "{volumes: [{name: db, size: 10Gi, importFrom: {persistentVolumeClaim: old-db}}, {name: cache, size: 1Gi}]}",
     );
 }
 

@@ -62,7 +62,7 @@ impl Oracle {
             names.any(|own| own == name)
         };
         let asked = dot["spec"]["volumes"].as_array().into_iter().flatten();
-        let asked = asked.filter(|volume| !volume["import"].is_null()).count();
+        let asked = asked.filter(|volume| !volume["importFrom"].is_null()).count();
         let done = dot["status"]["imports"].as_array().into_iter().flatten();
         let done = done.filter(|import| import["state"] == "Done").count();
         let claim = text(&change.object["spec"]["claimRef"]["name"]);

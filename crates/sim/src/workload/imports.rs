@@ -12,7 +12,7 @@ fn importing(source: &str) -> Step {
         persistent_volume_claim: source.to_owned(),
     };
     let db = DotVolume {
-        import: Some(import),
+        import_from: Some(import),
         ..volume("db")
     };
     let spec = DotSpec {

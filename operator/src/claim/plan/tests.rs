@@ -63,7 +63,8 @@ fn told(result: Result<Plan, ClaimError>) -> String {
 
 #[test]
 fn before_the_import_only_its_own_claim_gets_the_volume() {
-    let spec = "{volumes: [{name: db, size: 2Gi, import: {persistentVolumeClaim: old-db}}, {name: cache, size: 1Gi}]}";
+    let spec =
+        "{volumes: [{name: db, size: 2Gi, importFrom: {persistentVolumeClaim: old-db}}, {name: cache, size: 1Gi}]}";
     let with = |status: &str, import: Option<&str>| {
         let mut world = world(spec, status);
         world.dot.metadata.uid = Some(DOT_ID.to_owned());

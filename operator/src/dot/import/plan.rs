@@ -243,6 +243,6 @@ fn plan_pod(import: &Import, pod: &Pod, now: Timestamp) -> Result<Next, Verdict>
 /// The claims that imports were made from, for the initial commit's message.
 pub fn sources(dot: &Dot) -> BTreeSet<&str> {
     let volumes = dot.spec.volumes.iter().flatten();
-    let imports = volumes.filter_map(|volume| volume.import.as_ref());
+    let imports = volumes.filter_map(|volume| volume.import_from.as_ref());
     imports.map(|import| import.persistent_volume_claim.as_str()).collect()
 }
