@@ -68,7 +68,12 @@ fn labelled(mut object: Value) -> Value {
 
 #[tokio::test]
 async fn the_operator_makes_and_deletes_only_what_belongs_to_imports() {
-    let cluster = super::cluster().await;
+    super::cluster().await;
+    // One in which pods may be root.
+    let name = format!("imports-{:08x}", fastrand::u32(..));
+    let cluster = Cluster::connect(&name).await.unwrap();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    cluster.apply([namespace]).await.unwrap();
     begin(&cluster).await.unwrap();
     for good in [pod(json!({})), labelled(plain_claim("of-an-import", "1Gi"))] {
         let ended = created(&cluster, &good).await;
