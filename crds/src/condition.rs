@@ -67,6 +67,12 @@ reasons! {
     CanBeRestored,
     /// Data has no object, although nobody asked for its deletion.
     ObjectMissing,
+    /// The claim that is named does not exist.
+    ClaimNotFound,
+    /// Volumes are being filled from claims.
+    Importing,
+    /// An import ended before its end; it is tried again.
+    ImportFailed,
     /// The pool is nearly full: deleted data goes before its time.
     SpaceNeeded,
     /// The node has no Pool, or it is not usable.
@@ -85,7 +91,7 @@ reasons! {
     ZfsUnsupported,
     /// The node does not answer.
     NodeUnreachable,
-    /// Deletion waits for claims or pods, named in the message.
+    /// Deletion, or an import, waits for claims or pods, named in the message.
     InUse,
     /// Deletion is under way.
     Deleting,

@@ -1,6 +1,7 @@
 //! Kind Dot: a repository of live data, one or more volumes that pods mount.
 
 use dotmesh_model::format::VolumeFormat;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,10 @@ use crate::zfs::ZfsProperties;
 #[x_kube(
     validation = Rule::new("(has(self.placement) ? self.placement.poolClass : 'default') == (has(oldSelf.placement) ? oldSelf.placement.poolClass : 'default')")
         .message("a Dot's pool class cannot be changed"),
+    validation = Rule::new("!has(self.restoreFrom) || !has(self.volumes) || self.volumes.all(volume, !has(volume.importFrom))")
+        .message("a Dot with restoreFrom has data already: its volumes cannot have importFrom"),
+    validation = Rule::new("!has(self.volumes) || self.volumes.all(volume, !has(volume.importFrom) || (has(oldSelf.volumes) && oldSelf.volumes.exists(before, before.name == volume.name && has(before.importFrom))))")
+        .message("a volume's importFrom is decided when the Dot is made"),
     validation = Rule::new("has(self.restoreFrom) == has(oldSelf.restoreFrom) && (!has(self.restoreFrom) || !has(oldSelf.restoreFrom) || self.restoreFrom == oldSelf.restoreFrom)")
         .message("restoreFrom is decided when the Dot is made")
 )]
@@ -118,6 +123,10 @@ pub enum DeletionPolicy {
         .message("zfs.recordsize is for volumes of fsType zfs"),
     validation = Rule::new("!has(self.zfs) || !(has(self.zfs.volblocksize) || has(self.zfs.thin)) || (has(self.volumeMode) && self.volumeMode == 'Block') || (has(self.fsType) && self.fsType != 'zfs')")
         .message("zfs.volblocksize and zfs.thin are for fsType ext4 and xfs and for volumeMode Block"),
+    validation = Rule::new("!has(self.importFrom) || !has(self.volumeMode) || self.volumeMode == 'Filesystem'")
+        .message("importFrom copies files: it is for volumeMode Filesystem"),
+    validation = Rule::new("has(self.importFrom) == has(oldSelf.importFrom) && (!has(self.importFrom) || !has(oldSelf.importFrom) || self.importFrom.persistentVolumeClaim == oldSelf.importFrom.persistentVolumeClaim)")
+        .message("a volume's importFrom cannot be changed"),
     validation = Rule::new("(has(self.zfs) && has(self.zfs.volblocksize) ? self.zfs.volblocksize : '') == (has(oldSelf.zfs) && has(oldSelf.zfs.volblocksize) ? oldSelf.zfs.volblocksize : '')")
         .message("a volume's zfs.volblocksize cannot be changed")
 )]
@@ -147,6 +156,23 @@ pub struct DotVolume {
     /// How ZFS keeps its data. compression, recordsize, sync and thin can be changed; the volume has them on all branches from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs: Option<ZfsProperties>,
+    /// What the volume begins with; absent: empty. It is decided when the Dot is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import_from: Option<VolumeImport>,
+}
+
+/// What a volume begins with.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeImport {
+    /// The claim of the Dot's namespace, of any driver, whose files are copied into the volume while no pod uses it. It
+    /// stays as it is.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+            .message("persistentVolumeClaim is the name of a claim of this namespace")
+    )]
+    pub persistent_volume_claim: String,
 }
 
 impl DotVolume {
@@ -188,6 +214,10 @@ pub struct DotStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub attachments: Vec<String>,
+    /// How far the imports of the volumes are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["volume".to_owned()]))]
+    pub imports: Vec<DotImport>,
     /// The Commit object of the automatic initial commit, once it is Ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_commit: Option<String>,
@@ -227,6 +257,52 @@ impl DotVolumeStatus {
     pub fn format(&self) -> VolumeFormat {
         format_of(self.volume_mode, self.fs_type)
     }
+}
+
+/// The import of a volume.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotImport {
+    /// The volume.
+    #[schemars(length(max = 63))]
+    pub volume: String,
+    /// The claim that it is copied from.
+    #[schemars(length(max = 253))]
+    pub claim: String,
+    /// How far it is.
+    pub state: ImportState,
+    /// Bytes of files that are in the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_copied: Option<i64>,
+    /// Bytes of all files of the claim, holes left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_total: Option<i64>,
+    /// Files, folders, links and devices that are in the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<i64>,
+    /// What could not be kept: sockets, devices that may not be made, attributes that only the claim's filesystem knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<i64>,
+    /// When the copy began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When all of it was in the volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+}
+
+/// How far an import is.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ImportState {
+    /// It has not begun.
+    #[default]
+    Waiting,
+    /// Files are being copied.
+    Copying,
+    /// All is in the volume, and on disk.
+    Done,
+    /// The copy ended before its end; it is tried again.
+    Failed,
 }
 
 /// A claim that holds a volume.

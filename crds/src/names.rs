@@ -44,6 +44,9 @@ pub const LABEL_AUTOMATIC: &str = "dotmesh.io/automatic";
 /// Label on our objects: the Dot they belong to.
 pub const LABEL_DOT: &str = "dotmesh.io/dot";
 
+/// Label on a claim and a pod that fill a volume: the uid of the Dot whose import they are.
+pub const LABEL_IMPORT: &str = "dotmesh.io/import";
+
 /// Annotation on a Commit: the head whose snapshots are being made, recorded before they are.
 pub const ANNOTATION_HEAD: &str = "dotmesh.io/head";
 
@@ -80,6 +83,11 @@ pub fn default_branch_object(dot: &str) -> String {
 /// Name of the Commit object of a Dot's initial commit.
 pub fn initial_commit_object(dot: &str) -> String {
     format!("{dot}-initial")
+}
+
+/// Name of the claim and of the pod by which a volume of a Dot is filled.
+pub fn import_object(dot: &str, volume: &str) -> String {
+    format!("{dot}-import-{volume}")
 }
 
 /// Name of the PersistentVolume for a claim, of the Dot that a plain claim gets, and of the Branch that a claim of a

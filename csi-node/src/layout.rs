@@ -1,7 +1,7 @@
 //! How Dots lie in a pool: names of datasets and snapshots, and what their user properties say.
 //!
 //! ```text
-//! <pool>/dotmesh                                    mountpoint=legacy, snapdir=disabled, atime=off, quota, for which size
+//! <pool>/dotmesh                                    mountpoint=legacy, snapdir=disabled, atime=off, acltype=posix, quota, for which size
 //! <pool>/dotmesh/<dot-id>                           the Dot: who it is, branches, attachments, tombstones
 //! <pool>/dotmesh/<dot-id>/<head-id>                 container of one head
 //! <pool>/dotmesh/<dot-id>/<head-id>/<volume-id>     a filesystem, refquota = size; or a volume of ZFS, all of it reserved

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use dotmesh_crds::pool::PoolFile;
 use dotmesh_telemetry::LogFormat;
 
+use crate::dot::import::observe::Importer;
 use crate::pool::discover::PoolSource;
 
 /// Dotmesh's operator: the controllers, and the CSI sockets for the standard sidecars.
@@ -31,6 +32,12 @@ pub struct Args {
     /// For how long the data of a deleted Dot can come back, for example 24h, 90m or 30s; 0: it is destroyed at once.
     #[arg(long, default_value = "24h", value_parser = parse_period)]
     pub grace_period: u64,
+    /// Image that copies the data of claims into volumes. Without it nothing is imported.
+    #[arg(long)]
+    pub importer_image: Option<String>,
+    /// When that image is pulled: Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent", requires = "importer_image")]
+    pub importer_pull_policy: String,
     /// Port of csi-node's `dotmesh.node.v1`.
     #[arg(long, default_value_t = 9808)]
     pub node_port: u16,
@@ -49,6 +56,17 @@ pub struct Args {
     /// A file with such a filter, which wins while it is there and not empty. It is looked at every few seconds.
     #[arg(long, env = "DOTMESH_LOG_FILE")]
     pub log_filter_file: Option<PathBuf>,
+}
+
+impl Args {
+    /// What copies the data of claims into volumes.
+    #[must_use]
+    pub fn importer(&self) -> Option<Importer> {
+        Some(Importer {
+            image: self.importer_image.clone()?,
+            pull_policy: self.importer_pull_policy.clone(),
+        })
+    }
 }
 
 /// A file, devices, or a pool that is there.

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use dotmesh_crds::{Dot, Pool};
 use dotmesh_csi_proto::node::{PoolState, VolumeUser};
+use dotmesh_model::import::Progress;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::{Api, ApiError, ApiErrorKind};
+use crate::dot::import::observe::Importer;
 use crate::lead::Lead;
 use crate::loss::Data;
 use crate::meta::dot_id;
@@ -81,6 +83,8 @@ pub struct Config {
     pub pool: PoolSource,
     /// Seconds for which deleted data can come back; 0: it is destroyed at once.
     pub grace: u64,
+    /// What copies the data of claims into volumes; absent: nothing is imported.
+    pub importer: Option<Importer>,
 }
 
 /// State that speeds things up or spares repetition. Losing it costs time, never correctness.
@@ -94,6 +98,7 @@ pub struct Memory {
     early: Mutex<BTreeMap<Place, Timestamp>>,
     retiring: Mutex<BTreeSet<String>>,
     followed: Mutex<BTreeSet<String>>,
+    progress: Mutex<BTreeMap<String, (Timestamp, Option<Progress>)>>,
     follow_wanted: tokio::sync::Notify,
     /// Held while a branch gets its name, so that two of them never get the same one.
     pub naming: Arc<tokio::sync::Mutex<()>>,
@@ -134,6 +139,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// Seconds between two Remnants of a node that go before their time: what the first frees takes its time to show.
 const EARLY_INTERVAL: i64 = 60;
+
+/// Seconds for which it is remembered what an importer said.
+const PROGRESS_KEPT: i64 = 60;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -261,6 +269,18 @@ impl Memory {
         let passed = early.get(&place(pool)).map(|last| now.as_second() - last.as_second());
         let left = passed.map_or(0, |passed| EARLY_INTERVAL.saturating_sub(passed));
         u64::try_from(left).unwrap_or(0)
+    }
+
+    /// What the importer in the pod of this uid last said of its copy, and when.
+    pub fn progress(&self, pod: &str) -> Option<(Timestamp, Option<Progress>)> {
+        lock(&self.progress).get(pod).copied()
+    }
+
+    /// Remembers what an importer said; of those that nobody asks any more nothing is kept.
+    pub fn set_progress(&self, pod: &str, now: Timestamp, told: Option<Progress>) {
+        let mut progress = lock(&self.progress);
+        progress.retain(|_, (at, _)| now.as_second() - at.as_second() < PROGRESS_KEPT);
+        progress.insert(pod.to_owned(), (now, told));
     }
 
     /// This node's pools are to be followed.

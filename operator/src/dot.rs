@@ -3,6 +3,7 @@
 //! Where the data lies is recorded before anything lies there. `status.claims` belongs to another writer.
 
 pub mod apply;
+pub mod import;
 pub mod observe;
 pub mod plan;
 pub mod report;
@@ -11,6 +12,7 @@ pub mod takeover;
 pub mod validate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dotmesh_crds::Dot;
 use kube::runtime::controller::Action;
@@ -48,6 +50,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         self.source = takeover::observe_source(&context.api, &found).await?;
         self.left = observe::observe_left(context, &found).await?;
         self.pool = pool_for(&context.api, &found, observe::node_of(&found).as_deref());
+        self.imports = import::observe::observe(context, &found).await?;
         self.dot = found;
         self.is_fresh = true;
         Ok(Then::Continue)
@@ -67,5 +70,9 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
 
     async fn report(&self, context: &Context<A, N>, verdict: &Verdict) -> Result<(), ReconcileError> {
         report::report(context, self, verdict).await
+    }
+
+    fn again(&self) -> Option<Duration> {
+        import::plan::again(&self.imports)
     }
 }

@@ -4,8 +4,11 @@
 
 pub mod grpc;
 pub mod pods;
+pub mod progress;
 
 use std::future::Future;
+
+use std::net::IpAddr;
 
 use dotmesh_csi_proto::node::{
     AttachRequest, AttachResponse, CommitRequest, CommitResponse, DeleteBranchRequest, DeleteCommitRequest,
@@ -13,6 +16,7 @@ use dotmesh_csi_proto::node::{
     EnsureBranchRequest, EnsureBranchResponse, EnsureDotRequest, EnsureDotResponse, EnsurePoolRequest,
     EnsurePoolResponse, FindMissingRequest, FindMissingResponse, Reason, WatchEvent,
 };
+use dotmesh_model::import::Progress;
 use futures::stream::BoxStream;
 
 /// The nodes, each addressed by the name of its Kubernetes Node.
@@ -85,6 +89,10 @@ pub trait Nodes: Send + Sync + 'static {
         node: &str,
         request: FindMissingRequest,
     ) -> impl Future<Output = Result<FindMissingResponse, NodeError>> + Send;
+    /// How far the importer in the pod at this address is; nothing when it does not say.
+    fn import_progress(&self, _importer: IpAddr) -> impl Future<Output = Option<Progress>> + Send {
+        std::future::ready(None)
+    }
 }
 
 /// Calls a macro with all calls that have one answer: method, RPC, deadline, request and response.

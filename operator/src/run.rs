@@ -104,7 +104,8 @@ async fn start(
     let client = Client::try_default().await.context("connecting to Kubernetes")?;
     let listeners = watches::Listeners::default();
     let api = KubeApi::new(client.clone(), caches.clone(), metrics.clone());
-    watches::spawn(parts, &client, &args.namespace, writers, api.clone(), &listeners);
+    let which = (args.namespace.as_str(), args.importer().is_some());
+    watches::spawn(parts, &client, which, writers, api.clone(), &listeners);
     watches::wait_until_ready(&caches).await?;
     readiness.ready("caches");
 
@@ -178,6 +179,7 @@ impl Controlling {
             namespace: args.namespace.clone(),
             pool: args.pool.place(),
             grace: args.grace_period,
+            importer: args.importer(),
         };
         let context: Arc<Shared> = Arc::new(Context::new(
             self.api.clone(),

@@ -151,7 +151,12 @@ pub fn is_ready(conditions: &[Condition]) -> bool {
 fn is_warning(reason: Reason) -> bool {
     !matches!(
         reason,
-        Reason::Ready | Reason::Progressing | Reason::WaitingForFirstPod | Reason::NotReady | Reason::Deleting
+        Reason::Ready
+            | Reason::Progressing
+            | Reason::Importing
+            | Reason::WaitingForFirstPod
+            | Reason::NotReady
+            | Reason::Deleting
     )
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, LABEL_DOT, volume_object};
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -15,6 +15,7 @@ use crate::api::{Api, Key};
 use crate::claim::validate::{has_source, is_unbound};
 use crate::claim::{waiting_for, waiting_for_commit};
 use crate::context::NewUsers;
+use crate::dot::import;
 use crate::meta::{dot_id, is_deleting, is_restoring, uid};
 use crate::pool::discover::serving_node;
 use crate::remnant::observe::{first_to_go, pool_below};
@@ -56,6 +57,8 @@ pub enum Woken<'a> {
     Remnant(&'a Remnant),
     /// A pod of csi-node.
     Pod(&'a Pod),
+    /// A pod that copies the data of a claim into a volume.
+    Importer(&'a Pod),
     /// A claim.
     Claim(&'a PersistentVolumeClaim),
     /// A PersistentVolume.
@@ -75,6 +78,7 @@ pub fn wakes<A: Api>(api: &A, woken: Woken<'_>) -> Wake {
         Woken::Pool(pool) => pool_changed(api, pool),
         Woken::Remnant(remnant) => remnant_changed(api, remnant),
         Woken::Pod(pod) => pod_changed(api, pod),
+        Woken::Importer(pod) => importer_changed(pod),
         Woken::Claim(claim) => claim_changed(api, claim),
         Woken::Volume(volume) => volume_changed(api, volume),
         Woken::Class(_) | Woken::Capacity(_) => Wake {
@@ -357,13 +361,27 @@ pub fn users_changed<A: Api>(api: &A, node: &str, news: &NewUsers) -> Wake {
     wake
 }
 
-/// A claim came, changed or went: the Dots that have an entry for it, and the Dot or Branch that was made for it.
+/// A pod that fills a volume came, changed or went: its Dot.
+fn importer_changed(pod: &Pod) -> Wake {
+    let dot = pod.labels().get(LABEL_DOT);
+    Wake {
+        dots: dot.map(|dot| named(pod.namespace(), dot)).into_iter().collect(),
+        ..Wake::default()
+    }
+}
+
+/// A claim came, changed or went: the Dots that have an entry for it, or an import from or by it, and the Dot or Branch that
+/// was made for it.
 pub fn claim_changed<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Wake {
     let mut wake = holders(api, uid(claim));
     let own = Key {
         namespace: claim.namespace(),
         name: volume_object(uid(claim)),
     };
+    let imports =
+        |dot: &Dot| dot.meta().namespace == claim.meta().namespace && import::concerns(dot, &claim.name_any());
+    let importing = api.cached_where(imports);
+    wake.dots.extend(importing.iter().map(|dot| Key::of(&**dot)));
     wake.claims.push(Key::of(claim));
     wake.dots.push(own.clone());
     wake.branches.push(own);

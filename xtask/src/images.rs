@@ -28,17 +28,19 @@ const COMPILING: Duration = Duration::from_secs(2400);
 pub(crate) enum Program {
     Operator,
     CsiNode,
+    Importer,
 }
 
 impl Program {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Operator, Self::CsiNode];
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Operator, Self::CsiNode, Self::Importer];
 
     /// The name of its crate and file.
     pub(crate) fn file(self) -> &'static str {
         match self {
             Self::Operator => "dotmesh-operator",
             Self::CsiNode => "dotmesh-csi-node",
+            Self::Importer => "dotmesh-importer",
         }
     }
 
@@ -47,6 +49,7 @@ impl Program {
         match self {
             Self::Operator => "dotmesh.io/operator",
             Self::CsiNode => "dotmesh.io/csi-node",
+            Self::Importer => "dotmesh.io/importer",
         }
     }
 }
@@ -143,6 +146,10 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
             format!("csiNode.image.repository={}", Program::CsiNode.repository()),
             format!("csiNode.image.tag={TAG}"),
             "csiNode.image.pullPolicy=Never".to_owned(),
+            "importer.image.registry=".to_owned(),
+            format!("importer.image.repository={}", Program::Importer.repository()),
+            format!("importer.image.tag={TAG}"),
+            "importer.image.pullPolicy=Never".to_owned(),
             "csiProvisioner.image.registry=".to_owned(),
             format!("csiProvisioner.image.repository={provisioner}"),
             format!("csiProvisioner.image.tag={provisioner_tag}"),

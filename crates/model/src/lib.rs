@@ -7,6 +7,7 @@ pub mod format;
 pub mod handle;
 pub mod history;
 pub mod id;
+pub mod import;
 pub mod name;
 pub mod reference;
 pub mod size;

@@ -87,6 +87,9 @@ mutants! {
     ACapacityOfAnyClass = "a capacity of any class",
     ACapacityStays = "a capacity stays",
     ACapacityIsToldOnce = "a capacity is told once",
+    ClaimsAreServedBeforeTheImport = "claims are served before the import",
+    AnImportBeginsUnderAPod = "an import begins under a pod",
+    AnImportIsDoneWhenItsPodHasEnded = "an import is done when its pod has ended",
 }
 
 #[cfg(feature = "planted")]

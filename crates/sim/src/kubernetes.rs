@@ -2,11 +2,13 @@
 //! csi-provisioner and csi-resizer ask the façade, claims are bound and released, kubelets publish.
 
 mod capability;
+pub mod importer;
 pub mod inline;
 mod resizer;
 mod scheduler;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use dotmesh_csi_proto::csi::{
     Topology, TopologyRequirement,
 };
 use dotmesh_model::size::format_quantity;
+use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
@@ -69,6 +72,10 @@ struct State {
     pods: BTreeMap<String, Pod>,
     /// What is being asked of somebody.
     asked: BTreeSet<String>,
+    /// Uids of pods that copy a claim's data.
+    importers: BTreeSet<String>,
+    /// Claims whose copy has failed once.
+    torn: BTreeSet<String>,
     /// Claims, by uid, that cannot get so many bytes.
     impossible: BTreeSet<(String, u64)>,
 }
@@ -148,6 +155,21 @@ impl Kubernetes {
         self.poked.notify_one();
     }
 
+    /// A pod writes to all its volumes.
+    pub fn write(&self, pod: &str) {
+        let folder = format!("/var/lib/kubelet/pods/{pod}/");
+        for machine in self.cluster.machines.iter() {
+            let table = machine.mount.table();
+            let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
+            for entry in table.iter().filter(of_pod) {
+                let volume = machine.mount.volume_at(&entry.target);
+                if let Ok(dataset) = volume.as_ref().unwrap_or(&entry.source).parse() {
+                    let _ = machine.zfs.write(&dataset, 4096);
+                }
+            }
+        }
+    }
+
     /// Whether a pod has all its volumes.
     #[must_use]
     pub fn is_running(&self, name: &str) -> bool {
@@ -213,8 +235,8 @@ impl Kubernetes {
 
     /// One look at everything. Whether something is to be looked at again soon.
     async fn round(&self, world: &World) -> bool {
+        let mut unfinished = self.run_importers();
         let pods = self.lock().pods.clone();
-        let mut unfinished = false;
         for pod in pods.values().filter(|pod| !pod.ends) {
             self.schedule(world, pod).await;
         }

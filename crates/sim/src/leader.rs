@@ -9,6 +9,7 @@ use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Cached, Key};
 use dotmesh_operator::claim::report::Said;
 use dotmesh_operator::context::{Context, ReconcileError};
+use dotmesh_operator::dot::import::plan::WAITS;
 use dotmesh_operator::wake::Wake;
 use dotmesh_operator::{branch, commit, pool, remnant, turn};
 use futures::FutureExt;
@@ -225,6 +226,7 @@ impl Leader {
         match result {
             Ok(action) if action == Action::await_change() => None,
             Ok(action) if turn.kind == Controller::Remnant => Some(self.wait_of(&turn.key, &action)),
+            Ok(action) if turn.kind == Controller::Dot && import_waits(&action).is_some() => import_waits(&action),
             Ok(action) if turn.kind == Controller::Branch && action == Action::requeue(branch::POD_CHECK) => {
                 Some(branch::POD_CHECK)
             }
@@ -246,4 +248,10 @@ impl Leader {
         wait.filter(|wait| Action::requeue(*wait) == *action)
             .unwrap_or(Duration::from_secs(1))
     }
+}
+
+/// How long a Dot whose volumes are being filled wants to wait.
+fn import_waits(action: &Action) -> Option<Duration> {
+    let mut waits = WAITS.into_iter();
+    waits.find(|wait| Action::requeue(*wait) == *action)
 }

@@ -74,7 +74,7 @@ impl Names {
 }
 
 /// Fields that differ from history to history without meaning.
-const PASSING: [&str; 21] = [
+const PASSING: [&str; 23] = [
     "uid",
     "resourceVersion",
     "generation",
@@ -83,6 +83,8 @@ const PASSING: [&str; 21] = [
     "deletionTimestamp",
     "lastTransitionTime",
     "time",
+    "startTime",
+    "completionTime",
     "createtxg",
     "guid",
     "guids",

@@ -4,6 +4,7 @@
 mod capacities;
 mod commits;
 mod heads;
+mod imports;
 mod inline;
 mod objects;
 mod pools;
@@ -74,6 +75,10 @@ pub struct Oracle {
     lost: BTreeSet<String>,
     /// Uids of objects that somebody removed.
     vanished: BTreeSet<String>,
+    /// Uids of pods that were made for imports.
+    begun: BTreeSet<String>,
+    /// Uids of Dots, and names of pods that have copied what these asked for.
+    copied: BTreeSet<(String, String)>,
     turns: usize,
 }
 
@@ -101,6 +106,8 @@ impl Oracle {
             made: BTreeMap::new(),
             lost: BTreeSet::new(),
             vanished: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            copied: BTreeSet::new(),
             turns: 0,
         }
     }
@@ -155,6 +162,7 @@ impl Oracle {
                 "Commit" => self.look_at_commit(change),
                 "Branch" => self.look_at_branch(change),
                 "Dot" => self.look_at_dot(change),
+                "Pod" => self.look_at_pod(change),
                 "PersistentVolume" => self.look_at_volume(change),
                 _ => {}
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dotmesh_crds::pool::PoolFile;
 use dotmesh_operator::context::{Clock, Config, Context};
+use dotmesh_operator::dot::import::observe::Importer;
 use dotmesh_operator::lead::Election;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::pool::discover::PoolSource;
@@ -17,7 +18,7 @@ use crate::leader::Leader;
 use crate::machine::{Machine, POOL_FILE, spawn_until_over};
 use crate::nodes::SimNodes;
 use crate::stage::{Actor, Life, Stage};
-use crate::view::{View, WATCHED};
+use crate::view::{NAMESPACE, View, WATCHED};
 
 /// The moment at which every history begins: 2026-01-01.
 const BEGINNING: i64 = 1_767_225_600;
@@ -27,9 +28,6 @@ const BEHIND: usize = 6;
 
 /// How long caches stay behind that began so.
 const LAG: Duration = Duration::from_millis(500);
-
-/// The installation's namespace.
-pub const NAMESPACE: &str = "dotmesh-system";
 
 /// What all replicas see.
 #[derive(Clone)]
@@ -112,6 +110,10 @@ impl Replica {
                 size: "20Gi".to_owned(),
             }),
             grace: self.cluster.grace,
+            importer: Some(Importer {
+                image: "importer".to_owned(),
+                pull_policy: "IfNotPresent".to_owned(),
+            }),
         };
         let nodes = SimNodes::new(stage.clone(), self.life.clone(), Arc::clone(machines), lead.term());
         let metrics = Metrics::default();

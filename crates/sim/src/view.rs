@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use dotmesh_crds::names::LABEL_IMPORT;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, Cached, Key};
 use dotmesh_operator::run::watches::{prune, prune_commit};
@@ -11,8 +12,7 @@ use dotmesh_operator::wake::{Wake, Woken, wakes};
 use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
-
-use crate::replica::NAMESPACE;
+use kube::ResourceExt;
 
 /// The kinds that are watched.
 pub const WATCHED: [&str; 10] = [
@@ -27,6 +27,9 @@ pub const WATCHED: [&str; 10] = [
     "StorageClass",
     "CSIStorageCapacity",
 ];
+
+/// The installation's namespace.
+pub const NAMESPACE: &str = "dotmesh-system";
 
 type Objects = BTreeMap<Key, Arc<dyn Any + Send + Sync>>;
 
@@ -52,6 +55,8 @@ pub enum Seen {
     Remnant(Arc<Remnant>),
     /// A pod of csi-node.
     Pod(Arc<Pod>),
+    /// A pod that copies a claim's data.
+    Importer(Arc<Pod>),
     /// A claim.
     Claim(Arc<PersistentVolumeClaim>),
     /// A PersistentVolume.
@@ -72,6 +77,7 @@ impl Seen {
             Self::Pool(object) => Woken::Pool(object),
             Self::Remnant(object) => Woken::Remnant(object),
             Self::Pod(object) => Woken::Pod(object),
+            Self::Importer(object) => Woken::Importer(object),
             Self::Claim(object) => Woken::Claim(object),
             Self::Volume(object) => Woken::Volume(object),
             Self::Class(object) => Woken::Class(object),
@@ -180,6 +186,11 @@ impl View {
             "CSIStorageCapacity" => parsed!(CSIStorageCapacity, prune),
             _ => parsed!(PersistentVolume, prune),
         };
+        // Of pods the caches have csi-node's; of others only those that import are told of.
+        if kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE) {
+            let pod: Arc<Pod> = object.downcast().ok()?;
+            return pod.labels().contains_key(LABEL_IMPORT).then_some(Seen::Importer(pod));
+        }
         let objects = self.objects.entry(kind).or_default();
         if change.gone {
             objects.remove(&change.key);
@@ -206,10 +217,11 @@ impl View {
     }
 }
 
-/// Of pods, the operator's caches have those of the installation's namespace.
+/// Of pods, the operator is told of csi-node's and of those of imports.
 fn watched_change(change: &Change) -> Option<&'static str> {
-    let is_others = change.kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE);
-    watched(change.kind).filter(|_| !is_others)
+    let is_ours = change.key.namespace.as_deref() == Some(NAMESPACE)
+        || !change.object["metadata"]["labels"][LABEL_IMPORT].is_null();
+    watched(change.kind).filter(|kind| *kind != "Pod" || is_ours)
 }
 
 fn watched(kind: &str) -> Option<&'static str> {

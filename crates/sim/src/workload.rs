@@ -7,6 +7,7 @@ pub mod commits;
 pub mod deletions;
 pub mod disruptions;
 pub mod formats;
+pub mod imports;
 pub mod inline;
 pub mod losses;
 pub mod pools;
@@ -84,6 +85,8 @@ pub enum Step {
     Class(&'static str, &'static str),
     /// Others change and remove what the scheduler is told.
     SpoilCapacities,
+    /// Changes what other drivers serve.
+    Foreign(Foreign),
     /// Deletes an object: kind and name.
     Delete(&'static str, String),
     /// Has to do with what deletions leave.
@@ -128,6 +131,17 @@ pub enum Step {
     Vanish(&'static str, &'static str),
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
+}
+
+/// Claims of other drivers, and pods that use them.
+#[derive(Debug, Clone)]
+pub enum Foreign {
+    /// A claim that is bound.
+    Claim(&'static str),
+    /// A pod that uses a claim.
+    Pod(&'static str, &'static str),
+    /// That pod is gone.
+    EndPod(&'static str),
 }
 
 /// What people do with what deletions leave, and a deletion of everything.
@@ -183,6 +197,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(deletions::all());
     all.extend(disruptions::all());
     all.extend(formats::all());
+    all.extend(imports::all());
     all.extend(inline::all());
     all.extend(losses::all());
     all.extend(pools::all());

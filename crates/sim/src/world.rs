@@ -6,7 +6,6 @@ mod deletions;
 mod others;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -313,7 +312,7 @@ impl World {
                 Ok(())
             }
             Step::Write(pod) => {
-                self.write(pod);
+                self.kubernetes.write(pod);
                 Ok(())
             }
             Step::Until(until) => {
@@ -379,6 +378,7 @@ impl World {
                 self.vanish(kind, name);
                 Ok(())
             }
+            Step::Foreign(foreign) => self.change_foreign(foreign).await,
             Step::ForeignDataset => {
                 self.make_foreign().await;
                 Ok(())
@@ -401,20 +401,6 @@ impl World {
             let reference = spec.and_then(|spec| spec.claim_ref.as_ref()?.name.as_deref());
             if reference == Some(claim) {
                 server.remove::<PersistentVolume>(&Key::of(&volume));
-            }
-        }
-    }
-
-    fn write(&self, pod: &str) {
-        let folder = format!("/var/lib/kubelet/pods/{pod}/");
-        for machine in self.cluster.machines.iter() {
-            let table = machine.mount.table();
-            let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
-            for entry in table.iter().filter(of_pod) {
-                let volume = machine.mount.volume_at(&entry.target);
-                if let Ok(dataset) = volume.as_ref().unwrap_or(&entry.source).parse() {
-                    let _ = machine.zfs.write(&dataset, 4096);
-                }
             }
         }
     }

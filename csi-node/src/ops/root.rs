@@ -14,6 +14,7 @@ const MIN_RESERVE: u64 = 256 << 20;
 const MOUNTPOINT: PropName = PropName::from_static("mountpoint");
 const SNAPDIR: PropName = PropName::from_static("snapdir");
 const ATIME: PropName = PropName::from_static("atime");
+const ACLTYPE: PropName = PropName::from_static("acltype");
 const QUOTA: PropName = PropName::from_static("quota");
 const USED: PropName = PropName::from_static("used");
 const AVAILABLE: PropName = PropName::from_static("available");
@@ -41,12 +42,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let fixed = Properties::new()
             .with(MOUNTPOINT, PropValue::from_static("legacy"))
             .with(SNAPDIR, PropValue::from_static("disabled"))
-            .with(ATIME, PropValue::from_static("off"));
+            .with(ATIME, PropValue::from_static("off"))
+            // Files have access control lists elsewhere, and are brought here with them.
+            .with(ACLTYPE, PropValue::from_static("posix"));
         let usable = self.usable(layout.pool()).await?;
         let sized = encode_sized(size);
         let local = GetRequest::local(
             vec![ObjectName::from(root.clone())],
-            vec![MOUNTPOINT, SNAPDIR, ATIME, QUOTA, SIZED],
+            vec![MOUNTPOINT, SNAPDIR, ATIME, ACLTYPE, QUOTA, SIZED],
         );
         let rows = match self.host.zfs.get(&local).await {
             Ok(rows) => rows,

@@ -25,7 +25,12 @@ async fn a_pool_is_made_once_and_imported_by_itself_after_a_restart() {
         state.guid.to_string()
     );
     let root = format!("{}/dotmesh", machine.pool);
-    for (property, wanted) in [("mountpoint", "legacy"), ("snapdir", "disabled"), ("atime", "off")] {
+    for (property, wanted) in [
+        ("mountpoint", "legacy"),
+        ("snapdir", "disabled"),
+        ("atime", "off"),
+        ("acltype", "posix"),
+    ] {
         assert_eq!(machine.property(&root, property), wanted);
     }
     assert_eq!(machine.property(&machine.pool, "mountpoint"), "none");

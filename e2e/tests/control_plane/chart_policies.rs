@@ -1,5 +1,6 @@
 //! What the chart's NetworkPolicies let through, judged as Kubernetes defines them: no network is asked.
 
+use dotmesh_crds::names::LABEL_IMPORT;
 use dotmesh_e2e::chart;
 use serde_json::{Value, json};
 
@@ -10,15 +11,17 @@ enum End {
     CsiNode,
     /// The pod of `helm test`.
     Check,
+    /// A pod that fills a volume, in its Dot's namespace.
+    Importer,
     /// A pod in another namespace.
     OtherPod,
     /// No pod at all, like the Kubernetes API.
     Outside,
 }
 
-use End::{Check, CsiNode, Operator, OtherPod, Outside};
+use End::{Check, CsiNode, Importer, Operator, OtherPod, Outside};
 
-const ENDS: [End; 5] = [Operator, CsiNode, Check, OtherPod, Outside];
+const ENDS: [End; 6] = [Operator, CsiNode, Check, Importer, OtherPod, Outside];
 
 /// What the chart makes.
 struct Made(Vec<Value>);
@@ -39,7 +42,7 @@ impl Made {
             Operator => ("Deployment", "/spec/template"),
             CsiNode => ("DaemonSet", "/spec/template"),
             Check => ("Pod", ""),
-            OtherPod | Outside => return None,
+            Importer | OtherPod | Outside => return None,
         };
         self.of_kind(kind).first()?.pointer(of)
     }
@@ -68,7 +71,9 @@ impl Made {
     fn rule_allows(&self, rule: &Value, other: End, port: u64) -> bool {
         let ports = rule["ports"].as_array().unwrap();
         let peers = rule["to"].as_array().or(rule["from"].as_array());
+        let is_import = |peer: &Value| peer["podSelector"]["matchExpressions"][0]["key"] == LABEL_IMPORT;
         let is_meant = |peer: &Value| match peer.as_object().unwrap().iter().next().unwrap() {
+            _ if is_import(peer) => other == Importer,
             (kind, selector) if kind == "podSelector" => self.pod(other).is_some_and(|pod| selects(selector, pod)),
             (kind, selector) if kind == "namespaceSelector" && *selector == json!({}) => other != Outside,
             (kind, _) if kind == "ipBlock" => other == Outside,
@@ -103,23 +108,27 @@ fn listening(pod: &Value) -> Vec<u64> {
 const ENROLL: u64 = 9443;
 const NODE: u64 = 9808;
 const METRICS: u64 = 8080;
+const PROGRESS: u64 = 9810;
 
 #[tokio::test]
 async fn the_network_policies_let_through_what_is_needed_and_nothing_else() {
     let made = Made::with(&json!({"networkPolicy": {"enabled": true}})).await;
     let mut needed = vec![(CsiNode, Operator, ENROLL), (Operator, CsiNode, NODE)];
+    needed.push((Operator, Importer, PROGRESS));
     // Metrics may be read by any pod; ours have no way out to them.
-    needed.extend([(OtherPod, Operator, METRICS), (OtherPod, CsiNode, METRICS)]);
+    for pod in [OtherPod, Importer] {
+        needed.extend([(pod, Operator, METRICS), (pod, CsiNode, METRICS)]);
+    }
     for port in [443, 6443] {
         // The rule names ports only: where the API is, the chart does not know.
-        for to in [OtherPod, Outside] {
+        for to in [Importer, OtherPod, Outside] {
             needed.extend([(Operator, to, port), (Check, to, port)]);
         }
     }
     let mut wrong = Vec::new();
     for from in ENDS {
         for to in ENDS {
-            for port in [53, 80, 443, 2049, 6443, METRICS, ENROLL, NODE, 10250] {
+            for port in [53, 80, 443, 2049, 6443, METRICS, ENROLL, NODE, PROGRESS, 10250] {
                 let not_ours = made.pod(from).is_none() && made.pod(to).is_none();
                 // The pod of `helm test` listens on nothing, so nothing keeps others from it.
                 if not_ours || to == Check {

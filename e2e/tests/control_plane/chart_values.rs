@@ -56,6 +56,8 @@ async fn a_misspelled_name_is_refused_wherever_it_stands() {
         "csiNode",
         "csiNode.image",
         "csiNode.log",
+        "importer",
+        "importer.image",
         "csiProvisioner",
         "csiProvisioner.image",
         "csiResizer",

@@ -33,6 +33,7 @@ fn examples() -> Vec<Value> {
         json!({"compression": "zstd-3", "volblocksize": "8Ki", "thin": true, "sync": "always"});
     let mut files = dot("files", &[("a", "1Gi")]);
     files["spec"]["volumes"][0]["zfs"] = json!({"compression": "lz4", "recordsize": "16Ki", "sync": "disabled"});
+    files["spec"]["volumes"][0]["importFrom"] = json!({"persistentVolumeClaim": "old-db"});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);

@@ -110,6 +110,63 @@ async fn a_volume_stays_what_it_is() {
 }
 
 #[tokio::test]
+async fn an_import_is_decided_when_the_dot_is_made() {
+    let cluster = cluster().await;
+    let volume = |name: &str, import: Option<&str>| {
+        let mut volume = json!({"name": name, "size": "1Gi"});
+        if let Some(claim) = import {
+            volume["importFrom"] = json!({"persistentVolumeClaim": claim});
+        }
+        volume
+    };
+    let made = |name: &str, volumes: &[Value]| {
+        let mut made = dot(name, &[("a", "1Gi")]);
+        made["spec"]["volumes"] = json!(volumes);
+        made
+    };
+    let mut block = volume("a", Some("old"));
+    block["volumeMode"] = json!("Block");
+    let mut restored = made("imports", &[volume("a", Some("old"))]);
+    restored["spec"]["restoreFrom"] = json!("0c5a6f6e-1111-4222-8333-444455556666");
+    for (wrong, because) in [
+        (made("imports", &[block]), "it is for volumeMode Filesystem"),
+        (restored, "a Dot with restoreFrom has data already"),
+    ] {
+        let refused = cluster.apply([wrong]).await.unwrap_err().to_string();
+        assert!(refused.contains(because), "{refused}");
+    }
+    let (a, b) = (volume("a", Some("old")), volume("b", None));
+    cluster.apply([made("imports", &[a.clone(), b.clone()])]).await.unwrap();
+    let volumes = |volumes: &[Value]| json!({"spec": {"volumes": volumes}});
+    for (patch, because) in [
+        (
+            volumes(&[volume("a", Some("other")), b.clone()]),
+            "importFrom cannot be changed",
+        ),
+        (volumes(&[volume("a", None), b.clone()]), "importFrom cannot be changed"),
+        (
+            volumes(&[a.clone(), volume("b", Some("old"))]),
+            "importFrom cannot be changed",
+        ),
+        (
+            volumes(&[a.clone(), b.clone(), volume("c", Some("old"))]),
+            "decided when the Dot is made",
+        ),
+    ] {
+        assert_refused(&cluster, "dot/imports", patch, because).await;
+    }
+    // Everything else of the volume can be, and it can go from the list.
+    let mut larger = a.clone();
+    larger["size"] = json!("2Gi");
+    assert_eq!(
+        refusal(&cluster, "dot/imports", &volumes(&[larger, b.clone()])).await,
+        None
+    );
+    assert_eq!(refusal(&cluster, "dot/imports", &volumes(&[b])).await, None);
+    cluster.delete::<Dot>("imports").await.unwrap();
+}
+
+#[tokio::test]
 async fn volumes_grow_and_never_shrink() {
     let cluster = cluster().await;
     cluster

@@ -21,6 +21,7 @@ mod documents;
 mod every_field;
 mod explain;
 mod immutable;
+mod imports;
 mod names_and_sizes;
 mod permissions;
 

@@ -16,6 +16,7 @@ mod crashes;
 mod deletion;
 mod formats;
 mod history;
+mod imports;
 mod inline;
 mod installation;
 mod pools;

@@ -17,7 +17,10 @@ pub async fn apply<A: Api>(api: &A, dot: &Dot, plan: Plan) -> Result<(), ApiErro
 }
 
 /// What is there already was made by an earlier attempt, or is somebody else's: the next look at it tells.
-fn made<K>(created: Result<K, ApiError>) -> Result<(), ApiError> {
+///
+/// # Errors
+/// Those of the API.
+pub fn made<K>(created: Result<K, ApiError>) -> Result<(), ApiError> {
     match created {
         Err(error) if error.kind == ApiErrorKind::AlreadyExists => Ok(()),
         result => result.map(|_| ()),

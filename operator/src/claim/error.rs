@@ -199,6 +199,12 @@ pub enum ClaimError {
         /// Its name.
         name: String,
     },
+    /// Nothing of the Dot is given out before its volumes are filled.
+    #[error("an import into Dot {dot:?} is under way; the claim gets its volume when that is done")]
+    Importing {
+        /// The Dot.
+        dot: String,
+    },
     /// The Dot, Branch or Commit cannot give its volume now.
     #[error("{kind} {name:?} is not ready: {reason}: {message}")]
     NotReady {
@@ -286,6 +292,7 @@ impl ClaimError {
             Self::BranchNotFound { .. } => Reason::BranchNotFound,
             Self::CommitNotFound { .. } => Reason::CommitNotFound,
             Self::Deleting { .. } => Reason::Deleting,
+            Self::Importing { .. } => Reason::Importing,
             Self::NotReady { .. } => Reason::NotReady,
             Self::VolumeNotFound { .. } => Reason::VolumeNotFound,
             Self::VolumeHeld { .. } => Reason::VolumeHeld,

@@ -19,7 +19,8 @@ use super::entries::{self, BranchNames};
 use super::error::ClaimError;
 use super::validate::{Request, Source};
 use super::volume::build_volume;
-use crate::meta::{belongs_to, is_deleting};
+use crate::dot::import::is_importing;
+use crate::meta::{belongs_to, is_deleting, uid};
 use crate::status::is_ready;
 
 /// What a claim's plan is made from.
@@ -120,6 +121,15 @@ fn check_dot(world: &World) -> Result<(), ClaimError> {
     Ok(())
 }
 
+/// Before volumes have been filled, only the claims by which that is done get them.
+fn check_import(request: &Request, dot: &Dot) -> Result<(), ClaimError> {
+    let is_its = request.import.as_deref() == Some(uid(dot));
+    if is_importing(dot) && !is_its && !is_planted(Mutant::ClaimsAreServedBeforeTheImport) {
+        return Err(ClaimError::Importing { dot: dot.name_any() });
+    }
+    Ok(())
+}
+
 fn plan_branch(request: &Request, world: &World, commit: &Commit) -> Result<Plan, ClaimError> {
     check_dot(world)?;
     let name = commit.name_any();
@@ -185,6 +195,7 @@ fn build_branch(request: &Request, world: &World, commit: String) -> Branch {
 fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
     let dot = &world.dot;
     check_dot(world)?;
+    check_import(request, dot)?;
     if let Some(branch) = &world.branch {
         check_branch(branch)?;
     }

@@ -6,7 +6,7 @@
 
 use dotmesh_crds::names::{
     ANNOTATION_BRANCH, ANNOTATION_DOT, ANNOTATION_SELECTED_NODE, ANNOTATION_SHARED, ANNOTATION_VOLUME, DRIVER, GROUP,
-    PARAMETER_FS_TYPE, PARAMETER_POOL_CLASS,
+    LABEL_IMPORT, PARAMETER_FS_TYPE, PARAMETER_POOL_CLASS,
 };
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
@@ -45,6 +45,8 @@ pub struct Request {
     pub pool_class: Option<String>,
     /// What it is to be to pods; absent: files, in whatever filesystem the volume has.
     pub format: Option<VolumeFormat>,
+    /// The uid of the Dot whose import it was made for.
+    pub import: Option<String>,
     /// How its data is to be kept, if the volume is made for it.
     pub tuning: Tuning,
 }
@@ -231,6 +233,11 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
             .and_then(|parameters| parameters.get(PARAMETER_POOL_CLASS))
             .cloned(),
         format,
+        import: metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(LABEL_IMPORT))
+            .cloned(),
         tuning: parse_tuning(class)?,
     })
 }

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::names::ANNOTATION_HEAD;
+use dotmesh_crds::names::{ANNOTATION_HEAD, initial_commit_object};
 use dotmesh_crds::{Branch, CommitStatus, Dot};
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::BranchName;
 use kube::ResourceExt;
 
 use super::observe::Observed;
+use crate::dot::import::is_importing;
 use crate::meta::{belongs_to, is_deleting, is_restoring, uid};
 use crate::status::{Verdict, is_ready, ready_condition};
 
@@ -117,6 +118,10 @@ fn validate_dot(seen: &Observed) -> Result<std::sync::Arc<Dot>, Verdict> {
             Reason::NotReady,
             format!("Dot {name:?} is being restored"),
         ));
+    }
+    if is_importing(&dot) && seen.commit.name_any() != initial_commit_object(name) {
+        let why = format!("an import into Dot {name:?} is under way");
+        return Err(Verdict::new(Reason::NotReady, why));
     }
     Ok(dot)
 }

@@ -9,14 +9,17 @@ use dotmesh_crds::{Branch, BranchSpec, Commit, CommitSpec, Dot, Pool};
 use dotmesh_csi_proto::node::StoredCommit;
 use dotmesh_model::name::BranchName;
 use dotmesh_mutant::{Mutant, is_planted};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
+use super::import;
 use super::observe::Observed;
 use super::plan::Step;
 use super::report::build_status;
 use super::restore::Missing;
 use crate::api::{Api, ApiError, Event, EventType, Guard, Key, Kind};
+use crate::claim::apply::made;
 use crate::context::{Context, ReconcileError, place_of};
 use crate::driver::Then;
 use crate::meta::{adoption, belongs_to, create_or_find, dot_id, owned_by, release, uid};
@@ -73,6 +76,7 @@ pub async fn apply<A: Api, N: Nodes>(
             seen.is_incomplete = false;
         }
         Step::CreateInitial => seen.initial = Some(create_or_find(api, &initial_commit(&seen.dot)).await?.into()),
+        Step::Import(step) => import(context, seen, step).await?,
         Step::Record => {
             let verdict = super::report::progressing();
             let status = build_status(seen, &verdict, context.now());
@@ -128,6 +132,26 @@ pub async fn apply<A: Api, N: Nodes>(
         }
     }
     Ok(Then::Continue)
+}
+
+/// What there is of the imports is looked at anew afterwards.
+async fn import<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    seen: &mut Observed,
+    step: import::Step,
+) -> Result<(), ReconcileError> {
+    let api = &context.api;
+    match step {
+        import::Step::CreateClaim(claim) => made(api.create(&*claim).await)?,
+        import::Step::CreatePod(pod) => made(api.create(&*pod).await)?,
+        import::Step::DeletePod(pod) => api.delete::<Pod>(&Key::of(&*pod), &Guard::same(&*pod)).await?,
+        import::Step::DeleteClaim(claim) => {
+            api.delete::<PersistentVolumeClaim>(&Key::of(&*claim), &Guard::same(&*claim))
+                .await?;
+        }
+    }
+    seen.imports = import::observe::observe(context, &seen.dot).await?;
+    Ok(())
 }
 
 fn done_if_absent<T>(result: Result<T, crate::nodes::NodeError>) -> Result<(), ReconcileError> {
@@ -236,13 +260,23 @@ fn default_branch(dot: &Dot) -> Branch {
     }
 }
 
+/// With what it begins.
+fn initial_message(dot: &Dot) -> String {
+    let claims: Vec<&str> = import::plan::sources(dot).into_iter().collect();
+    match claims.as_slice() {
+        [] => INITIAL_MESSAGE.to_owned(),
+        [claim] => format!("Imported from claim {claim}"),
+        claims => format!("Imported from claims {}", claims.join(", ")),
+    }
+}
+
 fn initial_commit(dot: &Dot) -> Commit {
     Commit {
         metadata: automatic(dot, initial_commit_object(&dot.name_any())),
         spec: CommitSpec {
             dot: dot.name_any(),
             branch: Some(BranchName::DEFAULT.to_owned()),
-            message: Some(INITIAL_MESSAGE.to_owned()),
+            message: Some(initial_message(dot)),
             ..CommitSpec::default()
         },
         status: None,

@@ -9,8 +9,10 @@ use dotmesh_crds::names::{LABEL_CLAIM_UID, default_branch_object, initial_commit
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_csi_proto::node::VolumeUser;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::import::{self, Imports};
 use super::restore::Stored;
 use super::takeover::observe_source;
 use crate::api::{Api, Key};
@@ -52,6 +54,10 @@ pub struct Observed {
     pub is_incomplete: bool,
     /// What it leaves, while it is being deleted: a consistent read.
     pub left: Left,
+    /// The imports of its volumes, until they are over.
+    pub imports: Imports,
+    /// Now.
+    pub now: Timestamp,
     /// The Pool where it lies or will lie.
     pub pool: Option<Arc<Pool>>,
     /// The Pool was looked for by a consistent read in this pass.
@@ -109,6 +115,8 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         is_restored: false,
         is_incomplete: context.memory.is_incomplete(&dot),
         left: Left::NotAsked,
+        imports: import::observe::observe(context, &dot).await?,
+        now: context.now(),
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
         pool: pool_for(api, &dot, node_of(&dot).as_deref()),

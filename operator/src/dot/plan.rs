@@ -11,6 +11,7 @@ use dotmesh_model::size::{format_quantity, parse_quantity};
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::{Resource, ResourceExt};
 
+use super::import::{self, Next, is_importing};
 use super::observe::Observed;
 use super::restore::Missing;
 use super::takeover::standing;
@@ -66,6 +67,8 @@ pub enum Step {
         /// What.
         request: EnsureDotRequest,
     },
+    /// Something for an import of one of its volumes.
+    Import(import::Step),
     /// Make the initial commit's object.
     CreateInitial,
     /// Let a claim's handle resolve.
@@ -145,7 +148,17 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
             Some(_) => {}
         }
     }
+    // Its pod places an unplaced Dot, as any pod that uses a claim on it.
+    let importing = match import::plan(&seen.dot, &seen.imports, seen.now) {
+        Some(Next::Do(step)) => return Plan::Do(Step::Import(step)),
+        Some(Next::Record) => return Plan::Do(Step::Record),
+        Some(Next::Wait(verdict)) => Some(verdict),
+        None => None,
+    };
     let Some(node) = valid.node.clone() else {
+        if let Some(verdict) = importing {
+            return Plan::Report(verdict);
+        }
         let why = "placed with the first pod that uses a claim on it";
         return Plan::Report(Verdict::new(Reason::WaitingForFirstPod, why));
     };
@@ -160,7 +173,7 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
     // What is lost is not made anew.
     match lost(&seen.data, &status.conditions, |_| tell_loss(&node)) {
         Some(verdict) => Plan::Report(verdict),
-        None => plan_data(seen, &valid, node),
+        None => plan_data(seen, &valid, node, importing),
     }
 }
 
@@ -169,8 +182,8 @@ fn tell_loss(node: &str) -> String {
     format!("its datasets were destroyed by something else than Dotmesh: {helps}")
 }
 
-/// Dataset, default branch, initial commit, then claims.
-fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
+/// Dataset, default branch, imports, initial commit, then claims.
+fn plan_data(seen: &Observed, valid: &Valid, node: String, importing: Option<Verdict>) -> Plan<Step> {
     let status = seen.dot.status.clone().unwrap_or_default();
     if valid.volumes.is_empty() {
         let why = "no volumes yet: list them in spec.volumes, or make a claim on the Dot";
@@ -198,15 +211,17 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
     if is_restoring(&seen.dot) {
         return plan_restoration(seen, node);
     }
-    match plan_initial(seen) {
-        Initial::Next(next) => return next,
-        Initial::Done | Initial::Impossible => {}
+    if importing.is_none() {
+        match plan_initial(seen) {
+            Initial::Next(next) => return next,
+            Initial::Done | Initial::Impossible => {}
+        }
     }
     if is_planted(Mutant::OnceReadyAllWasDone) && is_ready(&status.conditions) {
         return Plan::Report(plan_verdict(seen));
     }
-    let is_waiting = |claim: &&DotClaim| !is_attached(seen, &claim.uid);
-    if !valid.claims.iter().any(|claim| is_waiting(&claim)) {
+    let is_waiting = |claim: &&DotClaim| !is_attached(seen, &claim.uid) && may_have_it(seen, claim);
+    if importing.is_none() && !valid.claims.iter().any(|claim| is_waiting(&claim)) {
         if let Some(next) = plan_strays(seen, &node) {
             return next;
         }
@@ -225,7 +240,21 @@ fn plan_data(seen: &Observed, valid: &Valid, node: String) -> Plan<Step> {
             Err(why) => waiting.push(why),
         }
     }
-    Plan::Report(Verdict::new(Reason::NotReady, waiting.join("; ")))
+    match importing.filter(|_| waiting.is_empty()) {
+        Some(verdict) => Plan::Report(verdict),
+        None => Plan::Report(Verdict::new(Reason::NotReady, waiting.join("; "))),
+    }
+}
+
+/// While volumes are being filled, only the claims by which that is done get them.
+fn may_have_it(seen: &Observed, claim: &DotClaim) -> bool {
+    let is_import = |import: &import::Import| {
+        let target = import.target.as_ref().and_then(|target| target.metadata.uid.as_ref());
+        target == Some(&claim.uid)
+    };
+    !is_importing(&seen.dot)
+        || seen.imports.all.iter().any(is_import)
+        || is_planted(Mutant::ClaimsAreServedBeforeTheImport)
 }
 
 /// The GUID of the pool that its node is asked about.
@@ -512,6 +541,11 @@ fn plan_retirement(seen: &Observed) -> Option<Step> {
 fn plan_deletion(seen: &Observed) -> Plan<Step> {
     if !is_protected(&seen.dot) {
         return Plan::Rest;
+    }
+    match import::plan_end(&seen.dot, &seen.imports) {
+        Some(Next::Do(step)) => return Plan::Do(Step::Import(step)),
+        Some(Next::Wait(verdict)) => return Plan::Report(Verdict::new(Reason::Deleting, verdict.message)),
+        Some(Next::Record) | None => {}
     }
     let status = seen.dot.status.clone().unwrap_or_default();
     let claims = status.claims.iter();

@@ -7,6 +7,7 @@ use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
+use super::import::report::build_imports;
 use super::observe::Observed;
 use super::plan::{initial_done, is_attached, is_default_branch};
 use super::validate::validate;
@@ -47,6 +48,7 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> DotSt
         status.pool = seen.pool.as_deref().map(ResourceExt::name_any);
     }
     status.initial_commit = status.initial_commit.or_else(|| initial_done(seen));
+    status.imports = build_imports(&seen.dot, &seen.imports);
     let mut attachments = status.attachments.clone();
     attachments.extend(seen.attached.iter().cloned());
     attachments.retain(|claim| is_attached(seen, claim));

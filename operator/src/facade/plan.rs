@@ -271,6 +271,7 @@ pub fn build_dot(request: &CreateVolume) -> Dot {
                 fs_type,
                 // In the claim's entry: what is said here, nobody but people can change.
                 zfs: None,
+                import_from: None,
             }]),
             placement: Some(DotPlacement {
                 pool_class: request.pool_class.clone(),

@@ -18,6 +18,7 @@ use dotmesh_csi_proto::node::{
     EnsurePoolResponse, Failure, FindMissingRequest, FindMissingResponse, WatchRequest,
 };
 use dotmesh_csi_proto::{CALL, TERM};
+use dotmesh_model::import::{PROGRESS_PORT, Progress};
 use futures::{StreamExt, stream};
 use prost::Message;
 use tonic::metadata::AsciiMetadataValue;
@@ -272,6 +273,10 @@ impl Nodes for GrpcNodes {
     }
 
     crate::unary_calls!(unary);
+
+    async fn import_progress(&self, importer: IpAddr) -> Option<Progress> {
+        super::progress::ask(SocketAddr::new(importer, PROGRESS_PORT)).await
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use dotmesh_crds::names::LABEL_IMPORT;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
 use futures::StreamExt;
@@ -137,11 +138,11 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
     }
 }
 
-/// Starts the watches.
+/// Starts the watches; `importing`: also that of pods which fill volumes.
 pub fn spawn(
     parts: &mut JoinSet<anyhow::Result<()>>,
     client: &Client,
-    namespace: &str,
+    (namespace, importing): (&str, bool),
     writers: Writers,
     api: KubeApi,
     listeners: &Listeners,
@@ -214,6 +215,12 @@ pub fn spawn(
     );
     watch!(told, everything, capacities, prune, Capacity);
     watch!(pods, csi_node, write_pods, prune, Pod);
+    if importing {
+        // They lie in everybody's namespaces, and whoever looks for csi-node's pods must not find them.
+        let (_, importers) = reflector::store();
+        let of_imports = watcher::Config::default().labels(LABEL_IMPORT);
+        watch!(kube::Api::all(client.clone()), of_imports, importers, prune, Importer);
+    }
 }
 
 #[derive(Clone)]

@@ -8,6 +8,7 @@ mod commits;
 mod deletion;
 mod dots;
 mod faults;
+mod imports;
 mod inline;
 mod lead;
 mod losses;

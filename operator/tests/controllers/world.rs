@@ -9,6 +9,7 @@ use dotmesh_crds::pool::PoolFile;
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, Guard, Key, Kind};
 use dotmesh_operator::context::{Config, Context};
+use dotmesh_operator::dot::import::observe::Importer;
 use dotmesh_operator::lead::Lead;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::nodes::NodeError;
@@ -335,6 +336,10 @@ fn context(api: &FakeApi, nodes: &FakeNodes, grace: u64, now: &Arc<AtomicI64>) -
             size: "20Gi".to_owned(),
         }),
         grace,
+        importer: Some(Importer {
+            image: "dotmesh.io/importer:dev".to_owned(),
+            pull_policy: "IfNotPresent".to_owned(),
+        }),
     };
     let now = now.clone();
     let clock = Arc::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap());

@@ -18,7 +18,7 @@ struct Rule {
 }
 
 /// The table of ARCHITECTURE.md.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     Rule {
         name: "model",
         ours: &[],
@@ -43,6 +43,11 @@ const RULES: [Rule; 15] = [
         name: "csi-node",
         ours: &["model", "zfs", "mount", "csi-proto", "mutant", "telemetry", "tls"],
         never: &["kube", "k8s-openapi"],
+    },
+    Rule {
+        name: "importer",
+        ours: &["model"],
+        never: &["tokio", "kube", "k8s-openapi", "nix"],
     },
     Rule {
         name: "mount",

@@ -45,6 +45,7 @@ impl Oracle {
         self.dots.insert(uid.clone(), now);
         self.look_at_holders(change);
         self.look_at_sizes(change);
+        self.look_at_imports(change);
         if self.is_lost(&uid) {
             return;
         }
@@ -99,6 +100,7 @@ impl Oracle {
             return;
         };
         self.look_at_capacity(dot, volume, claim, change);
+        self.look_at_served(dot, change);
         let attached = self.property(dot, &format!("io.dotmesh:claim.{claim}")).is_some();
         let claim_is_there = !self.is_requested(claim);
         if !attached && claim_is_there && !self.is_dot_requested(dot) {

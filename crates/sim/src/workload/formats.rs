@@ -27,6 +27,7 @@ fn all_formats() -> Vec<Step> {
             volume_mode,
             fs_type,
             zfs: None,
+            import_from: None,
         }
     });
     let spec = DotSpec {

@@ -25,7 +25,7 @@ fn storage_class(name: &str, policy: &str, class: Option<&str>) -> Value {
     let parameters: BTreeMap<&str, &str> = class.map(|class| (PARAMETER_POOL_CLASS, class)).into_iter().collect();
     json!({
         "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
-        "metadata": { "name": name }, "provisioner": DRIVER, "reclaimPolicy": policy, "parameters": parameters,
+        "metadata": { "name": name }, "provisioner": DRIVER, "volumeBindingMode": "WaitForFirstConsumer", "reclaimPolicy": policy, "parameters": parameters,
     })
 }
 

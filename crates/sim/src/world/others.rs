@@ -1,10 +1,13 @@
 //! What other people and tools do on a machine.
 
 use dotmesh_crds::{Branch, Commit, Dot};
-use dotmesh_operator::api::Key;
+use dotmesh_operator::api::{ApiError, Key};
 use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
 
 use super::World;
+use crate::workload::Foreign;
 
 impl World {
     /// Another pool takes the place of ours.
@@ -31,6 +34,32 @@ impl World {
             "Branch" => server.remove::<Branch>(&key),
             _ => server.remove::<Commit>(&key),
         }
+    }
+
+    /// Claims and pods that we have nothing to do with.
+    pub(super) async fn change_foreign(&self, foreign: &Foreign) -> Result<(), ApiError> {
+        let server = &self.cluster.server;
+        let object = match foreign {
+            Foreign::EndPod(name) => {
+                server.remove::<Pod>(&Key::namespaced("dev", *name));
+                return Ok(());
+            }
+            Foreign::Claim(name) => json!({
+                "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                "metadata": { "name": name, "namespace": "dev" },
+                "spec": { "storageClassName": "theirs", "volumeName": "theirs" },
+            }),
+            Foreign::Pod(name, claim) => json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "dev" },
+                "spec": {
+                    "containers": [],
+                    "volumes": [{ "name": "data", "persistentVolumeClaim": { "claimName": claim } }],
+                },
+                "status": { "phase": "Running" },
+            }),
+        };
+        server.put_object(object);
+        Ok(())
     }
 
     /// A dataset and a snapshot beside ours.

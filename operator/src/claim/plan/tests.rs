@@ -25,6 +25,7 @@ fn request(name: &str) -> Request {
         },
         pool_class: None,
         format: None,
+        import: None,
         tuning: dotmesh_model::tuning::Tuning::default(),
     }
 }
@@ -58,6 +59,31 @@ fn entered(result: Result<Plan, ClaimError>) -> DotClaim {
 fn told(result: Result<Plan, ClaimError>) -> String {
     let error = result.unwrap_err();
     format!("{}: {error}", error.reason())
+}
+
+#[test]
+fn before_the_import_only_its_own_claim_gets_the_volume() {
+    let spec =
+        "{volumes: [{name: db, size: 2Gi, importFrom: {persistentVolumeClaim: old-db}}, {name: cache, size: 1Gi}]}";
+    let with = |status: &str, import: Option<&str>| {
+        let mut world = world(spec, status);
+        world.dot.metadata.uid = Some(DOT_ID.to_owned());
+        let request = Request {
+            import: import.map(str::to_owned),
+            ..request("db")
+        };
+        plan(&request, &world)
+    };
+    let copied = "{node: n1, imports: [{volume: db, claim: old-db, state: Done}]}";
+    for status in [PLACED, copied] {
+        for foreign in [None, Some(VOLUME_ID)] {
+            let words = told(with(status, foreign));
+            assert!(words.starts_with("Importing: an import into Dot \"shop\""), "{words}");
+        }
+        assert_eq!(entered(with(status, Some(DOT_ID))).volume, "db");
+    }
+    let done = "{node: n1, initialCommit: shop-initial, imports: [{volume: db, claim: old-db, state: Done}]}";
+    assert_eq!(entered(with(done, None)).volume, "db");
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! Data of claims of other drivers becomes a Dot's.
+
+use dotmesh_crds::dot::{DotSpec, DotVolume, VolumeImport};
+use dotmesh_crds::{Dot, Reason};
+
+use super::{Foreign, Step, Until, Workload, claim, commit, delete, gone, pod, ready, volume, workload};
+use crate::kubernetes::importer::TORN;
+
+/// Dot `shop` with volumes `db`, from this claim, and `cache`.
+fn importing(source: &str) -> Step {
+    let import = VolumeImport {
+        persistent_volume_claim: source.to_owned(),
+    };
+    let db = DotVolume {
+        import_from: Some(import),
+        ..volume("db")
+    };
+    let spec = DotSpec {
+        volumes: Some(vec![db, volume("cache")]),
+        ..DotSpec::default()
+    };
+    let mut dot = Dot::new("shop", spec);
+    dot.metadata.namespace = Some("dev".to_owned());
+    Step::Dot(Box::new(dot))
+}
+
+fn not_ready(reason: Reason) -> Step {
+    Step::Until(Until::NotReady("Dot", "shop".to_owned(), reason))
+}
+
+/// Its workloads.
+#[must_use]
+pub fn all() -> Vec<Workload> {
+    vec![
+        workload(
+            "a claim's data is imported",
+            [
+                vec![
+                    importing("old"),
+                    not_ready(Reason::ClaimNotFound),
+                    Step::Foreign(Foreign::Pod("writer", "old")),
+                    Step::Foreign(Foreign::Claim("old")),
+                    claim("db", Some(("Dot", "shop")), None),
+                    claim("cache", Some(("Dot", "shop")), None),
+                    Step::RunPod("app", vec!["db".to_owned(), "cache".to_owned()], 1),
+                    not_ready(Reason::InUse),
+                    Step::Foreign(Foreign::EndPod("writer")),
+                    Step::Until(Until::Runs("app")),
+                    Step::Write("app"),
+                ],
+                vec![ready("Dot", "shop"), commit("after", "shop"), ready("Commit", "after")],
+            ],
+        ),
+        workload(
+            "an import fails once",
+            [
+                vec![
+                    Step::Foreign(Foreign::Claim(TORN)),
+                    importing(TORN),
+                    ready("Dot", "shop"),
+                ],
+                vec![claim("db", Some(("Dot", "shop")), None)],
+                pod("app", &["db"]).to_vec(),
+            ],
+        ),
+        workload(
+            "a Dot goes while it imports",
+            [
+                vec![
+                    Step::Foreign(Foreign::Claim("old")),
+                    importing("old"),
+                    not_ready(Reason::Importing),
+                    delete("Dot", "shop"),
+                    gone("Dot", "shop"),
+                    importing("old"),
+                    ready("Dot", "shop"),
+                ],
+                vec![claim("db", Some(("Dot", "shop")), None)],
+                pod("app", &["db"]).to_vec(),
+            ],
+        ),
+    ]
+}
