@@ -4,6 +4,7 @@
 mod capability;
 pub mod importer;
 pub mod inline;
+mod kubelet;
 mod resizer;
 mod scheduler;
 
@@ -14,11 +15,7 @@ use std::time::Duration;
 
 use dotmesh_crds::names::{ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, DRIVER, TOPOLOGY_NODE, volume_object};
 use dotmesh_csi_proto::csi::controller_server::Controller;
-use dotmesh_csi_proto::csi::node_server::Node;
-use dotmesh_csi_proto::csi::{
-    CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, NodePublishVolumeRequest, NodeUnpublishVolumeRequest,
-    Topology, TopologyRequirement,
-};
+use dotmesh_csi_proto::csi::{CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, Topology, TopologyRequirement};
 use dotmesh_model::size::format_quantity;
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -36,7 +33,7 @@ use tonic::Request;
 use crate::machine::Machine;
 use crate::replica::{Cluster, Replica};
 use crate::stage::Actor;
-use capability::{capability, capability_of};
+use capability::capability;
 use resizer::asked_by;
 
 /// How long after a failure it is tried again.
@@ -440,130 +437,6 @@ impl Kubernetes {
                 .cluster
                 .stage
                 .say(Actor::Kubernetes, format_args!("  not deleted: {}", status.message())),
-        }
-    }
-
-    /// The kubelet: volumes of pods that shall run, and of those that end.
-    fn publish(&self, world: &World, name: &str, pod: &Pod) -> bool {
-        let mut unfinished = self.publish_inline(name, pod);
-        for claim in &pod.claims {
-            let what = format!("{claim} in {name}");
-            match (pod.ends, pod.published.get(claim)) {
-                (false, None) => {
-                    let bound = world
-                        .claims
-                        .iter()
-                        .find(|found| found.name_any() == *claim && is_bound(found));
-                    let uid = bound.and_then(ResourceExt::uid).unwrap_or_default();
-                    let volume = world.volumes.iter().find(|volume| claim_of(volume) == uid);
-                    if let Some(volume) = volume.filter(|volume| self.is_placed(name, volume)) {
-                        let publish =
-                            self.clone()
-                                .publish_one(name.to_owned(), claim.clone(), volume.clone(), pod.node);
-                        self.ask(what, publish);
-                        unfinished = true;
-                    }
-                }
-                (true, Some(handle)) => {
-                    self.ask(
-                        what,
-                        self.clone()
-                            .unpublish_one(name.to_owned(), claim.clone(), handle.clone(), pod.node),
-                    );
-                    unfinished = true;
-                }
-                (false, Some(_)) | (true, None) => {}
-            }
-        }
-        if pod.ends && pod.published.is_empty() {
-            self.lock().pods.remove(name);
-            if pod.inline.is_some() {
-                self.remove_pod(name);
-            }
-            self.cluster.stage.wrote();
-        }
-        unfinished
-    }
-
-    /// Whether a volume can be used where the pod is. A pod that uses none yet goes where its volume is.
-    fn is_placed(&self, pod: &str, volume: &PersistentVolume) -> bool {
-        let mut state = self.lock();
-        let (Some(pod), Some(node)) = (state.pods.get_mut(pod), node_of(volume)) else {
-            return false;
-        };
-        if pod.published.is_empty() && pod.node != node {
-            pod.node = node;
-            drop(state);
-            self.poked.notify_one();
-            return false;
-        }
-        pod.node == node
-    }
-
-    async fn publish_one(self, pod: String, claim: String, volume: PersistentVolume, node: u8) {
-        let request = NodePublishVolumeRequest {
-            volume_id: handle_of(&volume).to_owned(),
-            target_path: target(&pod, &claim),
-            volume_capability: Some(capability_of(&volume)),
-            ..NodePublishVolumeRequest::default()
-        };
-        self.ask_to_publish(pod, claim, request, node).await;
-    }
-
-    async fn ask_to_publish(self, pod: String, volume: String, request: NodePublishVolumeRequest, node: u8) {
-        let Some(running) = self.machine(node).running() else {
-            return;
-        };
-        let handle = request.volume_id.clone();
-        self.cluster
-            .stage
-            .say(Actor::Kubelet(node), format_args!("publish {volume} in {pod}"));
-        let answer = tokio::select! {
-            biased;
-            () = running.life.over() => return,
-            answer = running.csi.node_publish_volume(Request::new(request)) => answer,
-        };
-        match answer {
-            Ok(_) => {
-                if let Some(pod) = self.lock().pods.get_mut(&pod) {
-                    pod.published.insert(volume, handle);
-                }
-                self.cluster.stage.wrote();
-            }
-            Err(status) => self.cluster.stage.say(
-                Actor::Kubelet(node),
-                format_args!("  not published: {}", status.message()),
-            ),
-        }
-    }
-
-    async fn unpublish_one(self, pod: String, claim: String, handle: String, node: u8) {
-        let Some(running) = self.machine(node).running() else {
-            return;
-        };
-        let request = NodeUnpublishVolumeRequest {
-            volume_id: handle,
-            target_path: target(&pod, &claim),
-        };
-        self.cluster
-            .stage
-            .say(Actor::Kubelet(node), format_args!("unpublish {claim} in {pod}"));
-        let answer = tokio::select! {
-            biased;
-            () = running.life.over() => return,
-            answer = running.csi.node_unpublish_volume(Request::new(request)) => answer,
-        };
-        match answer {
-            Ok(_) => {
-                if let Some(pod) = self.lock().pods.get_mut(&pod) {
-                    pod.published.remove(&claim);
-                }
-                self.cluster.stage.wrote();
-            }
-            Err(status) => self.cluster.stage.say(
-                Actor::Kubelet(node),
-                format_args!("  not unpublished: {}", status.message()),
-            ),
         }
     }
 }
