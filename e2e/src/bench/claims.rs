@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use dotmesh_crds::names::ANNOTATION_SELECTED_NODE;
 use futures::future::try_join_all;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::await_condition;
 
@@ -26,7 +27,9 @@ pub(super) async fn run(scenario: &Scenario, metrics: &Metrics, claims: usize, r
     floor::prepare(scenario, 0).await?;
     let bare = floor::create(scenario, claims).await?;
     floor::remove(scenario).await?;
-    let node = scenario.nodes.names().next().context("there is no node")?.to_owned();
+    let nodes: Api<Node> = Api::all(scenario.cluster.client.clone());
+    let node = nodes.list(&ListParams::default()).await?.items.into_iter().next();
+    let node = node.context("there is no node")?.name_any();
     let before = metrics.settled().await?;
     let api: Api<PersistentVolumeClaim> = scenario.cluster.api();
     let start = Instant::now();
