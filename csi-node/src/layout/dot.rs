@@ -52,6 +52,16 @@ pub enum BranchRecord {
     },
 }
 
+impl BranchRecord {
+    /// As git would call it; empty when it was never made.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Live { name, .. } | Self::Dead { name, .. } => name,
+        }
+    }
+}
+
 /// Commits of one head that were deleted together: one tombstone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadCommits {

@@ -204,8 +204,9 @@ async fn conformance(access_type: &str, flags: &'static [&'static str]) {
         .await
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
+    assert_eq!(
+        failures(&report),
+        if flags == ALPHA { vec![WRONG_ITSELF] } else { Vec::new() },
         "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
@@ -213,11 +214,16 @@ async fn conformance(access_type: &str, flags: &'static [&'static str]) {
     machine.wait_empty().await;
 }
 
+/// A test of csi-sanity 5.6 that fails for each driver that tells where a snapshot is usable: it compares the message with
+/// one that was sent before, and with it how many bytes that took, which Go's protobuf notes in it.
+const WRONG_ITSELF: &str = "should succeed when creating a snapshot with accessibility requirements";
+
 /// A test of the conformance program, as its report has it.
 #[derive(serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Spec {
     leaf_node_type: String,
+    leaf_node_text: String,
     state: String,
     #[serde(default)]
     failure: Option<Reason>,
@@ -236,11 +242,28 @@ struct Suite {
     spec_reports: Vec<Spec>,
 }
 
-/// The document says how many tests pass, and why each of the others does not apply: no more and no less.
-fn compare_with_document(how: &str, report: &std::path::Path) {
+fn specs(report: &Path) -> Vec<Spec> {
     let suites: Vec<Suite> = serde_json::from_slice(&std::fs::read(report).unwrap()).unwrap();
-    let specs = suites.into_iter().flat_map(|suite| suite.spec_reports);
-    let specs: Vec<Spec> = specs.filter(|spec| spec.leaf_node_type == "It").collect();
+    suites.into_iter().flat_map(|suite| suite.spec_reports).collect()
+}
+
+/// The tests that neither passed nor were skipped, and what failed around them; nothing ran: that, too.
+fn failures(report: &Path) -> Vec<String> {
+    let specs = specs(report);
+    if specs.is_empty() {
+        return vec!["no test ran".to_owned()];
+    }
+    let is_fine = |spec: &Spec| ["passed", "skipped", "pending"].contains(&spec.state.as_str());
+    let failed = specs.into_iter().filter(|spec| !is_fine(spec));
+    failed.map(|spec| spec.leaf_node_text).collect()
+}
+
+/// The document says how many tests pass, and why each of the others does not apply: no more and no less.
+fn compare_with_document(how: &str, report: &Path) {
+    let specs: Vec<Spec> = specs(report)
+        .into_iter()
+        .filter(|spec| spec.leaf_node_type == "It")
+        .collect();
     let passed = specs.iter().filter(|spec| spec.state == "passed").count();
     let mut skipped: BTreeMap<&str, usize> = BTreeMap::new();
     for spec in specs.iter().filter(|spec| spec.state == "skipped") {

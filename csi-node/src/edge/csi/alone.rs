@@ -124,8 +124,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         }
         let records = state.branches.iter();
         let mut own = records.filter_map(|(branch, record)| {
-            let (BranchRecord::Live { name, .. } | BranchRecord::Dead { name, .. }) = record;
-            let key = VolumeKey::of_branch(handle.dot, *branch, name)?;
+            let key = VolumeKey::of_branch(handle.dot, *branch, record.name())?;
             (key.handle(handle.dot) == handle).then_some((key, matches!(record, BranchRecord::Live { .. })))
         });
         let own = own.next();

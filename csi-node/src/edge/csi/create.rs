@@ -231,8 +231,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         for ops in self.pools.all().await? {
             for (dot, state) in ops.dot_states().await? {
                 for (branch, record) in &state.branches {
-                    let (BranchRecord::Live { name: text, .. } | BranchRecord::Dead { name: text, .. }) = record;
-                    let Some(key) = VolumeKey::of_branch(dot, *branch, text) else {
+                    let Some(key) = VolumeKey::of_branch(dot, *branch, record.name()) else {
                         continue;
                     };
                     let is_live = !state.deleted && matches!(record, BranchRecord::Live { .. });
@@ -379,10 +378,10 @@ async fn check_clone<Z: Zfs, M: Mount>(
 
 /// The head of a volume that was made here, deleted or not.
 fn head_of(state: &DotState, handle: Handle) -> Option<HeadId> {
-    let keys = state.branches.iter().filter_map(|(branch, record)| {
-        let (BranchRecord::Live { name, .. } | BranchRecord::Dead { name, .. }) = record;
-        VolumeKey::of_branch(handle.dot, *branch, name)
-    });
+    let keys = state
+        .branches
+        .iter()
+        .filter_map(|(branch, record)| VolumeKey::of_branch(handle.dot, *branch, record.name()));
     let mut keys = keys.filter(|key| key.handle(handle.dot) == handle);
     keys.next().map(VolumeKey::head)
 }

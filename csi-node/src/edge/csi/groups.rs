@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::alone::{Alone, snapshots, volume_of};
 use super::controller::check_parameters;
-use super::ids::{GroupId, Kind, Name, SnapshotId};
+use super::ids::{GroupId, Kind, Name, SnapshotId, VolumeKey};
 use super::mark::Purpose;
 use super::node::parse_handle;
 use super::snapshots::{Taken, taken, time};
@@ -214,7 +214,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
     /// [`Error::Invalid`] when the caller means others; those of the pool.
     async fn delete_group(&self, id: GroupId, named: &[String]) -> Result<(), Error> {
         let Some(group) = self.find_group(&[id.0]).await? else {
-            return Ok(());
+            return self.collect_group(id).await;
         };
         group.check_members(named)?;
         let dots: BTreeSet<DotId> = group.members.iter().map(|member| member.id.dot).collect();
@@ -230,6 +230,22 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
             let commits: BTreeMap<CommitId, HeadId> =
                 of_group.map(|member| (member.id.commit, member.commit.head)).collect();
             self.delete_parts(&ops, dot, None, &commits).await?;
+        }
+        self.collect_group(id).await
+    }
+
+    /// Collects members that are deleted and not gone, after an attempt that was interrupted.
+    async fn collect_group(&self, id: GroupId) -> Result<(), Error> {
+        for ops in self.pools.all().await? {
+            for (dot, state) in ops.dot_states().await? {
+                let mut handles = state.branches.iter().filter_map(|(branch, record)| {
+                    let key = VolumeKey::of_branch(dot, *branch, record.name())?;
+                    Some(key.handle(dot))
+                });
+                if handles.any(|handle| state.is_dead(member_commit(id.0, handle))) {
+                    ops.collect_now(dot).await?;
+                }
+            }
         }
         Ok(())
     }

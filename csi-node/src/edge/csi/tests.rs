@@ -2,6 +2,7 @@
 //! no mount. Whatever the strings are, nothing panics.
 
 mod controllers;
+mod groups;
 mod health;
 mod inline;
 

@@ -3,7 +3,6 @@
 use super::*;
 use dotmesh_csi_proto::csi::group_controller_server::GroupController;
 use dotmesh_csi_proto::csi::volume_content_source::{SnapshotSource, Type, VolumeSource};
-use dotmesh_zfs::Zfs;
 
 use crate::edge::csi::first;
 
@@ -57,7 +56,7 @@ fn snapshot(name: &str, source: &str) -> proto::CreateSnapshotRequest {
     }
 }
 
-fn group(name: &str, sources: &[&str]) -> proto::CreateVolumeGroupSnapshotRequest {
+pub(super) fn group(name: &str, sources: &[&str]) -> proto::CreateVolumeGroupSnapshotRequest {
     proto::CreateVolumeGroupSnapshotRequest {
         name: name.to_owned(),
         source_volume_ids: sources.iter().map(|id| (*id).to_owned()).collect(),
@@ -65,7 +64,7 @@ fn group(name: &str, sources: &[&str]) -> proto::CreateVolumeGroupSnapshotReques
     }
 }
 
-fn from(name: &str, source: Type) -> proto::CreateVolumeRequest {
+pub(super) fn from(name: &str, source: Type) -> proto::CreateVolumeRequest {
     proto::CreateVolumeRequest {
         name: name.to_owned(),
         volume_content_source: Some(proto::VolumeContentSource { r#type: Some(source) }),
@@ -73,12 +72,12 @@ fn from(name: &str, source: Type) -> proto::CreateVolumeRequest {
     }
 }
 
-fn of_snapshot(id: &str) -> Type {
+pub(super) fn of_snapshot(id: &str) -> Type {
     let snapshot_id = id.to_owned();
     Type::Snapshot(SnapshotSource { snapshot_id })
 }
 
-fn of_volume(id: &str) -> Type {
+pub(super) fn of_volume(id: &str) -> Type {
     let volume_id = id.to_owned();
     Type::Volume(VolumeSource { volume_id })
 }
@@ -94,7 +93,7 @@ fn modify(id: &str, parameters: &[(&str, &str)]) -> proto::ControllerModifyVolum
     }
 }
 
-fn list(max_entries: i32, starting_token: &str) -> proto::ListSnapshotsRequest {
+pub(super) fn list(max_entries: i32, starting_token: &str) -> proto::ListSnapshotsRequest {
     proto::ListSnapshotsRequest {
         max_entries,
         starting_token: starting_token.to_owned(),
@@ -294,17 +293,17 @@ pub(super) fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
 }
 
 impl World {
-    async fn make(&self, request: proto::CreateVolumeRequest) -> Result<proto::Volume, Status> {
+    pub(super) async fn make(&self, request: proto::CreateVolumeRequest) -> Result<proto::Volume, Status> {
         let made = self.csi.create_volume(Request::new(request)).await?;
         Ok(made.into_inner().volume.unwrap())
     }
 
-    async fn take(&self, request: proto::CreateSnapshotRequest) -> Result<proto::Snapshot, Status> {
+    pub(super) async fn take(&self, request: proto::CreateSnapshotRequest) -> Result<proto::Snapshot, Status> {
         let taken = self.csi.create_snapshot(Request::new(request)).await?;
         Ok(taken.into_inner().snapshot.unwrap())
     }
 
-    async fn snapshots(&self, request: proto::ListSnapshotsRequest) -> (Vec<String>, String) {
+    pub(super) async fn snapshots(&self, request: proto::ListSnapshotsRequest) -> (Vec<String>, String) {
         let listed = self
             .csi
             .list_snapshots(Request::new(request))
@@ -448,123 +447,6 @@ async fn lists_are_told_in_pages() {
     assert!(volumes.contains(&clone), "{volumes:?}");
     // What the clone was made from is no snapshot that anybody asked for.
     assert_eq!(world.snapshots(list(0, "")).await.0.len(), 4);
-}
-
-#[tokio::test]
-async fn a_group_is_taken_as_one_and_deleted_as_one() {
-    let world = World::new().await;
-    let other = world
-        .make(proto::CreateVolumeRequest {
-            name: "other".to_owned(),
-            ..create()
-        })
-        .await
-        .unwrap();
-    let clone = world.make(from("clone", of_volume(&world.volume_id))).await.unwrap();
-    let of = [world.volume_id.as_str(), &other.volume_id, &clone.volume_id];
-    let before = world.zfs.counts().snapshot()[&dotmesh_zfs::Verb::Snapshot].count;
-    let take = async |name: &str, of: &[&str]| {
-        let taken = world
-            .csi
-            .create_volume_group_snapshot(Request::new(group(name, of)))
-            .await;
-        taken.map(|taken| taken.into_inner().group_snapshot.unwrap())
-    };
-    let taken = take("group", &of).await.unwrap();
-    assert_eq!(
-        world.zfs.counts().snapshot()[&dotmesh_zfs::Verb::Snapshot].count,
-        before + 1
-    );
-    assert!(taken.ready_to_use);
-    let sources: std::collections::BTreeSet<&str> = taken
-        .snapshots
-        .iter()
-        .map(|member| member.source_volume_id.as_str())
-        .collect();
-    assert_eq!(sources, of.into());
-    let moments: std::collections::BTreeSet<_> = taken
-        .snapshots
-        .iter()
-        .map(|member| member.creation_time.map(|time| time.seconds))
-        .collect();
-    assert_eq!(moments.len(), 1);
-    let sorted = |group: &proto::VolumeGroupSnapshot| {
-        let mut members = group.snapshots.clone();
-        members.sort_by(|one, other| one.snapshot_id.cmp(&other.snapshot_id));
-        members
-    };
-    assert_eq!(sorted(&take("group", &of).await.unwrap()), sorted(&taken));
-    assert_eq!(take("group", &of[..2]).await.unwrap_err().code(), Code::AlreadyExists);
-    // A member is a snapshot like any other, but goes with its group.
-    let member = taken.snapshots[0].snapshot_id.clone();
-    let restored = world.make(from("restored", of_snapshot(&member))).await.unwrap();
-    assert!(!restored.volume_id.is_empty());
-    let alone = proto::DeleteSnapshotRequest {
-        snapshot_id: member,
-        ..Default::default()
-    };
-    let refused = world.csi.delete_snapshot(Request::new(alone)).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument);
-    let ids: Vec<String> = taken
-        .snapshots
-        .iter()
-        .map(|member| member.snapshot_id.clone())
-        .collect();
-    let get = |ids: &[String]| proto::GetVolumeGroupSnapshotRequest {
-        group_snapshot_id: taken.group_snapshot_id.clone(),
-        snapshot_ids: ids.to_vec(),
-        ..Default::default()
-    };
-    let got = world
-        .csi
-        .get_volume_group_snapshot(Request::new(get(&ids)))
-        .await
-        .unwrap();
-    assert_eq!(sorted(&got.into_inner().group_snapshot.unwrap()), sorted(&taken));
-    let foreign = vec![
-        ids[0].clone(),
-        ids[1].clone(),
-        ids[2].clone(),
-        first::snapshot("x", "there"),
-    ];
-    for wrong in [&ids[..2], &foreign] {
-        let refused = world
-            .csi
-            .get_volume_group_snapshot(Request::new(get(wrong)))
-            .await
-            .unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
-        let delete = proto::DeleteVolumeGroupSnapshotRequest {
-            group_snapshot_id: taken.group_snapshot_id.clone(),
-            snapshot_ids: wrong.to_vec(),
-            ..Default::default()
-        };
-        let refused = world
-            .csi
-            .delete_volume_group_snapshot(Request::new(delete))
-            .await
-            .unwrap_err();
-        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
-    }
-    for _ in 0..2 {
-        let delete = proto::DeleteVolumeGroupSnapshotRequest {
-            group_snapshot_id: taken.group_snapshot_id.clone(),
-            snapshot_ids: ids.clone(),
-            ..Default::default()
-        };
-        world
-            .csi
-            .delete_volume_group_snapshot(Request::new(delete))
-            .await
-            .unwrap();
-        assert_eq!(world.snapshots(list(0, "")).await.0.len(), 0);
-    }
-    let gone = world
-        .csi
-        .get_volume_group_snapshot(Request::new(get(&ids)))
-        .await
-        .unwrap_err();
-    assert_eq!(gone.code(), Code::NotFound);
 }
 
 #[tokio::test]
