@@ -260,6 +260,8 @@ where
     T: Send + 'static,
     F: Future<Output = Result<T, Error>> + Send + 'static,
 {
+    // Boxed, because a task is copied several times until it runs.
+    let operation = Box::pin(operation);
     let limited = async move {
         match tokio::time::timeout(DEADLINE, operation).await {
             Ok(result) => result,
