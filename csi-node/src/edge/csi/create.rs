@@ -254,9 +254,10 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         key: VolumeKey,
         create: &Create,
     ) -> Result<Made, Error> {
+        // In a place of their own: they are large, and few are asked for.
         let made = match create.source {
-            None => create_empty(ops, key, create).await,
-            Some(source) => create_clone(ops, dot, key, create, source).await,
+            None => Box::pin(create_empty(ops, key, create)).await,
+            Some(source) => Box::pin(create_clone(ops, dot, key, create, source)).await,
         };
         if let (Err(Error::OutOfSpace(_) | Error::Invalid(_)), None) = (&made, create.source) {
             ops.withdraw_dot(dot).await?;

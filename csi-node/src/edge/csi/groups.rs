@@ -242,7 +242,7 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
                     let key = VolumeKey::of_branch(dot, *branch, record.name())?;
                     Some(key.handle(dot))
                 });
-                if handles.any(|handle| state.is_dead(member_commit(id.0, handle))) {
+                if state.deleted || handles.any(|handle| state.is_dead(member_commit(id.0, handle))) {
                     ops.collect_now(dot).await?;
                 }
             }

@@ -17,7 +17,7 @@ use proptest::sample::{Index, select};
 use prost::Message;
 use tonic::Code;
 
-use super::story::{Dot, POOL, Step, capability, create, expand, of_dot, of_snapshots, target, told_id};
+use super::story::{Dot, POOL, Step, capability, create, expand, of_clones, of_dot, of_snapshots, target, told_id};
 use super::{Call, Program, STATE, World, quiet};
 use crate::edge::csi::first;
 use wire::Change;
@@ -375,7 +375,7 @@ async fn host() -> (World, Program, Vec<Call>) {
         },
     ));
     let mut of_plain = Vec::new();
-    for step in of_snapshots(0).into_iter().skip(1) {
+    for step in [of_snapshots(0), of_clones(0)].concat() {
         let call = step.call(&world).await;
         let is_end = matches!(call, Call::DeleteGroup(_) | Call::Delete(_) | Call::DeleteSnapshot(_));
         if !is_end {
@@ -399,7 +399,7 @@ async fn host() -> (World, Program, Vec<Call>) {
 }
 
 async fn ask(asked: &[Asked]) -> Result<(), TestCaseError> {
-    let (world, program, valid) = host().await;
+    let (world, program, valid) = Box::pin(host()).await;
     let before = foreign(&world);
     for call in asked.iter().filter_map(|asked| asked.of(&valid)) {
         world.stage.clear();
@@ -425,7 +425,7 @@ proptest! {
     fn whatever_is_asked_nothing_of_others_is_touched(all in vec(asked(), 1..16)) {
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(ask(&all))?;
+        runtime.block_on(Box::pin(ask(&all)))?;
     }
 }
 

@@ -345,16 +345,16 @@ pub(super) enum Step {
     Expand(usize),
     UnpublishPlain(usize),
     Delete(usize),
-    /// What is made of it: two snapshots, volumes from one of them and from itself, and a group of both.
+    /// What is made of it: a snapshot, volumes from that and from itself, and a group of the latter and itself.
     Modify(usize),
-    Snapshot(usize, usize),
+    Snapshot(usize),
     Restore(usize),
     Clone(usize),
     PublishClone(usize),
     UnpublishClone(usize),
     Group(usize),
     DeleteGroup,
-    DeleteSnapshot(usize, usize),
+    DeleteSnapshot(usize),
     DeleteRestored(usize),
     DeleteClone(usize),
     DeleteSource(usize),
@@ -384,25 +384,32 @@ pub(super) fn of_plain(volume: usize) -> Vec<Step> {
     ]
 }
 
-/// What becomes of the snapshots and clones of one. Its own end is neither the first nor the last of all.
+/// What becomes of a snapshot, and of a volume that is made from it, which outlives both.
 pub(super) fn of_snapshots(volume: usize) -> Vec<Step> {
     vec![
         Step::EnsurePool,
         Step::Create(volume),
         Step::Modify(volume),
-        Step::Snapshot(volume, 0),
+        Step::Snapshot(volume),
         Step::Restore(volume),
+        Step::DeleteSource(volume),
+        Step::DeleteSnapshot(volume),
+        Step::DeleteRestored(volume),
+    ]
+}
+
+/// What becomes of a clone, and of a group of it and its source.
+pub(super) fn of_clones(volume: usize) -> Vec<Step> {
+    vec![
+        Step::EnsurePool,
+        Step::Create(volume),
         Step::Clone(volume),
         Step::PublishClone(volume),
-        Step::Snapshot(volume, 1),
         Step::Group(volume),
         Step::UnpublishClone(volume),
-        Step::DeleteSnapshot(volume, 0),
+        Step::DeleteClone(volume),
         Step::DeleteSource(volume),
         Step::DeleteGroup,
-        Step::DeleteClone(volume),
-        Step::DeleteSnapshot(volume, 1),
-        Step::DeleteRestored(volume),
     ]
 }
 
@@ -426,7 +433,7 @@ pub(super) fn of_dot() -> Vec<Step> {
 /// All stories.
 pub(super) fn stories() -> Vec<Vec<Step>> {
     let plain = (0..VOLUMES.len()).map(of_plain);
-    plain.chain([of_dot(), of_snapshots(0)]).collect()
+    plain.chain([of_dot(), of_snapshots(0), of_clones(0)]).collect()
 }
 
 /// Where a pod has the volume of that number.
@@ -442,10 +449,6 @@ impl Step {
             pool: world.guid(POOL).await,
         };
         let name = |volume: usize| format!("plain-{volume}");
-        let snapshot_name = |number: usize| match number {
-            0 => "snapshot".to_owned(),
-            number => format!("snapshot-{number}"),
-        };
         match self {
             Self::EnsurePool => Call::EnsurePool(world.pool_request(POOL)),
             Self::Create(volume) => Call::Create(create(&name(volume), volume, 1)),
@@ -461,12 +464,12 @@ impl Step {
                 mutable_parameters: [("compression".to_owned(), "lz4".to_owned())].into(),
                 ..csi::ControllerModifyVolumeRequest::default()
             }),
-            Self::Snapshot(volume, number) => {
+            Self::Snapshot(volume) => {
                 let source = first::volume(&name(volume), &name(volume));
-                Call::Snapshot(take(&snapshot_name(number), &source))
+                Call::Snapshot(take("snapshot", &source))
             }
             Self::Restore(volume) => {
-                let snapshot = first::snapshot(&snapshot_name(0), &name(volume));
+                let snapshot = first::snapshot("snapshot", &name(volume));
                 Call::Create(restore("restored", volume, &snapshot))
             }
             Self::Clone(volume) => {
@@ -481,7 +484,7 @@ impl Step {
                 Call::Unpublish(unpublish(&first::volume("clone", &name(volume)), &target("clone")))
             }
             Self::Group(volume) => {
-                let of = ["restored", "clone"].map(|clone| first::volume(clone, &name(volume)));
+                let of = [&name(volume), "clone"].map(|of| first::volume(of, &name(volume)));
                 Call::Group(csi::CreateVolumeGroupSnapshotRequest {
                     name: "group".to_owned(),
                     source_volume_ids: of.into(),
@@ -492,8 +495,8 @@ impl Step {
                 group_snapshot_id: first::group("group"),
                 ..csi::DeleteVolumeGroupSnapshotRequest::default()
             }),
-            Self::DeleteSnapshot(volume, number) => {
-                Call::DeleteSnapshot(delete_snapshot(&first::snapshot(&snapshot_name(number), &name(volume))))
+            Self::DeleteSnapshot(volume) => {
+                Call::DeleteSnapshot(delete_snapshot(&first::snapshot("snapshot", &name(volume))))
             }
             Self::DeleteRestored(volume) => Call::Delete(delete(&first::volume("restored", &name(volume)))),
             Self::DeleteClone(volume) => Call::Delete(delete(&first::volume("clone", &name(volume)))),

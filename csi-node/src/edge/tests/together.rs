@@ -7,7 +7,9 @@ use dotmesh_zfs::{Verb, Zfs};
 use futures::future::join_all;
 use tonic::Code;
 
-use super::story::{Dot, POOL, Step, VOLUMES, create, of_snapshots, publish, stories, target, told_id, unpublish};
+use super::story::{
+    Dot, POOL, Step, VOLUMES, create, of_clones, of_snapshots, publish, stories, target, told_id, unpublish,
+};
 use super::{Call, World, quiet};
 
 /// How many ask for the same.
@@ -34,7 +36,7 @@ fn changes(world: &World) -> BTreeMap<Verb, u64> {
 #[tokio::test(start_paused = true)]
 async fn the_same_call_many_times_at_once_has_one_effect() {
     // Snapshots and clones of devices, too.
-    for story in stories().into_iter().chain([of_snapshots(3)]) {
+    for story in stories().into_iter().chain([of_snapshots(3), of_clones(3)]) {
         for (number, step) in story.iter().enumerate() {
             let (alone, program) = World::after(&story[..number]).await;
             let call = step.call(&alone).await;
