@@ -77,6 +77,10 @@ reasons! {
     SpaceNeeded,
     /// The node has no Pool, or it is not usable.
     PoolUnavailable,
+    /// A device of the pool is away or has errors.
+    PoolDegraded,
+    /// Little of the pool is free.
+    LowSpace,
     /// The pool's GUID is not the one that is known.
     PoolForeign,
     /// The pool was taken back to an earlier state: commits that must be in it are not.

@@ -117,6 +117,8 @@ pub enum DeletionPolicy {
         .message("zfs.recordsize is a power of two from 512 to 1Mi, for example 16Ki"),
     validation = Rule::new("!has(self.zfs) || !has(self.zfs.volblocksize) || self.zfs.volblocksize.matches('^(4|8|16|32|64|128)Ki$')")
         .message("zfs.volblocksize is a power of two from 4Ki to 128Ki, for example 16Ki"),
+    validation = Rule::new("!has(self.zfs) || !has(self.zfs.sync) || self.zfs.sync in ['standard', 'always', 'disabled']")
+        .message("zfs.sync is one of standard, always and disabled"),
     validation = Rule::new("!has(self.zfs) || !has(self.zfs.recordsize) || ((!has(self.volumeMode) || self.volumeMode == 'Filesystem') && (!has(self.fsType) || self.fsType == 'zfs'))")
         .message("zfs.recordsize is for volumes of fsType zfs"),
     validation = Rule::new("!has(self.zfs) || !(has(self.zfs.volblocksize) || has(self.zfs.thin)) || (has(self.volumeMode) && self.volumeMode == 'Block') || (has(self.fsType) && self.fsType != 'zfs')")
@@ -151,7 +153,7 @@ pub struct DotVolume {
     /// The filesystem that files are in; zfs unless it is said. It is decided when the volume is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fs_type: Option<FsType>,
-    /// How ZFS keeps its data. compression, recordsize and thin can be changed; the volume has them on all branches from then on.
+    /// How ZFS keeps its data. compression, recordsize, sync and thin can be changed; the volume has them on all branches from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs: Option<ZfsProperties>,
     /// What the volume begins with; absent: empty. It is decided when the Dot is made.

@@ -31,6 +31,14 @@ pub const ANNOTATION_SHARED: &str = "dotmesh.io/shared";
 pub const LABEL_CLAIM_UID: &str = "dotmesh.io/claim-uid";
 /// Annotation on a Dot or Branch that was made for a claim: that claim's name.
 pub const ANNOTATION_CLAIM: &str = "dotmesh.io/claim";
+/// Label on a Branch that was made for an inline volume of a pod and goes with it: that pod's uid.
+pub const LABEL_POD_UID: &str = "dotmesh.io/pod-uid";
+/// Annotation on a Branch that was made for an inline volume of a pod: that pod's name.
+pub const ANNOTATION_POD: &str = "dotmesh.io/pod";
+/// Attribute of an inline volume: the Commit whose data it shows.
+pub const ATTRIBUTE_COMMIT: &str = "dotmesh.io/commit";
+/// Attribute of an inline volume: which volume of the Commit.
+pub const ATTRIBUTE_VOLUME: &str = "dotmesh.io/volume";
 /// Label on objects the operator made by itself (initial commits, default branches).
 pub const LABEL_AUTOMATIC: &str = "dotmesh.io/automatic";
 /// Label on our objects: the Dot they belong to.
@@ -86,6 +94,11 @@ pub fn import_object(dot: &str, volume: &str) -> String {
 /// Commit gets. As csi-provisioner names volumes.
 pub fn volume_object(claim_uid: &str) -> String {
     format!("pvc-{claim_uid}")
+}
+
+/// Name of the Branch of a pod's inline volume, by a uuid made of both, and of the branch it stands for.
+pub fn inline_object(id: &str) -> String {
+    format!("inline-{id}")
 }
 
 const _: () = assert!(MAX_DOT_NAME + "-initial".len() <= 63);

@@ -27,6 +27,12 @@ pub struct ZfsProperties {
     /// For ext4, xfs and block devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thin: Option<bool>,
+    /// When what a program has asked to be on disk (fsync) is there: standard, as ZFS does by itself; always, for all that it
+    /// writes; disabled, some seconds later: what it wrote last is lost when the node loses its power, also what a database
+    /// has committed. For data that can be made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub sync: Option<String>,
 }
 
 impl ZfsProperties {
@@ -40,11 +46,13 @@ impl ZfsProperties {
             recordsize,
             volblocksize,
             thin,
+            sync,
         } = self;
         let words = Tuning::of_parameters(|name| match name {
             "compression" => compression.as_deref(),
             "recordsize" => recordsize.as_deref(),
             "volblocksize" => volblocksize.as_deref(),
+            "sync" => sync.as_deref(),
             _ => None,
         })?;
         Ok(Tuning { thin: *thin, ..words })
@@ -64,12 +72,14 @@ impl ZfsProperties {
             recordsize,
             volblocksize,
             thin,
+            sync,
         } = tuning;
         (*tuning != Tuning::default()).then(|| Self {
             compression: compression.as_ref().map(ToString::to_string),
             recordsize: recordsize.map(|size| size.to_string()),
             volblocksize: volblocksize.map(|size| size.to_string()),
             thin: *thin,
+            sync: sync.map(|sync| sync.to_string()),
         })
     }
 }
@@ -85,6 +95,7 @@ mod tests {
             recordsize: Some("16Ki".to_owned()),
             volblocksize: Some("8Ki".to_owned()),
             thin: Some(false),
+            sync: Some("disabled".to_owned()),
         };
         assert_eq!(ZfsProperties::of(&words.tuning().unwrap()), Some(words));
         assert_eq!(ZfsProperties::of(&Tuning::default()), None);

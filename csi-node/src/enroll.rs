@@ -5,7 +5,6 @@
 
 mod keep;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,17 +16,15 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 use tracing::Instrument;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::edge::tls::{TlsError, server_config};
+use crate::operator::{Operator, OperatorError};
 use keep::{Issued, Pace};
 
 pub use keep::Clock;
 
-/// Longest that connecting may take, and the answer.
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest that one attempt may take, whatever it hangs on.
 const DEADLINE: Duration = Duration::from_secs(45);
 
@@ -36,25 +33,17 @@ const DEADLINE: Duration = Duration::from_secs(45);
 pub struct Enrollment {
     /// This node's name.
     pub node: String,
-    /// Host and port of the operator.
-    pub operator: String,
-    /// The name in the operator's certificate.
-    pub server_name: String,
-    /// PEM of the authority that signs the operator's certificate.
-    pub ca_file: PathBuf,
-    /// The pod's token, written anew by the kubelet now and then.
-    pub token_file: PathBuf,
+    /// Whom to ask.
+    pub operator: Operator,
 }
 
 /// Why there is no certificate yet.
 #[derive(Debug, thiserror::Error)]
 enum EnrollError {
-    #[error("reading {}", path.display())]
-    File { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     #[error("making a key")]
     Key(#[from] rcgen::Error),
-    #[error("connecting to the operator")]
-    Connect(#[from] tonic::transport::Error),
     #[error("the operator refused: {}", .0.message())]
     Refused(tonic::Status),
     #[error("what the operator sent is no certificate: {0}")]
@@ -80,34 +69,16 @@ pub async fn keep_enrolled(
         let asked = tokio::time::timeout(DEADLINE, enroll(&enrollment, &clock)).await;
         asked.unwrap_or(Err(EnrollError::Deadline))
     };
-    let span = tracing::info_span!("enrollment", operator = enrollment.operator);
+    let span = tracing::info_span!("enrollment", operator = enrollment.operator.address);
     keep::keep(ask, &configs, &readiness, &pace).instrument(span).await;
-}
-
-async fn read(path: &PathBuf) -> Result<String, EnrollError> {
-    tokio::fs::read_to_string(path)
-        .await
-        .map_err(|source| EnrollError::File {
-            path: path.clone(),
-            source,
-        })
 }
 
 /// One certificate.
 async fn enroll(enrollment: &Enrollment, clock: &Clock) -> Result<Issued, EnrollError> {
-    let authority = read(&enrollment.ca_file).await?;
-    let token = read(&enrollment.token_file).await?.trim().to_owned();
+    let token = enrollment.operator.token().await?;
     let key = KeyPair::generate()?;
     let csr = CertificateParams::new(vec![enrollment.node.clone()])?.serialize_request(&key)?;
-    let tls = ClientTlsConfig::new()
-        .ca_certificate(Certificate::from_pem(authority))
-        .domain_name(&enrollment.server_name);
-    let channel = Endpoint::from_shared(format!("https://{}", enrollment.operator))?
-        .tls_config(tls)?
-        .connect_timeout(TIMEOUT)
-        .timeout(TIMEOUT)
-        .connect()
-        .await?;
+    let channel = enrollment.operator.connect().await?;
     let request = EnrollRequest {
         csr_der: csr.der().to_vec(),
         token,

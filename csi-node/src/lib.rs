@@ -9,6 +9,7 @@ pub mod edge;
 pub mod enroll;
 pub mod layout;
 pub mod metrics;
+pub mod operator;
 pub mod ops;
 pub mod run;
 pub mod sole;

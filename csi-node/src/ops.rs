@@ -67,7 +67,7 @@ pub use missing::{DotInPool, Recorded, Stock};
 pub use place::Place;
 pub use pool::{FLOOR, PoolRequest};
 pub use pools::Pools;
-pub use publish::{PublishRequest, UnpublishRequest, Usage};
+pub use publish::{PublishRequest, UnpublishRequest, Usage, Wanted};
 pub use users::{User, VolumeUser};
 pub use watch::{NodeState, PoolState};
 

@@ -26,6 +26,7 @@ use crate::edge::tls::{self, OnlyOperator};
 use crate::edge::{Calls, registration, socket};
 use crate::enroll::{Enrollment, keep_enrolled};
 use crate::metrics::{self, Rpcs};
+use crate::operator::Operator;
 use crate::ops::{Config, HostFiles, Pools};
 use crate::sole::{self, Sole};
 
@@ -69,8 +70,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             dotmesh_telemetry::serve(listener, registry, readiness.clone()),
         );
     }
-    serve_csi(&args, csi_socket, &pools, Calls::of_csi(csi_rpcs), &mut parts)?;
-    serve_node(&args, &pools, Calls::of_operator(node_rpcs), &readiness, &mut parts).await?;
+    let operator = operator(&args)?;
+    let csi = Csi::new(Arc::clone(&pools), Calls::of_csi(csi_rpcs), args.node_name.clone());
+    let csi = match operator.clone() {
+        Some(operator) => csi.with_lender(Arc::new(operator)),
+        None => csi,
+    };
+    serve_csi(&args, csi_socket, csi, &mut parts)?;
+    let node = NodeService::new(Arc::clone(&pools), Calls::of_operator(node_rpcs));
+    serve_node(&args, node, operator, &readiness, &mut parts).await?;
     let watching = Arc::clone(&pools);
     parts.spawn(async move {
         watching.watch_pools().await;
@@ -107,16 +115,25 @@ where
     parts.spawn(async move { running.await.map_err(anyhow::Error::from) });
 }
 
+/// Absent: this node works without one.
+fn operator(args: &Args) -> anyhow::Result<Option<Operator>> {
+    let Some(address) = args.operator_address.clone() else {
+        return Ok(None);
+    };
+    let (Some(ca_file), Some(token_file)) = (args.ca_file.clone(), args.token_file.clone()) else {
+        anyhow::bail!("--operator-address needs --ca-file and --token-file");
+    };
+    Ok(Some(Operator {
+        address,
+        server_name: args.operator_server_name.clone(),
+        ca_file,
+        token_file,
+    }))
+}
+
 /// The CSI socket first, then the registration that leads the kubelet to it.
-fn serve_csi(
-    args: &Args,
-    path: PathBuf,
-    pools: &Arc<Pools<ZfsCli, LinuxMount>>,
-    calls: Calls,
-    parts: &mut Parts,
-) -> anyhow::Result<()> {
+fn serve_csi(args: &Args, path: PathBuf, service: Csi<ZfsCli, LinuxMount>, parts: &mut Parts) -> anyhow::Result<()> {
     let (listener, bound) = socket::bind(&path).with_context(|| format!("listening on {}", path.display()))?;
-    let service = Csi::new(Arc::clone(pools), calls, args.node_name.clone());
     part(parts, service.serve(listener));
     let lost = format!("nobody can reach the CSI socket {}", path.display());
     parts.spawn(async move { Err(bound.lost().await).context(lost) });
@@ -133,22 +150,18 @@ fn serve_csi(
 
 async fn serve_node(
     args: &Args,
-    pools: &Arc<Pools<ZfsCli, LinuxMount>>,
-    calls: Calls,
+    service: NodeService<ZfsCli, LinuxMount>,
+    operator: Option<Operator>,
     readiness: &Readiness,
     parts: &mut Parts,
 ) -> anyhow::Result<()> {
-    let service = NodeService::new(Arc::clone(pools), calls);
     if let Some(path) = &args.node_socket {
         let (listener, _) = socket::bind(path).with_context(|| format!("listening on {}", path.display()))?;
         let server = Server::builder().add_service(NodeServer::new(service.clone()));
         part(parts, server.serve_with_incoming(UnixListenerStream::new(listener)));
     }
-    let (Some(address), Some(operator)) = (args.listen, args.operator_address.clone()) else {
+    let (Some(address), Some(operator)) = (args.listen, operator) else {
         return Ok(());
-    };
-    let (Some(ca_file), Some(token_file)) = (args.ca_file.clone(), args.token_file.clone()) else {
-        anyhow::bail!("--operator-address needs --ca-file and --token-file");
     };
     let listener = tokio::net::TcpListener::bind(address)
         .await
@@ -160,9 +173,6 @@ async fn serve_node(
     let enrollment = Enrollment {
         node: args.node_name.clone(),
         operator,
-        server_name: args.operator_server_name.clone(),
-        ca_file,
-        token_file,
     };
     let readiness = readiness.clone();
     parts.spawn(async move {

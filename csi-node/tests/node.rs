@@ -12,6 +12,8 @@ mod csi;
 mod describe;
 #[path = "node/devices.rs"]
 mod devices;
+#[path = "node/figures.rs"]
+mod figures;
 #[path = "node/kill.rs"]
 mod kill;
 #[path = "node/load.rs"]
@@ -26,6 +28,8 @@ mod places;
 mod pool;
 #[path = "node/pools.rs"]
 mod pools;
+#[path = "node/selinux.rs"]
+mod selinux;
 #[path = "node/story.rs"]
 mod story;
 #[path = "node/suspended.rs"]

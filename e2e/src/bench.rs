@@ -3,6 +3,7 @@
 //!
 //! Counts come from the programs' own metrics; times of operations are those a user sees (object created → Ready).
 
+mod claims;
 mod counts;
 mod floor;
 mod latency;
@@ -32,6 +33,8 @@ pub enum Part {
     Branches,
     /// Publishing a volume.
     Publish,
+    /// Many claims at once.
+    Claims,
     /// Many commits: their rate, and memory afterwards.
     Many,
 }
@@ -43,6 +46,8 @@ pub struct Options {
     pub samples: usize,
     /// Commits that exist when memory is read the second time.
     pub commits: usize,
+    /// Claims that are made at once.
+    pub claims: usize,
     /// Size of the large volume; the pool must have room for it (its file may be sparse).
     pub large: &'static str,
 }
@@ -69,6 +74,7 @@ pub async fn run(scenario: &Scenario, parts: &[Part], options: Options) -> Resul
             Part::Commits => latency::commits(scenario, options, &mut report).await?,
             Part::Branches => latency::branches(scenario, options, &mut report).await?,
             Part::Publish => latency::publish(scenario, &metrics, options, &mut report).await?,
+            Part::Claims => claims::run(scenario, &metrics, options.claims, &mut report).await?,
             Part::Many => memory::with_commits(scenario, &metrics, options, &mut report).await?,
         }
     }

@@ -289,6 +289,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits for a warning on an object whose message has all of these words.
+    ///
+    /// # Errors
+    /// When it does not come in time, with all events there are.
+    pub async fn wait_event(&self, object: &str, words: &[&str]) -> Result<()> {
+        until(&format!("a warning on {object} with {words:?}"), PATIENCE, async || {
+            let events = self.events_of(object).await?;
+            let said = events.iter().any(|event| {
+                let message = event.message.as_deref().unwrap_or_default();
+                event.type_.as_deref() == Some("Warning") && words.iter().all(|word| message.contains(word))
+            });
+            let state: Vec<_> = events.iter().map(|e| (&e.reason, &e.message)).collect();
+            Ok(Look::when(said, format!("{state:?}")))
+        })
+        .await
+    }
+
     async fn events_of(&self, object: &str) -> Result<Vec<Event>> {
         let all = self.list::<Event>().await?;
         Ok(all

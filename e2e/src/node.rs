@@ -29,6 +29,16 @@ impl Nodes {
         self.prefixes.keys().map(String::as_str)
     }
 
+    /// Words before a command for a node.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn prefix(&self, node: &str) -> Result<&[String]> {
+        let prefix = self.prefixes.get(node).or_else(|| self.prefixes.get(""));
+        let prefix = prefix.with_context(|| format!("DOTMESH_TEST_SSH knows no node {node}"))?;
+        Ok(prefix)
+    }
+
     /// Runs a command on a node and returns what it printed. The words must mean the same to the node's shell.
     ///
     /// # Errors
@@ -42,9 +52,7 @@ impl Nodes {
     /// # Errors
     /// When it fails or takes longer.
     pub async fn run_within(&self, time: Duration, node: &str, command: &[&str]) -> Result<String> {
-        let prefix = self.prefixes.get(node).or_else(|| self.prefixes.get(""));
-        let prefix = prefix.with_context(|| format!("DOTMESH_TEST_SSH knows no node {node}"))?;
-        let program = Program::new(prefix).args(command.iter().copied());
+        let program = Program::new(self.prefix(node)?).args(command.iter().copied());
         program.within(time).output().await
     }
 }

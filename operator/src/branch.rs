@@ -11,6 +11,7 @@ pub mod takeover;
 pub mod validate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dotmesh_crds::Branch;
 use kube::runtime::controller::Action;
@@ -18,10 +19,14 @@ use kube::runtime::controller::Action;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
+use crate::inline::own::is_pods;
 use crate::meta::{dot_now, is_deleting, leaves, named_dot, reread};
 use crate::nodes::Nodes;
 use crate::status::Verdict;
 use observe::Observed;
+
+/// Between two looks at whether the pod that a Branch was made for has ended.
+pub const POD_CHECK: Duration = Duration::from_secs(60);
 
 /// Brings one Branch to where it should be.
 ///
@@ -46,7 +51,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         let Some(found) = reread(&context.api, &self.branch).await? else {
             return Ok(Then::Gone);
         };
-        self.own_claim = observe::observe_claim(&context.api, &found).await?;
+        self.owner = observe::observe_owner(&context.api, &found, self.users.as_deref()).await?;
         if is_deleting(&found) {
             self.dot = named_dot(&context.api, &found, &found.spec.dot).await?;
             self.leaves = leaves(&context.api, &found, self.dot.as_deref()).await?;
@@ -70,6 +75,11 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
 
     fn is_news(&self, context: &Context<A, N>, verdict: &Verdict) -> bool {
         report::is_news(context, self, verdict)
+    }
+
+    /// That a pod has ended which never had the volume mounted, nobody tells.
+    fn again(&self) -> Option<Duration> {
+        (is_pods(&self.branch) && !is_deleting(&self.branch)).then_some(POD_CHECK)
     }
 
     async fn report(&self, context: &Context<A, N>, verdict: &Verdict) -> Result<(), ReconcileError> {

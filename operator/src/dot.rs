@@ -46,7 +46,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         let Some(found) = reread(&context.api, &self.dot).await? else {
             return Ok(Then::Gone);
         };
-        self.own_claim = observe::observe_claim(&context.api, &found).await?;
+        self.owner = observe::observe_claim(&context.api, &found).await?;
         self.source = takeover::observe_source(&context.api, &found).await?;
         self.left = observe::observe_left(context, &found).await?;
         self.pool = pool_for(&context.api, &found, observe::node_of(&found).as_deref());

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use dotmesh_crds::names::AUDIENCE_ENROLL;
 use dotmesh_csi_proto::node::enrollment_server::{Enrollment, EnrollmentServer};
+use dotmesh_csi_proto::node::inline_server::InlineServer;
 use dotmesh_csi_proto::node::{EnrollRequest, EnrollResponse};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -19,6 +20,8 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
 use crate::api::{Api, Key};
+use crate::facade::watch::WatchObject;
+use crate::inline::InlineService;
 use crate::pki::certificates::Certificates;
 use review::{EnrollError, check_node, parse_pod, parse_review, parse_token};
 
@@ -47,24 +50,45 @@ impl<A: Api> EnrollmentService<A> {
 
     async fn issue(&self, request: EnrollRequest) -> Result<String, EnrollError> {
         let EnrollRequest { csr_der, token } = request;
-        let token = parse_token(&token)?;
-        let review = TokenReview {
-            spec: TokenReviewSpec {
-                audiences: Some(vec![AUDIENCE_ENROLL.to_owned()]),
-                token: token.to_owned(),
-            },
-            ..TokenReview::default()
-        };
-        let review = self.api.create(&review).await?.status.unwrap_or_default();
-        let bound = parse_review(token, &review, &self.namespace)?;
-        let pod: Option<Pod> = self.api.get(&Key::namespaced(&self.namespace, &bound.name)).await?;
-        let name = parse_pod(&bound, pod.as_ref())?;
-        let node: Option<Node> = self.api.get(&Key::cluster(name)).await?;
-        check_node(&bound, name, node.as_ref())?;
-        let certificate = self.certificates.issue_node(&csr_der, name)?;
-        tracing::info!(node = name, pod = bound.name, "certificate issued");
+        let Caller { node, pod } = identify(&self.api, &self.namespace, &token).await?;
+        let certificate = self.certificates.issue_node(&csr_der, &node)?;
+        tracing::info!(node, pod, "certificate issued");
         Ok(certificate)
     }
+}
+
+/// A csi-node pod that has shown its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The node it runs on.
+    pub node: String,
+    /// Its name.
+    pub pod: String,
+}
+
+/// Who presents this token: a csi-node pod of the installation in this namespace, and nobody else.
+///
+/// # Errors
+/// It is no such token; the API does not answer.
+pub async fn identify<A: Api>(api: &A, namespace: &str, token: &str) -> Result<Caller, EnrollError> {
+    let token = parse_token(token)?;
+    let review = TokenReview {
+        spec: TokenReviewSpec {
+            audiences: Some(vec![AUDIENCE_ENROLL.to_owned()]),
+            token: token.to_owned(),
+        },
+        ..TokenReview::default()
+    };
+    let review = api.create(&review).await?.status.unwrap_or_default();
+    let bound = parse_review(token, &review, namespace)?;
+    let pod: Option<Pod> = api.get(&Key::namespaced(namespace, &bound.name)).await?;
+    let name = parse_pod(&bound, pod.as_ref())?;
+    let node: Option<Node> = api.get(&Key::cluster(name)).await?;
+    check_node(&bound, name, node.as_ref())?;
+    Ok(Caller {
+        node: name.to_owned(),
+        pod: bound.name.clone(),
+    })
 }
 
 #[tonic::async_trait]
@@ -83,19 +107,21 @@ impl<A: Api> Enrollment for EnrollmentService<A> {
     }
 }
 
-/// Serves enrollment over TLS under the operator's certificate, until `shutdown`.
+/// Serves enrollment, and what inline volumes show, over TLS under the operator's certificate, until `shutdown`.
 ///
 /// # Errors
 /// The listener cannot be used.
-pub async fn serve<A: Api>(
+pub async fn serve<A: Api, W: WatchObject>(
     listener: TcpListener,
     service: EnrollmentService<A>,
+    inline: InlineService<A, W>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = tls::incoming(listener, Arc::clone(&service.certificates));
     Server::builder()
         .timeout(DEADLINE)
         .add_service(EnrollmentServer::new(service).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(InlineServer::new(inline).max_decoding_message_size(MAX_MESSAGE))
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
 }

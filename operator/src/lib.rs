@@ -16,6 +16,7 @@ pub mod dot;
 pub mod driver;
 pub mod enroll;
 pub mod facade;
+pub mod inline;
 pub mod lead;
 pub mod loss;
 pub mod meta;

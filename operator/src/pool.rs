@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod discover;
 pub mod follow;
+pub mod health;
 pub mod losses;
 pub mod newest;
 pub mod observe;

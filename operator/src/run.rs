@@ -19,6 +19,7 @@ use crate::args::Args;
 use crate::context::{Clock, Config, Context};
 use crate::enroll::{self, EnrollmentService, authority};
 use crate::facade::{self, watch::KubeWatch};
+use crate::inline::InlineService;
 use crate::lead::Election;
 use crate::metrics::{Metrics, Objects};
 use crate::nodes::grpc::{Directory, GrpcNodes};
@@ -133,12 +134,14 @@ async fn start(
 
     let socket = facade::bind(&args.csi_socket).with_context(|| format!("{}", args.csi_socket.display()))?;
     let watches = KubeWatch::new(client);
-    let facade_api = api.clone();
-    parts
-        .spawn(async move { Ok(facade::serve(socket, facade_api, watches, readiness, std::future::pending()).await?) });
+    let (facade_api, facade_watches) = (api.clone(), watches.clone());
+    parts.spawn(async move {
+        Ok(facade::serve(socket, facade_api, facade_watches, readiness, std::future::pending()).await?)
+    });
     let listener = listen(args.enroll_listen).await?;
+    let inline = InlineService::new(api.clone(), watches, args.namespace.clone());
     let service = EnrollmentService::new(api, certificates, args.namespace.clone());
-    parts.spawn(async move { Ok(enroll::serve(listener, service, std::future::pending()).await?) });
+    parts.spawn(async move { Ok(enroll::serve(listener, service, inline, std::future::pending()).await?) });
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "running");
     Ok(election)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::story::{Bench, Story};
-use crate::test::{Contract, Part, Publish};
+use crate::test::{Contract, Part, Publish, Volumes};
 use crate::testbed::cluster::{self, Options};
 use crate::testbed::gotools::Tool;
 use crate::testbed::instance::{self, Instance};
@@ -164,6 +164,14 @@ pub(crate) enum Campaign {
     Contract(Contract),
     /// Volumes published and unpublished a thousand times under load.
     Publish(Publish),
+    /// What making, growing, publishing and deleting volumes costs beside the bare commands, and memory with many.
+    Volumes(Volumes),
+    /// Mounts with SELinux contexts, on a kernel that has SELinux.
+    Selinux {
+        /// How the node runs; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
     /// Histories of the simulator by chance; goes on where the last one stopped.
     Sim {
         /// How long.
@@ -190,6 +198,7 @@ impl Args {
                         kubernetes: !node_only,
                         accel,
                         ephemeral: false,
+                        kernel: "",
                     },
                 )?;
                 Ok(0)
@@ -236,6 +245,12 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Publish(publish),
             } => test::publish(&publish),
+            Command::Campaign {
+                which: Campaign::Volumes(volumes),
+            } => test::volumes(&volumes),
+            Command::Campaign {
+                which: Campaign::Selinux { accel },
+            } => test::selinux(accel),
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),

@@ -89,6 +89,7 @@ pub(crate) fn tell(story: &Story) -> Result<u8> {
                 kubernetes: true,
                 accel: story.accel,
                 ephemeral: false,
+                kernel: "",
             },
         )?;
         deploy(&instance)?;

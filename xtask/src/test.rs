@@ -53,6 +53,17 @@ pub(crate) struct Publish {
     accel: Option<Accel>,
 }
 
+/// What volumes cost, and many of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Volumes {
+    /// How many there are in the end.
+    #[arg(long, default_value_t = 1000)]
+    count: u32,
+    /// How the node runs; by default KVM when a probe works, else emulation.
+    #[arg(long, env = "DOTMESH_ACCEL")]
+    accel: Option<Accel>,
+}
+
 /// A part of the tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
@@ -313,20 +324,75 @@ pub(crate) fn contract(contract: &Contract) -> Result<u8> {
 
 /// Publishes and unpublishes more often than `test` does; the answer is the exit code.
 pub(crate) fn publish(publish: &Publish) -> Result<u8> {
+    let env = format!("DOTMESH_PUBLISH_TIMES={}", publish.times);
+    let time = OPERATION_TIME * publish.times.max(100);
+    let bed = alone("publish", publish.accel, "");
+    csi_node_alone(bed, &[], (&env, "load::published"), time)
+}
+
+/// Measures what volumes cost, and prints it; the answer is the exit code.
+pub(crate) fn volumes(volumes: &Volumes) -> Result<u8> {
+    let env = format!("DOTMESH_FIGURES_VOLUMES={}", volumes.count);
+    let filter = "figures:: --include-ignored --nocapture";
+    let time = OPERATION_TIME * volumes.count.max(100);
+    csi_node_alone(alone("volumes", volumes.accel, ""), &[], (&env, filter), time)
+}
+
+/// Mounts with SELinux contexts, on a kernel that has SELinux and a policy of a few lines; the answer is the exit code.
+pub(crate) fn selinux(accel: Option<Accel>) -> Result<u8> {
+    const POLICY: &str = "/opt/dotmesh/policy";
+    host::ensure_program("secilc", "secilc")?;
+    let policy = std::env::temp_dir().join(format!("dotmesh-policy-{}", std::process::id()));
+    let contexts = policy.with_extension("contexts");
+    Cmd::new("secilc")
+        .args(["-M", "true", "-c", "33", "-o"])
+        .arg(&policy)
+        .arg("-f")
+        .arg(&contexts)
+        .arg(workspace::root().join("xtask/selinux/policy.cil"))
+        .run()?;
+    let env = format!("DOTMESH_SELINUX_POLICY={POLICY}");
+    let bed = alone("selinux", accel, "security=selinux selinux=1 enforcing=0");
+    let files = [(policy.as_path(), POLICY)];
+    let ended = csi_node_alone(bed, &files, (&env, "selinux:: --include-ignored"), OPERATION_TIME * 100);
+    for file in [&policy, &contexts] {
+        std::fs::remove_file(file).with_context(|| format!("remove {}", file.display()))?;
+    }
+    ended
+}
+
+/// A machine with OpenZFS and nothing else.
+fn alone(purpose: &'static str, accel: Option<Accel>, kernel: &'static str) -> impl FnOnce() -> Result<Ephemeral> {
+    let options = cluster::Options {
+        nodes: 1,
+        kubernetes: false,
+        accel,
+        ephemeral: true,
+        kernel,
+    };
+    move || Ephemeral::up_with(purpose, options)
+}
+
+/// Runs some of csi-node's tests on a machine of its own, without Kubernetes.
+fn csi_node_alone(
+    bed: impl FnOnce() -> Result<Ephemeral>,
+    files: &[(&Path, &str)],
+    (env, filter): (&str, &str),
+    time: Duration,
+) -> Result<u8> {
     const CRATE: &str = "dotmesh-csi-node";
     host::ensure()?;
     let tests = compile_of(CRATE, "node")?;
     images::build()?;
     let csi_node = images::binary(Program::CsiNode)?;
-    let bed = Ephemeral::up("publish", 1, false, publish.accel)?;
-    let count = finish(bed, |instance| {
+    let count = finish(bed()?, |instance| {
         let node = instance.node(1);
         node.ssh()?.arg("mkdir -p /opt/dotmesh").run()?;
         node.push(&csi_node, CSI_NODE)?;
         node.push(&tests, &inside_path(CRATE))?;
-        let env = format!("DOTMESH_CSI_NODE={CSI_NODE} DOTMESH_PUBLISH_TIMES={}", publish.times);
-        let tests = on_node(instance, CRATE, &env, "load::published")?;
-        counted(tests.within(OPERATION_TIME * publish.times.max(100)))
+        files.iter().try_for_each(|(from, to)| node.push(from, to))?;
+        let env = format!("DOTMESH_CSI_NODE={CSI_NODE} {env}");
+        counted(on_node(instance, CRATE, &env, filter)?.within(time))
     })?;
     Ok(count.conclude())
 }
@@ -356,11 +422,13 @@ fn scenarios(target: &str, nodes: u8, accel: Option<Accel>, args: &[&str]) -> Re
     let tests = compile_outside(target)?;
     // Built before the machine starts; importing finds them done.
     images::build()?;
+    let sanity = Tool::CsiSanity.path()?;
+    let env = [("DOTMESH_CSI_SANITY".to_owned(), sanity.to_string_lossy().into_owned())];
     let bed = Ephemeral::up("e2e", nodes, true, accel)?;
     finish(bed, |instance| {
         images::import(instance)?;
         images::install_chart(instance)?;
-        run_here(instance, &tests, args, &[])
+        run_here(instance, &tests, args, &env)
     })
 }
 

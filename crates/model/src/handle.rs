@@ -1,6 +1,7 @@
 //! The CSI volume handle: (version, Dot id, volume id, claim UID).
 //!
-//! One per PersistentVolume and never shared. What the claim follows is not in it but in its attachment.
+//! One per PersistentVolume and never shared. What the claim follows is not in it but in its attachment. A volume that
+//! stands in its pod's spec itself has an id of the kubelet's making instead.
 
 use std::fmt;
 use std::str::FromStr;
@@ -69,6 +70,37 @@ impl FromStr for Handle {
     }
 }
 
+/// Which volume the kubelet means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VolumeRef {
+    /// That of a PersistentVolume.
+    Claim(Handle),
+    /// One that stands in its pod's spec: `csi-` and a hash of the pod's uid and the volume's name there (Kubernetes,
+    /// `pkg/volume/csi`). What it is of, only the mount says.
+    Inline,
+}
+
+/// What the kubelet's ids of inline volumes begin with.
+const INLINE: &str = "csi-";
+
+impl FromStr for VolumeRef {
+    type Err = InvalidHandle;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHandle> {
+        let hash = text.strip_prefix(INLINE).filter(|_| text.len() <= MAX_LEN);
+        let is_hash = |hash: &str| {
+            hash.len() >= 16
+                && hash
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+        };
+        if hash.is_some_and(is_hash) {
+            return Ok(Self::Inline);
+        }
+        text.parse().map(Self::Claim)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +145,26 @@ mod tests {
                 prop_assert_eq!(handle.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn an_inline_volumes_id_is_the_kubelets() {
+        let hash = "0123456789abcdef".repeat(4);
+        assert_eq!(format!("csi-{hash}").parse(), Ok(VolumeRef::Inline));
+        for wrong in [
+            "csi-",
+            "csi-../../etc",
+            "csi-0123456789ABCDEF",
+            "csi-0123456789abcde",
+            &hash,
+        ] {
+            assert_eq!(wrong.parse::<VolumeRef>(), Err(InvalidHandle::Malformed), "{wrong:?}");
+        }
+        assert_eq!(
+            format!("csi-{}", "a".repeat(MAX_LEN)).parse::<VolumeRef>(),
+            Err(InvalidHandle::Malformed)
+        );
+        let handle = format!("1.{A}.{A}.{A}");
+        assert_eq!(handle.parse(), Ok(VolumeRef::Claim(handle.parse().unwrap())));
     }
 }

@@ -1,4 +1,4 @@
-//! How ZFS keeps a volume's data: what zfsprops(7) calls `compression`, `recordsize` and `volblocksize`, and whether the
+//! How ZFS keeps a volume's data: what zfsprops(7) calls `compression`, `recordsize`, `volblocksize` and `sync`, and whether the
 //! space of a block device is reserved.
 
 use std::fmt;
@@ -10,6 +10,7 @@ const COMPRESSION: &str = "compression";
 const RECORDSIZE: &str = "recordsize";
 const VOLBLOCKSIZE: &str = "volblocksize";
 const THIN: &str = "thin";
+const SYNC: &str = "sync";
 
 /// A value of the property `compression`, as ZFS itself shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,47 @@ pub struct Compression(String);
 /// A size of blocks in bytes: a power of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockSize(u64);
+
+/// When what a program has asked to be on disk (`fsync(2)`, `O_SYNC`) is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sync {
+    /// When the program is told so.
+    Standard,
+    /// The same, and all else that it writes, too.
+    Always,
+    /// With the next transaction group, some seconds after the program is told so: what it wrote last is lost with the
+    /// node's power. A commit has all that was written before it, as ever.
+    Disabled,
+}
+
+impl Sync {
+    const ALL: [Self; 3] = [Self::Standard, Self::Always, Self::Disabled];
+
+    /// As ZFS writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Always => "always",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Sync {
+    type Err = TuningError;
+
+    fn from_str(text: &str) -> Result<Self, TuningError> {
+        let known = Self::ALL.into_iter().find(|sync| sync.as_str() == text);
+        known.ok_or_else(|| TuningError::Sync(text.chars().take(64).collect()))
+    }
+}
 
 /// What ZFS would not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +79,9 @@ pub enum TuningError {
         /// The most.
         most: BlockSize,
     },
+    /// No word of OpenZFS.
+    #[error("sync {0:?} is none of standard, always and disabled")]
+    Sync(String),
     /// Neither yes nor no.
     #[error("thin {0:?} is neither \"true\" nor \"false\"")]
     Thin(String),
@@ -139,11 +184,13 @@ pub struct Tuning {
     pub volblocksize: Option<BlockSize>,
     /// Whether a block device reserves nothing: when the pool is full, writes that it took are lost.
     pub thin: Option<bool>,
+    /// When what a program has asked to be on disk is there.
+    pub sync: Option<Sync>,
 }
 
 impl Tuning {
     /// The names by which a StorageClass says it: those of ZFS.
-    pub const PARAMETERS: [&str; 4] = [COMPRESSION, RECORDSIZE, VOLBLOCKSIZE, THIN];
+    pub const PARAMETERS: [&str; 5] = [COMPRESSION, RECORDSIZE, VOLBLOCKSIZE, THIN, SYNC];
 
     /// What a StorageClass says.
     ///
@@ -156,6 +203,7 @@ impl Tuning {
             recordsize: size(RECORDSIZE, BlockSize::RECORD)?,
             volblocksize: size(VOLBLOCKSIZE, BlockSize::VOLUME)?,
             thin: value(THIN).map(parse_thin).transpose()?,
+            sync: value(SYNC).map(str::parse).transpose()?,
         })
     }
 
@@ -167,13 +215,15 @@ impl Tuning {
             recordsize,
             volblocksize: _,
             thin,
+            sync,
         } = self;
         let compressed = compression.is_none() || *compression == other.compression;
         let recorded = recordsize.is_none() || *recordsize == other.recordsize;
-        compressed && recorded && thin.is_none_or(|thin| thin == other.is_thin())
+        let synced = sync.is_none() || *sync == other.sync;
+        compressed && recorded && synced && thin.is_none_or(|thin| thin == other.is_thin())
     }
 
-    /// Whether both say something of compression or of the sizes of blocks, and not the same.
+    /// Whether both say something of compression, `sync` or the sizes of blocks, and not the same.
     #[must_use]
     pub fn contradicts(&self, other: &Self) -> bool {
         fn differ<T: PartialEq>(one: Option<&T>, other: Option<&T>) -> bool {
@@ -182,6 +232,7 @@ impl Tuning {
         differ(self.compression.as_ref(), other.compression.as_ref())
             || differ(self.recordsize.as_ref(), other.recordsize.as_ref())
             || differ(self.volblocksize.as_ref(), other.volblocksize.as_ref())
+            || differ(self.sync.as_ref(), other.sync.as_ref())
     }
 
     /// Whether a block device reserves nothing.
@@ -210,6 +261,7 @@ impl Tuning {
             recordsize: self.recordsize.or(other.recordsize),
             volblocksize: self.volblocksize.or(other.volblocksize),
             thin: self.thin.or(other.thin),
+            sync: self.sync.or(other.sync),
         }
     }
 }
@@ -280,6 +332,7 @@ mod tests {
             recordsize: BlockSize::new(8192, BlockSize::RECORD),
             volblocksize: BlockSize::new(4096, BlockSize::VOLUME),
             thin: Some(true),
+            sync: Some(Sync::Always),
         };
         let files = all.clone().of_format(VolumeFormat::Zfs);
         assert_eq!(
@@ -289,7 +342,7 @@ mod tests {
         for format in [VolumeFormat::Ext4, VolumeFormat::Xfs, VolumeFormat::Block] {
             let device = all.clone().of_format(format);
             assert_eq!((device.recordsize, device.thin), (None, Some(true)));
-            assert_eq!(device.compression, all.compression);
+            assert_eq!((&device.compression, device.sync), (&all.compression, all.sync));
         }
         assert_eq!(Tuning::default().or(all.clone()), all);
     }
@@ -308,6 +361,7 @@ mod tests {
             ("recordsize", "16K"),
             ("volblocksize", "1"),
             ("thin", "yes"),
+            ("sync", "off"),
         ] {
             let error = of(&[wrong]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{} {:?}", wrong.0, wrong.1)), "{error}");
@@ -327,6 +381,12 @@ mod tests {
         assert!(!of("lz4", None).is_met_by(&Tuning::default()));
         assert!(of("", Some(false)).is_met_by(&Tuning::default()));
         assert!(!of("", Some(true)).is_met_by(&Tuning::default()));
+        let synced = |sync| Tuning {
+            sync,
+            ..Tuning::default()
+        };
+        assert!(!synced(Some(Sync::Disabled)).is_met_by(&Tuning::default()));
+        assert!(synced(Some(Sync::Disabled)).contradicts(&synced(Some(Sync::Always))));
         assert!(of("lz4", None).contradicts(&of("zstd", None)));
         assert!(!of("lz4", None).contradicts(&of("", Some(true))));
     }

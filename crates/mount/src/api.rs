@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use crate::{MountError, MountOption, MountTable};
+use crate::{MountError, MountOption, MountTable, SelinuxContext};
 
 /// A native ZFS filesystem to mount, whose `mountpoint` is `legacy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct ZfsMount {
     /// Mount the whole filesystem read-only. It cannot be mounted again read-write elsewhere before OpenZFS 2.4.3; for
     /// a read-only view of one user take a read-only bind of a read-write mount.
     pub readonly: bool,
-    /// Comma-separated options for the filesystem, as an SELinux `context=…`; mostly empty.
-    pub options: String,
+    /// The SELinux context of all its files, instead of their labels.
+    pub context: Option<SelinuxContext>,
 }
 
 /// A volume of ZFS (a zvol), and where a node of its device is made for it.
@@ -58,6 +58,8 @@ pub struct ZvolMount {
     pub target: PathBuf,
     /// What is on it.
     pub filesystem: DeviceFs,
+    /// The SELinux context of all its files, instead of their labels.
+    pub context: Option<SelinuxContext>,
 }
 
 /// How full a filesystem is (`statfs(2)`).

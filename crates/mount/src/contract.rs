@@ -78,7 +78,7 @@ pub async fn run_zfs<M: Mount>(mount: &M, around: &impl Surroundings, root: &Pat
         source: source.to_owned(),
         target: target.clone(),
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     fails(
         "a dataset that is not there",
@@ -337,7 +337,7 @@ async fn links<M: Mount>(mount: &M, around: &impl Surroundings, root: &Path) -> 
         source: "p/a".into(),
         target: link,
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     fails("mount on a link", mount.mount_zfs(&request).await, kind())
 }

@@ -12,6 +12,7 @@ mod error;
 mod fake;
 mod linux;
 mod options;
+mod selinux;
 
 pub use api::{DeviceFs, FsUsage, Mount, ZfsMount, Zvol, ZvolMount};
 pub use error::{MountError, MountErrorKind};
@@ -19,3 +20,4 @@ pub use fake::{FakeMount, FakeZvol, MountCall};
 pub use linux::LinuxMount;
 pub use mountinfo::{MountEntry, MountTable};
 pub use options::MountOption;
+pub use selinux::{InvalidContext, SelinuxContext};

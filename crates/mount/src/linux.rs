@@ -17,6 +17,7 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use crate::SelinuxContext;
 use crate::{
     FsUsage, Mount, MountEntry, MountError, MountErrorKind, MountOption, MountTable, ZfsMount, Zvol, ZvolMount,
 };
@@ -145,13 +146,13 @@ fn mount_zfs(operation: &'static str, request: &ZfsMount) -> Result<(), MountErr
     } else {
         MsFlags::empty()
     };
-    let options = (!request.options.is_empty()).then_some(request.options.as_str());
+    let options = request.context.as_ref().map(SelinuxContext::option);
     mount(
         Some(request.source.as_str()),
         &opened.proc_path(),
         Some("zfs"),
         flags,
-        options,
+        options.as_deref(),
     )
     .map_err(|errno| MountError::from_errno(operation, target, errno))?;
     verify(operation, target, &request.source, |entry| {

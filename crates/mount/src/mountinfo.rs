@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::MountOption;
+use crate::SelinuxContext;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct MountEntry {
     pub fs_type: String,
     /// What is mounted: for ZFS the dataset or snapshot.
     pub source: String,
+    /// The SELinux context of all files of the filesystem, when it was mounted with one.
+    pub context: Option<SelinuxContext>,
 }
 
 impl MountEntry {
@@ -128,7 +131,8 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     }
     let fs_type = text(fields.next()?);
     let source = text(fields.next()?);
-    let superblock_readonly = has_ro(fields.next().unwrap_or_default());
+    let superblock = fields.next().unwrap_or_default();
+    let superblock_readonly = has_ro(superblock);
     Some(MountEntry {
         id,
         parent,
@@ -141,6 +145,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
         shared,
         fs_type,
         source,
+        context: SelinuxContext::of_superblock(&String::from_utf8_lossy(superblock)),
     })
 }
 

@@ -74,7 +74,7 @@ impl Around for FakeMount {
             source: source.to_owned(),
             target: path.to_owned(),
             readonly: false,
-            options: String::new(),
+            context: None,
         };
         let work = self.mount_zfs(&request);
         let runtime = tokio::runtime::Handle::current();

@@ -32,7 +32,7 @@ async fn in_use(mount: &LinuxMount, folder: &Path, dataset: &str) -> anyhow::Res
         source: dataset.to_owned(),
         target: target.clone(),
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     mount.mount_zfs(&request).await?;
     let file = fs::File::create(target.join("open"))?;
@@ -192,7 +192,7 @@ async fn a_snapshot_mounts_read_only() -> anyhow::Result<()> {
         source: source.to_owned(),
         target: target.clone(),
         readonly,
-        options: String::new(),
+        context: None,
     };
     let dataset = pool.dataset("a");
     mount.mount_zfs(&request(&dataset, false)).await?;

@@ -59,6 +59,8 @@ mutants! {
     ARewoundPoolForTheKnownOne = "a rewound pool for the known one",
     ABranchGoesWhileItsVolumeIsThere = "a Branch goes while its volume is there",
     ABranchOfAClaimStays = "a Branch of a claim stays",
+    ABranchOfAPodStays = "a Branch of a pod stays",
+    ABranchOfAPodGoesBeforeIt = "a Branch of a pod goes before it",
     WhatWasHandedOutIsNotRecorded = "what was handed out is not recorded",
     UsersAreToldOnce = "users are told once",
     ASharedVolumeNeedsOneWordOnly = "a shared volume needs one word only",

@@ -3,11 +3,12 @@
 
 mod capability;
 pub mod importer;
+pub mod inline;
 mod resizer;
 mod scheduler;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use dotmesh_csi_proto::csi::{
     Topology, TopologyRequirement,
 };
 use dotmesh_model::size::format_quantity;
-use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
@@ -50,11 +50,20 @@ const COLLECTS_WITHIN: usize = 5_000;
 #[derive(Debug, Clone, Default)]
 struct Pod {
     claims: Vec<String>,
+    /// The volume that stands in its spec itself, and the Commit that it shows.
+    inline: Option<(String, String)>,
     /// The number of its node: the one the scheduler likes best, until its volumes are on another.
     node: u8,
     ends: bool,
-    /// Targets by claim, with their handles.
+    /// Targets by claim or inline volume, with their handles.
     published: BTreeMap<String, String>,
+}
+
+impl Pod {
+    /// Whether it has all its volumes.
+    fn is_running(&self) -> bool {
+        !self.ends && self.published.len() == self.claims.len() + usize::from(self.inline.is_some())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -145,27 +154,12 @@ impl Kubernetes {
         self.poked.notify_one();
     }
 
-    /// A pod writes to all its volumes.
-    pub fn write(&self, pod: &str) {
-        let folder = format!("/var/lib/kubelet/pods/{pod}/");
-        for machine in self.cluster.machines.iter() {
-            let table = machine.mount.table();
-            let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
-            for entry in table.iter().filter(of_pod) {
-                let volume = machine.mount.volume_at(&entry.target);
-                if let Ok(dataset) = volume.as_ref().unwrap_or(&entry.source).parse() {
-                    let _ = machine.zfs.write(&dataset, 4096);
-                }
-            }
-        }
-    }
-
     /// Whether a pod has all its volumes.
     #[must_use]
     pub fn is_running(&self, name: &str) -> bool {
         let state = self.lock();
         let pod = state.pods.get(name);
-        pod.is_some_and(|pod| !pod.ends && pod.published.len() == pod.claims.len())
+        pod.is_some_and(Pod::is_running)
     }
 
     /// Whether a pod is gone.
@@ -178,8 +172,7 @@ impl Kubernetes {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let state = self.lock();
-        let settled = |pod: &Pod| !pod.ends && pod.published.len() == pod.claims.len();
-        state.asked.is_empty() && state.pods.values().all(settled)
+        state.asked.is_empty() && state.pods.values().all(Pod::is_running)
     }
 
     /// A node came up again: its kubelet publishes anew.
@@ -436,7 +429,7 @@ impl Kubernetes {
 
     /// The kubelet: volumes of pods that shall run, and of those that end.
     fn publish(&self, world: &World, name: &str, pod: &Pod) -> bool {
-        let mut unfinished = false;
+        let mut unfinished = self.publish_inline(name, pod);
         for claim in &pod.claims {
             let what = format!("{claim} in {name}");
             match (pod.ends, pod.published.get(claim)) {
@@ -468,6 +461,9 @@ impl Kubernetes {
         }
         if pod.ends && pod.published.is_empty() {
             self.lock().pods.remove(name);
+            if pod.inline.is_some() {
+                self.remove_pod(name);
+            }
             self.cluster.stage.wrote();
         }
         unfinished
@@ -489,19 +485,23 @@ impl Kubernetes {
     }
 
     async fn publish_one(self, pod: String, claim: String, volume: PersistentVolume, node: u8) {
-        let handle = handle_of(&volume).to_owned();
-        let Some(running) = self.machine(node).running() else {
-            return;
-        };
         let request = NodePublishVolumeRequest {
-            volume_id: handle.clone(),
+            volume_id: handle_of(&volume).to_owned(),
             target_path: target(&pod, &claim),
             volume_capability: Some(capability_of(&volume)),
             ..NodePublishVolumeRequest::default()
         };
+        self.ask_to_publish(pod, claim, request, node).await;
+    }
+
+    async fn ask_to_publish(self, pod: String, volume: String, request: NodePublishVolumeRequest, node: u8) {
+        let Some(running) = self.machine(node).running() else {
+            return;
+        };
+        let handle = request.volume_id.clone();
         self.cluster
             .stage
-            .say(Actor::Kubelet(node), format_args!("publish {claim} in {pod}"));
+            .say(Actor::Kubelet(node), format_args!("publish {volume} in {pod}"));
         let answer = tokio::select! {
             biased;
             () = running.life.over() => return,
@@ -510,7 +510,7 @@ impl Kubernetes {
         match answer {
             Ok(_) => {
                 if let Some(pod) = self.lock().pods.get_mut(&pod) {
-                    pod.published.insert(claim, handle);
+                    pod.published.insert(volume, handle);
                 }
                 self.cluster.stage.wrote();
             }

@@ -227,6 +227,9 @@ impl Leader {
             Ok(action) if action == Action::await_change() => None,
             Ok(action) if turn.kind == Controller::Remnant => Some(self.wait_of(&turn.key, &action)),
             Ok(action) if turn.kind == Controller::Dot && import_waits(&action).is_some() => import_waits(&action),
+            Ok(action) if turn.kind == Controller::Branch && action == Action::requeue(branch::POD_CHECK) => {
+                Some(branch::POD_CHECK)
+            }
             Ok(_) => {
                 let what = format!("the plan of {turn:?} does not end");
                 self.stage.with_oracle(|oracle| oracle.violated("progress", what));

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use dotmesh_csi_node::edge::Calls;
-use dotmesh_csi_node::edge::csi::Csi;
+use dotmesh_csi_node::edge::csi::{Csi, Lend};
 use dotmesh_csi_node::edge::fence::Fence;
 use dotmesh_csi_node::edge::node_v1::NodeService;
 use dotmesh_csi_node::metrics::Rpcs;
@@ -47,6 +47,7 @@ pub struct Machine {
     /// Its files.
     pub disk: Disk,
     running: Arc<Mutex<Option<Running>>>,
+    lender: Arc<OnceLock<Arc<dyn Lend>>>,
 }
 
 /// csi-node, as it runs.
@@ -111,7 +112,13 @@ impl Machine {
             mount,
             disk,
             running: Arc::default(),
+            lender: Arc::default(),
         }
+    }
+
+    /// Whom its csi-node asks for what inline volumes show, from the next time that it begins.
+    pub fn borrow_from(&self, lender: Arc<dyn Lend>) {
+        let _ = self.lender.set(lender);
     }
 
     /// Its name in Kubernetes.
@@ -141,9 +148,13 @@ impl Machine {
             files: Arc::new(files),
         };
         let pools = Pools::new(zfs, mount, config);
+        let csi = Csi::new(Arc::clone(&pools), Calls::of_csi(Rpcs::default()), self.name());
         let running = Running {
             node: NodeService::new(Arc::clone(&pools), Calls::of_operator(Rpcs::default())),
-            csi: Csi::new(Arc::clone(&pools), Calls::of_csi(Rpcs::default()), self.name()),
+            csi: match self.lender.get() {
+                Some(lender) => csi.with_lender(Arc::clone(lender)),
+                None => csi,
+            },
             fence: Fence::default(),
             life: life.clone(),
         };

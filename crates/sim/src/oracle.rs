@@ -5,6 +5,7 @@ mod capacities;
 mod commits;
 mod heads;
 mod imports;
+mod inline;
 mod objects;
 mod pools;
 mod remnants;
@@ -146,6 +147,7 @@ impl Oracle {
                 let is_first = self.requested.insert(uid(change));
                 if is_first && change.kind == "Branch" {
                     self.look_at_branch_that_goes(change);
+                    self.look_at_inline_branch_that_goes(change);
                 }
                 if is_first && !self.vanished.contains(&uid(change)) {
                     self.note_end(change);

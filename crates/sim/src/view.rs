@@ -12,7 +12,8 @@ use dotmesh_operator::wake::{Wake, Woken, wakes};
 use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
-use kube::ResourceExt;
+
+use crate::replica::NAMESPACE;
 
 /// The kinds that are watched.
 pub const WATCHED: [&str; 10] = [
@@ -27,9 +28,6 @@ pub const WATCHED: [&str; 10] = [
     "StorageClass",
     "CSIStorageCapacity",
 ];
-
-/// The installation's namespace.
-pub const NAMESPACE: &str = "dotmesh-system";
 
 type Objects = BTreeMap<Key, Arc<dyn Any + Send + Sync>>;
 
@@ -97,7 +95,7 @@ impl View {
         };
         let mut last: BTreeMap<(&'static str, &Key), &Change> = BTreeMap::new();
         for change in log.iter().rev() {
-            let Some(kind) = watched(change.kind) else {
+            let Some(kind) = watched_change(change) else {
                 continue;
             };
             match missed.get_mut(kind) {
@@ -136,7 +134,7 @@ impl View {
     pub fn receive(&mut self, changes: Vec<Arc<Change>>) {
         self.read += changes.len();
         for change in changes {
-            if let Some(kind) = watched(change.kind) {
+            if let Some(kind) = watched_change(&change) {
                 self.waiting.entry(kind).or_default().push_back(change);
             }
         }
@@ -173,7 +171,7 @@ impl View {
                 Arc::new(object) as Arc<dyn Any + Send + Sync>
             }};
         }
-        let kind = watched(change.kind)?;
+        let kind = watched_change(change)?;
         let object = match kind {
             "Dot" => parsed!(Dot, prune),
             "Branch" => parsed!(Branch, prune),
@@ -186,10 +184,9 @@ impl View {
             "CSIStorageCapacity" => parsed!(CSIStorageCapacity, prune),
             _ => parsed!(PersistentVolume, prune),
         };
-        // Of pods the caches have csi-node's; of others only those that import are told of.
         if kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE) {
             let pod: Arc<Pod> = object.downcast().ok()?;
-            return pod.labels().contains_key(LABEL_IMPORT).then_some(Seen::Importer(pod));
+            return Some(Seen::Importer(pod));
         }
         let objects = self.objects.entry(kind).or_default();
         if change.gone {
@@ -215,6 +212,13 @@ impl View {
             .filter_map(|object| object.clone().downcast().ok())
             .collect()
     }
+}
+
+/// Of pods, the operator's caches have those of the installation's namespace; it is told of those that import as well.
+fn watched_change(change: &Change) -> Option<&'static str> {
+    let is_elsewhere = change.kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE);
+    let is_others = is_elsewhere && change.object["metadata"]["labels"][LABEL_IMPORT].is_null();
+    watched(change.kind).filter(|_| !is_others)
 }
 
 fn watched(kind: &str) -> Option<&'static str> {

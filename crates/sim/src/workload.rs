@@ -8,6 +8,7 @@ pub mod deletions;
 pub mod disruptions;
 pub mod formats;
 pub mod imports;
+pub mod inline;
 pub mod losses;
 pub mod pools;
 pub mod remnants;
@@ -92,6 +93,8 @@ pub enum Step {
     Undo(Undo),
     /// A pod with these claims shall run, best on the node of that number.
     RunPod(&'static str, Vec<String>, u8),
+    /// A pod with an inline volume of this name shall run, of a Commit: pod, volume, Commit.
+    RunInlinePod(&'static str, &'static str, &'static str),
     /// The pod writes to all its volumes.
     Write(&'static str),
     /// The pod shall end.
@@ -195,6 +198,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(disruptions::all());
     all.extend(formats::all());
     all.extend(imports::all());
+    all.extend(inline::all());
     all.extend(losses::all());
     all.extend(pools::all());
     all.extend(sizes::all());

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dotmesh_crds::names::AUDIENCE_ENROLL;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
 use crate::fault::{Class, Fault};
+use crate::kubernetes::inline::token;
 use crate::kubernetes::{Kubernetes, Replicas};
 use crate::machine::Machine;
 use crate::names::{Names, without_passing};
@@ -126,8 +128,22 @@ struct World {
 fn csi_node(node: u8) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": format!("csi-node-{node}"), "namespace": "dotmesh-system" },
+        "metadata": { "name": format!("csi-node-{node}"), "namespace": "dotmesh-system", "uid": format!("uid-csi-{node}") },
         "spec": { "nodeName": format!("n{node}"), "containers": [] }, "status": { "phase": "Running" },
+    })
+}
+
+/// What the API server says of the token of csi-node on a node.
+fn token_review(node: u8) -> Value {
+    json!({
+        "authenticated": true, "audiences": [AUDIENCE_ENROLL],
+        "user": {
+            "username": "system:serviceaccount:dotmesh-system:dotmesh-csi-node",
+            "extra": {
+                "authentication.kubernetes.io/pod-name": [format!("csi-node-{node}")],
+                "authentication.kubernetes.io/pod-uid": [format!("uid-csi-{node}")],
+            },
+        },
     })
 }
 
@@ -140,7 +156,12 @@ impl World {
             .into_iter()
             .for_each(|object| server.put_object(object));
         let numbers = 1..=workload.nodes;
-        numbers.clone().for_each(|node| server.put_object(csi_node(node)));
+        for node in numbers.clone() {
+            server.put_object(csi_node(node));
+            server
+                .put_object(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("n{node}") } }));
+            server.put_token(&token(node), token_review(node));
+        }
         let machines: Arc<Vec<Machine>> = Arc::new(numbers.map(Machine::new).collect());
         let oracle = Oracle::new(server.clone(), Arc::clone(&machines), workload.grace);
         let (stage, crashes) = Stage::new(schedule, oracle, traced);
@@ -158,6 +179,7 @@ impl World {
             replicas,
         };
         for machine in world.cluster.machines.iter() {
+            machine.borrow_from(Arc::new(world.kubernetes.lender(machine.number)));
             machine.start(&world.cluster.stage);
         }
         for number in 1..=workload.replicas {
@@ -279,6 +301,10 @@ impl World {
             Step::Undo(undo) => self.undo_or_delete(undo).await,
             Step::RunPod(name, claims, node) => {
                 self.kubernetes.run_pod(name, claims, *node);
+                Ok(())
+            }
+            Step::RunInlinePod(name, volume, commit) => {
+                self.kubernetes.run_inline_pod(name, volume, commit, 1);
                 Ok(())
             }
             Step::EndPod(name) => {

@@ -7,6 +7,7 @@
 mod capability;
 mod controller;
 mod identity;
+mod inline;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ fn invalid(text: impl Into<String>) -> tonic::Status {
     tonic::Status::invalid_argument(text)
 }
 
+pub use inline::Lend;
+
 /// The driver's name.
 pub const DRIVER: &str = "csi.dotmesh.io";
 /// The topology key whose value is a node's name.
@@ -51,6 +54,7 @@ pub struct Csi<Z, M> {
     node: String,
     /// Volumes that are being made, by the Dot that each becomes.
     creations: Arc<KeyedLocks<DotId>>,
+    lender: Option<Arc<dyn Lend>>,
 }
 
 impl<Z, M> Clone for Csi<Z, M> {
@@ -60,6 +64,7 @@ impl<Z, M> Clone for Csi<Z, M> {
             calls: self.calls.clone(),
             node: self.node.clone(),
             creations: Arc::clone(&self.creations),
+            lender: self.lender.clone(),
         }
     }
 }
@@ -73,6 +78,16 @@ impl<Z: Zfs, M: Mount> Csi<Z, M> {
             calls,
             node,
             creations: Arc::default(),
+            lender: None,
+        }
+    }
+
+    /// With somebody who says what inline volumes show.
+    #[must_use]
+    pub fn with_lender(self, lender: Arc<dyn Lend>) -> Self {
+        Self {
+            lender: Some(lender),
+            ..self
         }
     }
 

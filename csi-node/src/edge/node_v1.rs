@@ -1,6 +1,6 @@
 //! `dotmesh.node.v1`, for the operator.
 
-mod parse;
+pub(super) mod parse;
 mod stored;
 
 use std::future::Future;

@@ -14,7 +14,7 @@ use rcgen::{
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
 use crate::edge::Calls;
@@ -51,10 +51,10 @@ impl Authority {
 }
 
 /// Gives a certificate for [`NODE`] to whoever has the token, whatever is asked for.
-struct Operator(Authority);
+struct Issuing(Authority);
 
 #[tonic::async_trait]
-impl Service for Operator {
+impl Service for Issuing {
     async fn enroll(&self, request: Request<EnrollRequest>) -> Result<Response<EnrollResponse>, Status> {
         let EnrollRequest { csr_der, token } = request.into_inner();
         if token != TOKEN {
@@ -78,7 +78,7 @@ async fn serve_operator(authority: Authority) -> SocketAddr {
     let server = Server::builder()
         .tls_config(tls)
         .unwrap()
-        .add_service(EnrollmentServer::new(Operator(authority)));
+        .add_service(EnrollmentServer::new(Issuing(authority)));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     address
 }
@@ -114,20 +114,25 @@ async fn a_node_enrols_and_then_serves_the_operator_alone() {
     let (ca_file, token_file) = (folder.path().join("ca.crt"), folder.path().join("token"));
     let enrollment = Enrollment {
         node: NODE.into(),
-        operator: serve_operator(authority).await.to_string(),
-        server_name: OPERATOR_IDENTITY.into(),
-        ca_file: ca_file.clone(),
-        token_file: token_file.clone(),
+        operator: Operator {
+            address: serve_operator(authority).await.to_string(),
+            server_name: OPERATOR_IDENTITY.into(),
+            ca_file: ca_file.clone(),
+            token_file: token_file.clone(),
+        },
     };
     let clock: Clock = Arc::new(SystemTime::now);
     assert!(matches!(
         enroll(&enrollment, &clock).await,
-        Err(EnrollError::File { .. })
+        Err(EnrollError::Operator(OperatorError::File { .. }))
     ));
     std::fs::write(&ca_file, Authority::new().pem).unwrap();
     std::fs::write(&token_file, "wrong").unwrap();
     assert!(
-        matches!(enroll(&enrollment, &clock).await, Err(EnrollError::Connect(_))),
+        matches!(
+            enroll(&enrollment, &clock).await,
+            Err(EnrollError::Operator(OperatorError::Connect(_)))
+        ),
         "another authority"
     );
     std::fs::write(&ca_file, &pem).unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::{BranchName, VolumeName};
-use dotmesh_model::tuning::{BlockSize, Compression, Tuning};
+use dotmesh_model::tuning::{BlockSize, Tuning};
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{
@@ -34,6 +34,7 @@ pub(super) const ORIGIN: PropName = PropName::from_static("origin");
 pub(super) const REFQUOTA: PropName = PropName::from_static("refquota");
 pub(super) const VOLSIZE: PropName = PropName::from_static("volsize");
 pub(super) const REFRESERVATION: PropName = PropName::from_static("refreservation");
+pub(super) const SYNC: PropName = PropName::from_static("sync");
 pub(super) const COMPRESSION: PropName = PropName::from_static("compression");
 pub(super) const RECORDSIZE: PropName = PropName::from_static("recordsize");
 pub(super) const VOLBLOCKSIZE: PropName = PropName::from_static("volblocksize");
@@ -197,6 +198,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 VOLSIZE,
                 REFRESERVATION,
                 COMPRESSION,
+                SYNC,
                 RECORDSIZE,
                 VOLBLOCKSIZE,
                 HEAD,
@@ -276,7 +278,10 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             // A clone has those of the folder it lies in, not of its origin.
             if let Some(compression) = &volume.tuning.compression {
-                properties.insert(COMPRESSION, compression_value(compression)?);
+                properties.insert(COMPRESSION, word_value(&COMPRESSION, compression.as_str())?);
+            }
+            if let Some(sync) = volume.tuning.sync {
+                properties.insert(SYNC, word_value(&SYNC, sync.as_str())?);
             }
             if let Some(size) = volume.tuning.recordsize {
                 properties.insert(RECORDSIZE, size.bytes());
@@ -471,11 +476,9 @@ impl VolumeRequest {
     }
 }
 
-fn compression_value(compression: &Compression) -> Result<PropValue, Error> {
-    compression
-        .as_str()
-        .parse()
-        .map_err(|error| Error::Internal(format!("compression: {error}")))
+fn word_value(name: &PropName, word: &str) -> Result<PropValue, Error> {
+    let value = word.parse();
+    value.map_err(|error| Error::Internal(format!("{name}: {error}")))
 }
 
 /// A clone is what its origin was: the snapshot shows what its volume says of itself.

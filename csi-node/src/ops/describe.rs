@@ -14,7 +14,7 @@ use dotmesh_zfs::{
 };
 
 use super::batch::{CREATETXG, CREATION, GUID, REFERENCED, WRITTEN};
-use super::branch::{COMPRESSION, ORIGIN, RECORDSIZE, REFQUOTA, REFRESERVATION, VOLBLOCKSIZE, VOLSIZE};
+use super::branch::{COMPRESSION, ORIGIN, RECORDSIZE, REFQUOTA, REFRESERVATION, SYNC, VOLBLOCKSIZE, VOLSIZE};
 use super::{CommitRecord, CommitState, Error, KnownPool, Ops, OriginRequest, SnapshotState, VolumeState};
 use crate::layout::{
     BranchRecord, DotIdentity, DotState, HEAD, Layout, OBJECT, Stage, StoredCommit, VOLUME, decode_commits,
@@ -164,6 +164,7 @@ impl Found {
             recordsize: recordsize.and_then(|bytes| BlockSize::new(bytes, BlockSize::RECORD)),
             volblocksize: column(VOLBLOCKSIZE).and_then(|bytes| BlockSize::new(bytes, BlockSize::VOLUME)),
             thin: is_thin.then_some(true),
+            sync: self.property(volume, &SYNC).and_then(|text| text.parse().ok()),
         }
         .of_format(format)
     }

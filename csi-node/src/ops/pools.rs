@@ -196,7 +196,7 @@ impl<Z: Zfs, M: Mount> Pools<Z, M> {
         {
             pool.verify_pool(&pool.known_pool()?).await?;
         }
-        self.of_dot(request.handle.dot).await?.publish(request).await
+        self.of_dot(request.volume.dot()).await?.publish(request).await
     }
 
     /// Watches each pool for ever, those too that come later.

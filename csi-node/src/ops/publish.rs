@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use dotmesh_model::format::VolumeFormat;
-use dotmesh_model::handle::Handle;
-use dotmesh_model::id::HeadId;
-use dotmesh_mount::{FsUsage, Mount, MountEntry, MountErrorKind, MountOption, MountTable, ZfsMount};
+use dotmesh_model::handle::{Handle, VolumeRef};
+use dotmesh_model::id::{BranchId, DotId, HeadId, VolumeId};
+use dotmesh_mount::{FsUsage, Mount, MountEntry, MountErrorKind, MountOption, MountTable, SelinuxContext, ZfsMount};
 use dotmesh_zfs::{DatasetName, Zfs};
 
 use super::shown::{Form, Shown, shown};
@@ -17,11 +17,45 @@ use crate::layout::{DotState, Follows, parse_volume_dataset};
 
 mod devices;
 
+/// Which volume is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// The one that a claim's handle stands for now.
+    Claim(Handle),
+    /// One of a branch, which was made for a pod's inline volume.
+    Lent {
+        /// The Dot.
+        dot: DotId,
+        /// Its branch.
+        branch: BranchId,
+        /// Which of its volumes.
+        volume: VolumeId,
+    },
+}
+
+impl Wanted {
+    /// The Dot that it is of.
+    #[must_use]
+    pub fn dot(&self) -> DotId {
+        match self {
+            Self::Claim(Handle { dot, .. }) | Self::Lent { dot, .. } => *dot,
+        }
+    }
+
+    /// Which of the Dot's volumes it is.
+    #[must_use]
+    pub fn volume(&self) -> VolumeId {
+        match self {
+            Self::Claim(Handle { volume, .. }) | Self::Lent { volume, .. } => *volume,
+        }
+    }
+}
+
 /// A volume that shall be seen at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishRequest {
     /// Which.
-    pub handle: Handle,
+    pub volume: Wanted,
     /// Where: a folder, or for a block device an empty file. Made when it is not there.
     pub target: PathBuf,
     /// What it is asked for as.
@@ -30,6 +64,8 @@ pub struct PublishRequest {
     pub readonly: bool,
     /// What else of the pod's mount is restricted; not of a block device.
     pub options: Vec<MountOption>,
+    /// The SELinux context of its files; absent: their labels, or what others have asked for. Not of a block device.
+    pub context: Option<SelinuxContext>,
     /// Only one target at a time may show it.
     pub exclusive: bool,
 }
@@ -38,7 +74,7 @@ pub struct PublishRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnpublishRequest {
     /// Which was there.
-    pub handle: Handle,
+    pub volume: VolumeRef,
     /// Where.
     pub target: PathBuf,
 }
@@ -66,24 +102,26 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// else is mounted at the target; [`Error::Invalid`] when the target is a link or has something in it.
     pub async fn publish(&self, request: &PublishRequest) -> Result<(), Error> {
         let pool = self.known_pool()?;
-        let handle = request.handle;
-        let _guard = self.host.dots.exclusive(handle.dot).await;
+        let (dot, volume) = (request.volume.dot(), request.volume.volume());
+        let _guard = self.host.dots.exclusive(dot).await;
         let _target = self.host.targets.exclusive(request.target.clone()).await;
-        let head = self.head_of(&pool, handle).await?;
+        let head = self.head_of(&pool, request.volume).await?;
         if request.format != VolumeFormat::Zfs {
             return self.publish_device(&pool, request, head).await;
         }
-        let dataset = pool.layout.volume(handle.dot, head, handle.volume);
+        let dataset = pool.layout.volume(dot, head, volume);
         let table = self.host.mount_table().await?;
-        let private = self.host.private_dir(head, handle.volume);
-        check_alone(request, &table, (handle.dot, head, handle.volume), &private)?;
+        let private = self.host.private_dir(head, volume);
+        check_alone(request, &table, (dot, head, volume), &private)?;
         if let Some(entry) = table.at(&request.target) {
             if entry.fs_type != "zfs" || entry.source != dataset.as_str() {
                 return Err(other_source(&request.target, &entry.source, dataset.as_str()));
             }
+            check_context(request, entry)?;
             return self.host.change_bind(entry, request).await;
         }
-        self.ensure_private(&pool, &table, &dataset, &private).await?;
+        self.ensure_private(&pool, &table, &dataset, (&private, request))
+            .await?;
         self.host
             .mount
             .make_dir(&request.target)
@@ -103,11 +141,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         pool: &KnownPool,
         table: &MountTable,
         dataset: &DatasetName,
-        private: &Path,
+        (private, request): (&Path, &PublishRequest),
     ) -> Result<(), Error> {
         if let Some(entry) = table.at(private) {
             if entry.fs_type == "zfs" && entry.source == dataset.as_str() {
-                return Ok(());
+                return check_context(request, entry);
             }
             self.check_native(pool, dataset).await?;
             return Err(other_source(private, &entry.source, dataset.as_str()));
@@ -121,7 +159,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             source: dataset.to_string(),
             target: private.to_owned(),
             readonly: false,
-            options: String::new(),
+            context: request.context.clone(),
         };
         let mounted = self.host.mount.mount_zfs(&mount).await;
         if mounted.is_err() {
@@ -185,20 +223,20 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn format_of(&self, handle: Handle) -> Result<VolumeFormat, Error> {
         let pool = self.known_pool()?;
         let _guard = self.host.dots.shared(handle.dot).await;
-        let head = self.head_of(&pool, handle).await?;
+        let head = self.head_of(&pool, Wanted::Claim(handle)).await?;
         let record = self.volume_record(&pool, (handle.dot, head, handle.volume)).await?;
         Ok(record.format)
     }
 
-    /// The head whose volume the handle stands for now. The caller has the Dot's lock. A copy in memory is enough to
-    /// find it; that there is none is told from the disk.
-    async fn head_of(&self, pool: &KnownPool, handle: Handle) -> Result<HeadId, Error> {
-        let copy = self.cache.dot(handle.dot).filter(|state| !state.deleted);
-        if let Some(head) = copy.and_then(|state| resolve(&state, handle).ok()) {
+    /// The head whose volume is meant now. The caller has the Dot's lock. A copy in memory is enough to find it; that
+    /// there is none is told from the disk.
+    async fn head_of(&self, pool: &KnownPool, wanted: Wanted) -> Result<HeadId, Error> {
+        let copy = self.cache.dot(wanted.dot()).filter(|state| !state.deleted);
+        if let Some(head) = copy.and_then(|state| resolve(&state, wanted).ok()) {
             return Ok(head);
         }
-        match self.living_dot(pool, handle.dot).await {
-            Ok(state) => resolve(&state, handle),
+        match self.living_dot(pool, wanted.dot()).await {
+            Ok(state) => resolve(&state, wanted),
             Err(Error::Deleted(text)) => Err(Error::NotFound(text)),
             Err(error) => Err(error),
         }
@@ -212,20 +250,27 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     /// # Errors
     /// [`Error::Conflict`] when something else is mounted there, [`Error::InUse`] when a process holds it.
     pub async fn unpublish(&self, request: &UnpublishRequest) -> Result<(), Error> {
-        let UnpublishRequest { handle, target } = request;
-        let _guard = self.dots.exclusive(handle.dot).await;
+        let UnpublishRequest { volume, target } = request;
+        let wanted = match volume {
+            VolumeRef::Claim(handle) => Some((handle.dot, handle.volume)),
+            VolumeRef::Inline => self.shown_at(target).await?,
+        };
+        let _guard = match wanted {
+            Some((dot, _)) => Some(self.dots.exclusive(dot).await),
+            None => None,
+        };
         let _target = self.targets.exclusive(target.clone()).await;
         let mut source = None;
         loop {
             let table = self.mount_table().await?;
             let Some(entry) = table.at(target) else { break };
             let found = shown(entry).map(|(found, _)| found);
-            let Some(found) = found.filter(|(dot, _, volume)| (*dot, *volume) == (handle.dot, handle.volume)) else {
-                return Err(other_source(
-                    target,
-                    &entry.source,
-                    &format!("volume {}", handle.volume),
-                ));
+            let Some(found) = found.filter(|(dot, _, volume)| Some((*dot, *volume)) == wanted) else {
+                let wanted = wanted.map_or_else(
+                    || "a volume of this driver".to_owned(),
+                    |(_, volume)| format!("volume {volume}"),
+                );
+                return Err(other_source(target, &entry.source, &wanted));
             };
             source = Some(found);
             self.unmount(target).await?;
@@ -237,10 +282,19 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
             removed => removed,
         };
         removed.map_err(|error| Error::mount("removing the target", &error))?;
-        match source {
-            Some(found) => self.drop_unused_private(found).await,
-            None => self.drop_unused_privates(handle).await,
+        match (source, wanted) {
+            (Some(found), _) => self.drop_unused_private(found).await,
+            (None, Some((dot, volume))) => self.drop_unused_privates(dot, volume).await,
+            // Of which volume it was nobody knows any more: the collector finds its private mount.
+            (None, None) => Ok(()),
         }
+    }
+
+    /// Which volume is seen at a path.
+    async fn shown_at(&self, target: &Path) -> Result<Option<(DotId, VolumeId)>, Error> {
+        let table = self.mount_table().await?;
+        let found = table.at(target).and_then(shown);
+        Ok(found.map(|((dot, _, volume), _)| (dot, volume)))
     }
 
     /// Makes a target that shows the volume already as it is asked for.
@@ -273,13 +327,13 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
 
     /// After an unpublish that was interrupted between target and private mount: all private mounts of the volume that
     /// no pod uses.
-    async fn drop_unused_privates(&self, handle: &Handle) -> Result<(), Error> {
+    async fn drop_unused_privates(&self, dot: DotId, volume: VolumeId) -> Result<(), Error> {
         let table = self.mount_table().await?;
         let folder = self.config.state_dir.join("mounts");
         let mut found = Vec::new();
         for entry in table.below(&folder) {
-            if let Some((shown @ (dot, _, volume), _)) = shown(entry)
-                && (dot, volume) == (handle.dot, handle.volume)
+            if let Some((shown @ (its_dot, _, its_volume), _)) = shown(entry)
+                && (its_dot, its_volume) == (dot, volume)
             {
                 found.push(shown);
             }
@@ -332,22 +386,45 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     ///
     /// # Errors
     /// [`Error::NotFound`] when that volume is not mounted there.
-    pub async fn volume_usage(&self, handle: Handle, path: &Path) -> Result<Usage, Error> {
+    pub async fn volume_usage(&self, volume: VolumeRef, path: &Path) -> Result<Usage, Error> {
         let table = self.mount_table().await?;
         let shown = table.at(path).and_then(shown);
-        let shown = shown.filter(|((dot, _, volume), _)| (*dot, *volume) == (handle.dot, handle.volume));
+        let shown = shown.filter(|((dot, _, found), _)| match volume {
+            VolumeRef::Claim(handle) => (*dot, *found) == (handle.dot, handle.volume),
+            VolumeRef::Inline => true,
+        });
         let usage = match shown {
             None => {
-                return Err(Error::NotFound(format!(
-                    "volume {} is not mounted at {}",
-                    handle.volume,
-                    path.display()
-                )));
+                let volume = match volume {
+                    VolumeRef::Claim(handle) => format!("volume {}", handle.volume),
+                    VolumeRef::Inline => "the inline volume".to_owned(),
+                };
+                let path = path.display();
+                return Err(Error::NotFound(format!("{volume} is not mounted at {path}")));
             }
             Some((_, Form::Device)) => self.mount.device_bytes(path).await.map(Usage::Device),
             Some((_, Form::Zfs | Form::Filesystem)) => self.mount.statfs(path).await.map(Usage::Files),
         };
         usage.map_err(|error| Error::mount("asking how full the volume is", &error))
+    }
+}
+
+/// Whether the volume's files have the context that is asked for. All mounts of a filesystem have one: that of the first
+/// pod, until the last has gone.
+fn check_context(request: &PublishRequest, there: &MountEntry) -> Result<(), Error> {
+    let Some(wanted) = &request.context else {
+        return Ok(());
+    };
+    let volume = request.volume.volume();
+    match &there.context {
+        Some(found) if found == wanted => Ok(()),
+        Some(found) => Err(Error::InUse(format!(
+            "volume {volume} is mounted with the SELinux context {found} for other pods, and this one asks for {wanted}: pods that \
+             share a volume share seLinuxOptions"
+        ))),
+        None => Err(Error::InUse(format!(
+            "volume {volume} is mounted without an SELinux context for other pods, and this one asks for {wanted}"
+        ))),
     }
 }
 
@@ -369,27 +446,29 @@ fn check_alone(request: &PublishRequest, table: &MountTable, volume: Shown, priv
     }
 }
 
-/// The head whose volume the handle stands for now.
-fn resolve(state: &DotState, handle: Handle) -> Result<HeadId, Error> {
+/// The head whose volume is meant now.
+fn resolve(state: &DotState, wanted: Wanted) -> Result<HeadId, Error> {
+    let branch = match wanted {
+        Wanted::Claim(handle) => branch_of(state, handle)?,
+        Wanted::Lent { branch, .. } => branch,
+    };
+    let head = state.live_head(branch);
+    head.ok_or_else(|| Error::NotFound(format!("branch {branch} of Dot {} has no head", wanted.dot())))
+}
+
+/// The branch that a claim follows.
+fn branch_of(state: &DotState, handle: Handle) -> Result<BranchId, Error> {
     let Handle { dot, volume, claim } = handle;
-    let not_found = |text: String| Err(Error::NotFound(text));
-    let Some(attachment) = state
-        .claims
-        .get(&claim)
-        .filter(|attachment| attachment.volume == volume)
-    else {
-        return not_found(format!("claim {claim} is not attached to volume {volume} of Dot {dot}"));
+    let attachment = state.claims.get(&claim);
+    let Some(attachment) = attachment.filter(|attachment| attachment.volume == volume) else {
+        let why = format!("claim {claim} is not attached to volume {volume} of Dot {dot}");
+        return Err(Error::NotFound(why));
     };
-    let branch = match attachment.follows {
-        Follows::Branch(branch) => branch,
-        Follows::Checkout => match state.checkout {
-            Some(branch) => branch,
-            None => return not_found(format!("Dot {dot} has no branch checked out")),
-        },
-    };
-    match state.live_head(branch) {
-        Some(head) => Ok(head),
-        None => not_found(format!("branch {branch} of Dot {dot} has no head")),
+    match attachment.follows {
+        Follows::Branch(branch) => Ok(branch),
+        Follows::Checkout => state
+            .checkout
+            .ok_or_else(|| Error::NotFound(format!("Dot {dot} has no branch checked out"))),
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dotmesh_model::format::VolumeFormat;
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, VolumeRef};
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::tuning::Tuning;
 use dotmesh_mount::{FakeMount, FakeZvol};

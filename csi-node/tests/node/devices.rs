@@ -227,6 +227,7 @@ async fn data_is_kept_as_is_said_on_every_branch() {
     let said = |compression: &str, recordsize| Tuning {
         compression: compression.into(),
         recordsize,
+        sync: "disabled".into(),
         ..Tuning::default()
     };
     let thin = Tuning {
@@ -277,6 +278,7 @@ async fn data_is_kept_as_is_said_on_every_branch() {
     };
     node.ensure_branch(forked).await.unwrap();
     assert_eq!(zfs(side, "native", "compression"), "zstd-3");
+    assert_eq!(zfs(side, "native", "sync"), "disabled");
     assert_eq!(zfs(side, "raw", "volblocksize"), "8192");
     assert_eq!(zfs(side, "raw", "refreservation"), "0");
 

@@ -28,7 +28,7 @@ const BLOCKS: u64 = 128;
 const TIMES: usize = 100;
 
 /// A branch with volumes of these names and formats.
-fn branch(dot: &Dot, volumes: &[(&str, VolumeFormat)]) -> EnsureBranchRequest {
+pub(crate) fn branch(dot: &Dot, volumes: &[(&str, VolumeFormat)]) -> EnsureBranchRequest {
     let volume = |(name, format): &(&str, VolumeFormat)| Volume {
         id: dot.volume(name).to_string(),
         name: (*name).into(),
@@ -43,7 +43,7 @@ fn branch(dot: &Dot, volumes: &[(&str, VolumeFormat)]) -> EnsureBranchRequest {
     }
 }
 
-async fn claimed(machine: &Machine, dot: &Dot, name: &str, branch: &str) -> Handle {
+pub(crate) async fn claimed(machine: &Machine, dot: &Dot, name: &str, branch: &str) -> Handle {
     let claim = Uuid::new_v4();
     let attach = AttachRequest {
         dot_id: dot.id.to_string(),

@@ -156,6 +156,11 @@ impl Machine {
         }
     }
 
+    /// The program's process: the oldest, if there are several.
+    pub(crate) fn process(&self) -> u32 {
+        self.programs.front().unwrap().id()
+    }
+
     /// Everything that the programs said.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap()

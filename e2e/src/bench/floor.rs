@@ -26,6 +26,12 @@ pub(super) async fn prepare(scenario: &Scenario, volumes: usize) -> Result<()> {
     Ok(())
 }
 
+/// Seconds that making so many volumes one after the other takes.
+pub(super) async fn create(scenario: &Scenario, volumes: usize) -> Result<f64> {
+    let make = format!("for i in $(seq {volumes}); do zfs create -o refquota=64M {ROOT}/v$i || exit 1; done");
+    timed(scenario, &make).await
+}
+
 /// Takes the container away again.
 pub(super) async fn remove(scenario: &Scenario) -> Result<()> {
     shell(

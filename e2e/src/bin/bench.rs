@@ -19,6 +19,9 @@ struct Args {
     /// Commits that exist when memory is read the second time.
     #[arg(long, default_value_t = 1000)]
     commits: usize,
+    /// Claims that are made at once.
+    #[arg(long, default_value_t = 100)]
+    claims: usize,
 }
 
 #[tokio::main]
@@ -33,11 +36,17 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(args: Args) -> Result<()> {
-    let Args { only, samples, commits } = args;
+    let Args {
+        only,
+        samples,
+        commits,
+        claims,
+    } = args;
     let scenario = Scenario::new("bench").await?;
     let options = Options {
         samples,
         commits,
+        claims,
         large: "1Ti",
     };
     let report = bench::run(&scenario, &only, options).await;

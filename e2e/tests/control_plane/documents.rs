@@ -60,7 +60,15 @@ async fn the_server_accepts_each_example() {
         }
     }
     // Each kind's page has one, and the search is not of the wrong place.
-    for page in ["branch.md", "claims.md", "commit.md", "dot.md", "pool.md", "volumes.md"] {
+    for page in [
+        "branch.md",
+        "claims.md",
+        "commit.md",
+        "dot.md",
+        "inline.md",
+        "pool.md",
+        "volumes.md",
+    ] {
         assert!(with_examples.iter().any(|name| name == page), "{page} has no example");
     }
 }

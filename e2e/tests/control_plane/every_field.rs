@@ -29,14 +29,16 @@ fn examples() -> Vec<Value> {
     full_dot["spec"]["placement"] = json!({"poolClass": "fast"});
     full_dot["spec"]["volumes"][0]["volumeMode"] = json!("Filesystem");
     full_dot["spec"]["volumes"][0]["fsType"] = json!("ext4");
-    full_dot["spec"]["volumes"][0]["zfs"] = json!({"compression": "zstd-3", "volblocksize": "8Ki", "thin": true});
+    full_dot["spec"]["volumes"][0]["zfs"] =
+        json!({"compression": "zstd-3", "volblocksize": "8Ki", "thin": true, "sync": "always"});
     let mut files = dot("files", &[("a", "1Gi")]);
-    files["spec"]["volumes"][0]["zfs"] = json!({"compression": "lz4", "recordsize": "16Ki"});
+    files["spec"]["volumes"][0]["zfs"] = json!({"compression": "lz4", "recordsize": "16Ki", "sync": "disabled"});
     files["spec"]["volumes"][0]["importFrom"] = json!({"persistentVolumeClaim": "old-db"});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
-    let zfs = json!({"compression": "off", "recordsize": "1Mi", "volblocksize": "4Ki", "thin": false});
+    let zfs =
+        json!({"compression": "off", "recordsize": "1Mi", "volblocksize": "4Ki", "thin": false, "sync": "standard"});
     let remnant = json!({
         "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": format!("dot-{id}")},
         "spec": {

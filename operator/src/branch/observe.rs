@@ -15,8 +15,9 @@ use tokio::sync::OwnedMutexGuard;
 use super::takeover::observe_source;
 use crate::api::{Api, Key};
 use crate::claim::entries::entry_of;
-use crate::claim::own::{OwnClaim, observe_own_claim};
+use crate::claim::own::{Owner, observe_own_claim};
 use crate::context::{Context, ReconcileError};
+use crate::inline::own::{is_pods, observe_own_pod};
 use crate::loss::Data;
 use crate::meta::{Leaves, belongs_to, is_deleting, named_dot, uid};
 use crate::nodes::Nodes;
@@ -39,8 +40,8 @@ pub struct Observed {
     pub leaves: Leaves,
     /// The Dot is about to be deleted by itself.
     pub is_retiring: bool,
-    /// The claim it was made for.
-    pub own_claim: OwnClaim,
+    /// The claim or pod it was made for.
+    pub owner: Owner,
     /// The Dot's other Branches. A consistent read while this one is not accepted.
     pub siblings: Vec<Branch>,
     /// The Dot's Commits, while this Branch is not accepted: a consistent read.
@@ -66,14 +67,29 @@ pub fn is_accepted(branch: &Branch) -> bool {
     branch.status.as_ref().is_some_and(|status| status.head.is_some())
 }
 
+/// Whether the claim or pod that a Branch was made for is still there.
+///
+/// # Errors
+/// Those of the API.
+pub async fn observe_owner<A: Api>(
+    api: &A,
+    branch: &Branch,
+    users: Option<&[BranchUser]>,
+) -> Result<Owner, ReconcileError> {
+    match is_pods(branch) {
+        true => Ok(observe_own_pod(api, branch, users).await?),
+        false => observe_claim(api, branch).await,
+    }
+}
+
 /// Whether the claim that a Branch was made for is still there. With the claim gone nobody writes an entry for it any
 /// more, so that the Dot is read after it.
 ///
 /// # Errors
 /// Those of the API.
-pub async fn observe_claim<A: Api>(api: &A, branch: &Branch) -> Result<OwnClaim, ReconcileError> {
+async fn observe_claim<A: Api>(api: &A, branch: &Branch) -> Result<Owner, ReconcileError> {
     let own = observe_own_claim(api, branch).await?;
-    if own != OwnClaim::Gone || is_planted(Mutant::ABranchGoesWhileItsVolumeIsThere) {
+    if own != Owner::Gone || is_planted(Mutant::ABranchGoesWhileItsVolumeIsThere) {
         return Ok(own);
     }
     let dot = Key {
@@ -83,8 +99,8 @@ pub async fn observe_claim<A: Api>(api: &A, branch: &Branch) -> Result<OwnClaim,
     let dot: Option<Dot> = api.get(&dot).await?;
     let claim = branch.labels().get(LABEL_CLAIM_UID).map_or("", String::as_str);
     match dot.is_some_and(|dot| entry_of(&dot, claim).is_some()) {
-        true => Ok(OwnClaim::Present),
-        false => Ok(OwnClaim::Gone),
+        true => Ok(Owner::Present),
+        false => Ok(Owner::Gone),
     }
 }
 
@@ -150,16 +166,16 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, branch: Branch) 
         commits = api.list::<Commit>(branch.namespace().as_deref(), Some(&fields)).await?;
         commits.retain(|commit| belongs_to(commit, dot));
     }
-    let own_claim = match is_deleting(&branch) {
-        true => OwnClaim::None,
-        false => observe_claim(api, &branch).await?,
-    };
     let users = observe_users(context, &branch, dot.as_deref()).await?;
+    let owner = match is_deleting(&branch) {
+        true => Owner::None,
+        false => observe_owner(api, &branch, users.as_deref()).await?,
+    };
     let head = branch.status.as_ref().and_then(|status| status.head.as_ref());
     Ok(Observed {
         data: context.memory.data(dot.as_deref(), head),
         users,
-        own_claim,
+        owner,
         pool: dot.as_deref().and_then(|dot| pool_for(api, dot, None)),
         leaves: Leaves::Alone,
         source: observe_source(api, &branch).await?,

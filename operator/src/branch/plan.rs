@@ -22,8 +22,9 @@ use kube::ResourceExt;
 use super::observe::{Observed, is_accepted};
 use super::takeover::volumes_of;
 use super::validate::{Start, Valid, validate};
-use crate::claim::own::OwnClaim;
+use crate::claim::own::Owner;
 use crate::driver::Plan;
+use crate::inline::own::is_pods;
 use crate::loss::{lost, named, what_helps};
 use crate::meta::{dot_id, is_deleting, is_protected, uid};
 use crate::pool::meant;
@@ -46,7 +47,7 @@ pub enum Step {
         /// What.
         request: EnsureBranchRequest,
     },
-    /// The claim it was made for is gone: delete the Branch.
+    /// The claim or pod it was made for is gone: delete the Branch.
     Retire,
     /// Make a Remnant of the data, which stays.
     Leave,
@@ -80,7 +81,11 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     if is_deleting(branch) {
         return plan_deletion(seen);
     }
-    if seen.own_claim == OwnClaim::Gone && !is_planted(Mutant::ABranchOfAClaimStays) {
+    let stays = match is_pods(branch) {
+        true => is_planted(Mutant::ABranchOfAPodStays),
+        false => is_planted(Mutant::ABranchOfAClaimStays),
+    };
+    if seen.owner == Owner::Gone && !stays {
         return Plan::Do(Step::Retire);
     }
     if branch.annotations().contains_key(ANNOTATION_RESTORED) && !is_accepted(branch) {
@@ -211,12 +216,14 @@ fn wire_tuning(tuning: &Tuning) -> WireTuning {
         recordsize,
         volblocksize,
         thin,
+        sync,
     } = tuning;
     WireTuning {
         compression: compression.as_ref().map(ToString::to_string).unwrap_or_default(),
         recordsize: recordsize.map(BlockSize::bytes).unwrap_or_default(),
         volblocksize: volblocksize.map(BlockSize::bytes).unwrap_or_default(),
         thin: thin.unwrap_or_default(),
+        sync: sync.map(|sync| sync.to_string()).unwrap_or_default(),
     }
 }
 
@@ -227,6 +234,7 @@ pub fn model_tuning(tuning: Option<&WireTuning>) -> Tuning {
         recordsize,
         volblocksize,
         thin,
+        sync,
     }) = tuning
     else {
         return Tuning::default();
@@ -236,10 +244,12 @@ pub fn model_tuning(tuning: Option<&WireTuning>) -> Tuning {
         recordsize: BlockSize::new(*recordsize, BlockSize::RECORD),
         volblocksize: BlockSize::new(*volblocksize, BlockSize::VOLUME),
         thin: thin.then_some(true),
+        sync: sync.parse().ok(),
     }
 }
 
-fn wire_format(format: VolumeFormat) -> WireFormat {
+/// What a volume is, on the wire.
+pub fn wire_format(format: VolumeFormat) -> WireFormat {
     match format {
         VolumeFormat::Zfs => WireFormat::Zfs,
         VolumeFormat::Ext4 => WireFormat::Ext4,

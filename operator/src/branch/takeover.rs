@@ -13,6 +13,7 @@ use super::observe::{Observed, is_accepted};
 use super::validate::Start;
 use crate::api::{Api, ApiError, Key};
 use crate::context::{Context, ReconcileError};
+use crate::inline::own::is_pods;
 use crate::meta::{Leaves, dot_id, is_deleting, is_protected};
 use crate::nodes::Nodes;
 use crate::remnant::leave::{Left, has_data};
@@ -96,7 +97,7 @@ pub async fn observe_left<A: Api, N: Nodes>(
         return Ok(Left::Remnant(Box::new(remnant)));
     }
     Ok(match dot.spec.deletion_policy {
-        _ if is_a_claims(branch, dot) => Left::Nothing,
+        _ if is_pods(branch) || is_a_claims(branch, dot) => Left::Nothing,
         DeletionPolicy::Retain => Left::ToBeMade,
         DeletionPolicy::Delete if context.config.grace == 0 => Left::Nothing,
         DeletionPolicy::Delete => Left::ToBeMade,

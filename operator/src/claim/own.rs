@@ -7,9 +7,9 @@ use kube::{Resource, ResourceExt};
 use crate::api::{Api, ApiError, Key};
 use crate::meta::uid;
 
-/// Whether an object goes with a claim, and whether that is there.
+/// Whether an object goes with a claim or a pod, and whether that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OwnClaim {
+pub enum Owner {
     /// A person made the object.
     None,
     /// The claim is there, or the Dot still has an entry for it.
@@ -27,12 +27,12 @@ pub fn is_made_for<K: Resource>(object: &K, claim: &str) -> bool {
 ///
 /// # Errors
 /// Those of the API.
-pub async fn observe_own_claim<A: Api, K: Resource>(api: &A, object: &K) -> Result<OwnClaim, ApiError> {
+pub async fn observe_own_claim<A: Api, K: Resource>(api: &A, object: &K) -> Result<Owner, ApiError> {
     let (Some(claim_uid), Some(name)) = (
         object.labels().get(LABEL_CLAIM_UID),
         object.annotations().get(ANNOTATION_CLAIM),
     ) else {
-        return Ok(OwnClaim::None);
+        return Ok(Owner::None);
     };
     let key = Key {
         namespace: object.namespace(),
@@ -40,7 +40,7 @@ pub async fn observe_own_claim<A: Api, K: Resource>(api: &A, object: &K) -> Resu
     };
     let claim: Option<PersistentVolumeClaim> = api.get(&key).await?;
     match claim.is_some_and(|claim| uid(&claim) == claim_uid) {
-        true => Ok(OwnClaim::Present),
-        false => Ok(OwnClaim::Gone),
+        true => Ok(Owner::Present),
+        false => Ok(Owner::Gone),
     }
 }

@@ -16,7 +16,7 @@ use super::import::{self, Imports};
 use super::restore::Stored;
 use super::takeover::observe_source;
 use crate::api::{Api, Key};
-use crate::claim::own::{OwnClaim, observe_own_claim};
+use crate::claim::own::{Owner, observe_own_claim};
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
 use crate::meta::{belongs_to, dot_id, is_deleting, is_restoring};
@@ -39,7 +39,7 @@ pub struct Observed {
     /// The object that has the initial commit's name, whoever it belongs to.
     pub initial: Option<Arc<Commit>>,
     /// The claim it was made for.
-    pub own_claim: OwnClaim,
+    pub owner: Owner,
     /// Who has volumes of it mounted, as far as its node has said, while it is being deleted.
     pub users: Vec<BranchUser>,
     /// What its node said of its dataset.
@@ -92,7 +92,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
     let api = &context.api;
     let (namespace, name) = (dot.namespace().unwrap_or_default(), dot.name_any());
     let branches = api.cached_where::<Branch>(|branch| branch.spec.dot == name && belongs_to(branch, &dot));
-    let own_claim = observe_claim(api, &dot).await?;
+    let owner = observe_claim(api, &dot).await?;
     let main = Key::namespaced(&namespace, default_branch_object(&name));
     // "The default branch was deleted" is not concluded from a cache.
     let main = match api.cached::<Branch>(&main) {
@@ -121,7 +121,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
         pool: pool_for(api, &dot, node_of(&dot).as_deref()),
         branches,
-        own_claim,
+        owner,
         dot,
         is_fresh: false,
         kept_for: None,
@@ -153,10 +153,10 @@ fn observe_users<A: Api, N: Nodes>(context: &Context<A, N>, dot: &Dot, branches:
 }
 
 /// Whether the claim that a Dot was made for is still there.
-pub async fn observe_claim<A: Api>(api: &A, dot: &Dot) -> Result<OwnClaim, ReconcileError> {
+pub async fn observe_claim<A: Api>(api: &A, dot: &Dot) -> Result<Owner, ReconcileError> {
     let has_entries = dot.status.as_ref().is_some_and(|status| !status.claims.is_empty());
     if has_entries && dot.labels().contains_key(LABEL_CLAIM_UID) {
-        return Ok(OwnClaim::Present);
+        return Ok(Owner::Present);
     }
     Ok(observe_own_claim(api, dot).await?)
 }

@@ -17,7 +17,7 @@ use super::restore::Missing;
 use super::takeover::standing;
 use super::validate::{Valid, validate};
 use crate::branch::observe::is_accepted;
-use crate::claim::own::OwnClaim;
+use crate::claim::own::Owner;
 use crate::driver::Plan;
 use crate::loss::{lost, what_helps};
 use crate::meta::{dot_id, is_deleting, is_protected, is_restoring, owner_dot, uid};
@@ -122,7 +122,7 @@ fn plan_life(seen: &Observed) -> Plan<Step> {
     if !is_protected(&seen.dot) {
         return Plan::Do(Step::Adopt);
     }
-    if seen.own_claim == OwnClaim::Gone
+    if seen.owner == Owner::Gone
         && let Some(step) = plan_retirement(seen)
     {
         return Plan::Do(step);

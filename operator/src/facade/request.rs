@@ -59,7 +59,7 @@ pub enum RequestError {
     #[error("the StorageClass has an unknown parameter {0:?}")]
     UnknownParameter(String),
     /// A VolumeAttributesClass has a parameter that nobody reads: perhaps a misspelling.
-    #[error("the VolumeAttributesClass has {0:?}; it can have compression, recordsize and thin")]
+    #[error("the VolumeAttributesClass has {0:?}; it can have compression, recordsize, sync and thin")]
     UnknownAttribute(String),
     /// A property of ZFS with a value that it does not take.
     #[error("the class: {0}")]

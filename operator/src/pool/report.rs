@@ -6,6 +6,7 @@ use dotmesh_csi_proto::node::PoolState;
 use dotmesh_model::size::{format_quantity, parse_quantity};
 use k8s_openapi::jiff::Timestamp;
 
+use super::health;
 use super::observe::Observed;
 use crate::api::Api;
 use crate::context::{Context, ReconcileError};
@@ -29,7 +30,9 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> PoolS
         describe(&mut status, state, verdict);
     }
     status.observed_generation = generation;
-    status.conditions = verdict.conditions(&status.conditions, generation, now);
+    let mut conditions = verdict.conditions(&status.conditions, generation, now);
+    conditions.extend(health::conditions(&status.conditions, &status, generation, now));
+    status.conditions = conditions;
     status
 }
 
@@ -94,6 +97,7 @@ pub async fn report<A: Api, N: Nodes>(
     let after = build_status(seen, verdict, context.now());
     write_status::<_, Pool, _>(&context.api, &seen.pool, &before, &after).await?;
     tell(&context.api, &seen.pool, verdict, &before.conditions, ACTION).await;
+    health::tell(&context.api, &seen.pool, &before, &after).await;
     Ok(())
 }
 

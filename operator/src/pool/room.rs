@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use crate::status::{is_ready, ready_condition};
 
 /// The watermark: volumes grow while at least this part of the pool is free.
-const FREE_PART: u64 = 20;
+pub(super) const FREE_PART: u64 = 20;
 
 /// Why a volume does not grow. Display completes "… cannot grow: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

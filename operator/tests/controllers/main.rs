@@ -9,6 +9,7 @@ mod deletion;
 mod dots;
 mod faults;
 mod imports;
+mod inline;
 mod lead;
 mod losses;
 mod own_dots;

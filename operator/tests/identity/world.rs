@@ -17,6 +17,7 @@ use dotmesh_csi_proto::node::{DeleteDotRequest, EnrollRequest, EnrollResponse};
 use dotmesh_mount::FakeMount;
 use dotmesh_operator::api::Api;
 use dotmesh_operator::enroll::{self, EnrollmentService};
+use dotmesh_operator::inline::InlineService;
 use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::nodes::grpc::GrpcNodes;
 use dotmesh_operator::nodes::{NodeErrorKind, pods};
@@ -137,8 +138,9 @@ impl Cluster {
     pub(crate) async fn serve_enrollment(&self) -> Operator {
         let listener = TcpListener::bind(self.enrollment).await.unwrap();
         let service = EnrollmentService::new(self.api.clone(), Arc::clone(&self.certificates), NAMESPACE);
+        let inline = InlineService::new(self.api.clone(), self.api.clone(), NAMESPACE);
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(enroll::serve(listener, service, async { drop(stopped.await) }));
+        let serving = tokio::spawn(enroll::serve(listener, service, inline, async { drop(stopped.await) }));
         Operator { stop, serving }
     }
 
@@ -176,10 +178,12 @@ impl Cluster {
         let readiness = Readiness::new();
         let enrollment = Enrollment {
             node: node.to_owned(),
-            operator: self.enrollment.to_string(),
-            server_name: OPERATOR.to_owned(),
-            ca_file: self.path("ca.crt"),
-            token_file: self.path(node),
+            operator: dotmesh_csi_node::operator::Operator {
+                address: self.enrollment.to_string(),
+                server_name: OPERATOR.to_owned(),
+                ca_file: self.path("ca.crt"),
+                token_file: self.path(node),
+            },
         };
         tokio::spawn(keep_enrolled(
             enrollment,

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) accel: Option<Accel>,
     /// Whether it goes when this program goes.
     pub(crate) ephemeral: bool,
+    /// Words more for the nodes' kernel.
+    pub(crate) kernel: &'static str,
 }
 
 /// What an instance is made from.
@@ -253,7 +255,15 @@ fn start(instance: &Instance, options: Options, artefacts: &Artefacts) -> Result
     let machines = match (&artefacts.disk, artefacts.accel) {
         (Some(disk), Some(accel)) => report::step("start the machines", || {
             (1..=nodes)
-                .map(|index| boot(instance, index, disk, artefacts.kubernetes.as_deref(), accel))
+                .map(|index| {
+                    boot(
+                        instance,
+                        index,
+                        disk,
+                        artefacts.kubernetes.as_deref(),
+                        (accel, options.kernel),
+                    )
+                })
                 .collect::<Result<Vec<_>>>()
         })?,
         _ => Vec::new(),
@@ -277,7 +287,13 @@ fn start(instance: &Instance, options: Options, artefacts: &Artefacts) -> Result
     Ok(())
 }
 
-fn boot(instance: &Instance, index: u8, disk: &NodeDisk, kubernetes: Option<&Path>, accel: Accel) -> Result<Daemon> {
+fn boot(
+    instance: &Instance,
+    index: u8,
+    disk: &NodeDisk,
+    kubernetes: Option<&Path>,
+    (accel, kernel): (Accel, &str),
+) -> Result<Daemon> {
     let folder = instance.node_folder(index);
     fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
     let config = folder.join("config.tar");
@@ -288,6 +304,7 @@ fn boot(instance: &Instance, index: u8, disk: &NodeDisk, kubernetes: Option<&Pat
         index,
         namespace: &namespace,
         accel,
+        kernel,
         disk,
         kubernetes,
         config: &config,
@@ -350,16 +367,22 @@ pub(crate) struct Ephemeral {
 impl Ephemeral {
     /// Brings up an instance of its own, called after `purpose` and this process.
     pub(crate) fn up(purpose: &str, nodes: u8, kubernetes: bool, accel: Option<Accel>) -> Result<Self> {
-        let instance = Instance::new(&format!("{purpose}-{}", std::process::id()))?;
-        up(
-            &instance,
+        Self::up_with(
+            purpose,
             Options {
                 nodes,
                 kubernetes,
                 accel,
                 ephemeral: true,
+                kernel: "",
             },
-        )?;
+        )
+    }
+
+    /// The same, in all that can be said.
+    pub(crate) fn up_with(purpose: &str, options: Options) -> Result<Self> {
+        let instance = Instance::new(&format!("{purpose}-{}", std::process::id()))?;
+        up(&instance, options)?;
         Ok(Self {
             instance,
             logs: Cell::new(Logs::Keep),

@@ -62,6 +62,20 @@ pub(crate) fn ensure() -> Result<()> {
     }
 }
 
+/// Makes sure that a program of a package is installed that few need.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_program(program: &str, package: &str) -> Result<()> {
+    ensure()?;
+    if usable(program) {
+        return Ok(());
+    }
+    let codename = debian_codename().with_context(|| format!("install {package}"))?;
+    let _lock = cache::lock(&cache::root()?.join("apt.lock"))?;
+    report::step(&format!("install {package}"), || install(&codename, &[package]))
+}
+
 /// The URI of the machine's own Debian archive, and the codename of its release.
 pub(crate) fn debian_archive() -> Result<String> {
     let codename = debian_codename()?;

@@ -96,6 +96,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) index: u8,
     pub(crate) namespace: &'a Namespace,
     pub(crate) accel: Accel,
+    /// Words more for the kernel.
+    pub(crate) kernel: &'a str,
     pub(crate) disk: &'a NodeDisk,
     /// The base of its third disk, for nodes of a Kubernetes.
     pub(crate) kubernetes: Option<&'a Path>,
@@ -125,6 +127,8 @@ impl Machine<'_> {
         let mut append = format!(
             "root=/dev/vda rw console=ttyS0 panic=0 mitigations=off init_on_alloc=0 hardened_usercopy=off randomize_kstack_offset=off psi=0 quiet systemd.show_status=1 systemd.hostname=n{index} systemd.machine_id=5d0f6e3b0a5c4b5f9b1d6f2c7e8a9b{index:02x}"
         );
+        append.push(' ');
+        append.push_str(self.kernel);
         let mut disks = vec![
             format!("file={},format=qcow2", self.folder.join("root.qcow2").display()),
             format!("file={},format=raw,readonly=on", self.config.display()),

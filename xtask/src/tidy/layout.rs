@@ -106,7 +106,7 @@ const RULES: [Rule; 16] = [
     },
     Rule {
         name: "e2e",
-        ours: &["crds", "model", "testkit"],
+        ours: &["crds", "csi-proto", "model", "testkit"],
         never: &[],
     },
 ];

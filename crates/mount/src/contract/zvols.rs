@@ -45,6 +45,7 @@ pub async fn run_zvols<M: Mount>(
             zvol: zvol.clone(),
             target: root.join(name),
             filesystem,
+            context: None,
         };
         for name in ["private", "clone", "pod"] {
             works("make a target", mount.make_dir(&root.join(name)).await)?;

@@ -144,7 +144,7 @@ impl State {
             source,
             target,
             readonly,
-            options: _,
+            context,
         } = request;
         self.check_target(target)?;
         if self.missing.contains(source) {
@@ -161,6 +161,7 @@ impl State {
         let device = identity.map_or_else(|| source.clone(), |identity| format!("{source}#{identity}"));
         let new = Mounted {
             options: BTreeSet::new(),
+            context: context.clone(),
             parent: ROOT,
             on: PathBuf::new(),
             device,

@@ -7,7 +7,7 @@ fn request(source: &str, target: &str) -> ZfsMount {
         source: source.to_owned(),
         target: target.into(),
         readonly: false,
-        options: String::new(),
+        context: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::Place;
+use crate::SelinuxContext;
 use crate::{MountEntry, MountOption, MountTable};
 
 /// The mount at the root of the tree; it is in no listing.
@@ -30,6 +31,7 @@ pub(super) struct Mounted {
     pub(super) readonly: bool,
     pub(super) superblock_readonly: bool,
     pub(super) options: BTreeSet<MountOption>,
+    pub(super) context: Option<SelinuxContext>,
     /// The mounts that share what is mounted below them.
     pub(super) group: Option<u64>,
 }
@@ -55,6 +57,7 @@ impl Tree {
     pub(super) fn new(device: &str) -> Self {
         let root = Mounted {
             options: BTreeSet::new(),
+            context: None,
             parent: ROOT,
             on: PathBuf::from("/"),
             device: device.to_owned(),
@@ -300,6 +303,7 @@ impl Tree {
             shared: mounted.group.is_some(),
             fs_type: mounted.fs_type.to_owned(),
             source: mounted.source.clone(),
+            context: mounted.context.clone(),
         };
         MountTable::new(self.iter().filter(|(id, _)| *id != ROOT).map(entry).collect())
     }

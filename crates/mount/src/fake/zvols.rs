@@ -40,6 +40,7 @@ impl State {
             zvol,
             target,
             filesystem,
+            context,
         } = request;
         self.check_target(target)?;
         let volume = self.find_zvol(zvol, volume)?;
@@ -49,6 +50,7 @@ impl State {
         }
         let new = Mounted {
             options: BTreeSet::new(),
+            context: context.clone(),
             parent: ROOT,
             on: PathBuf::new(),
             device: format!("{}#{}", zvol.volume, volume.identity),
@@ -88,6 +90,7 @@ impl State {
         self.find_zvol(zvol, volume)?;
         let new = Mounted {
             options: BTreeSet::new(),
+            context: None,
             parent: ROOT,
             on: PathBuf::new(),
             device: HOST.to_owned(),

@@ -20,6 +20,7 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::paths::{self, Opened};
 use super::{attach, attributes, read_table, unmount, verify};
+use crate::SelinuxContext;
 use crate::{DeviceFs, MountError, MountErrorKind, Zvol, ZvolMount};
 
 /// How long a new volume's device is waited for.
@@ -150,20 +151,23 @@ pub(super) fn mount_zvol(operation: &'static str, request: &ZvolMount) -> Result
         zvol,
         target,
         filesystem,
+        context,
     } = request;
     let opened = super::open_target(operation, target)?;
     let device = open(operation, zvol)?;
     // Two branches of one volume have the same UUID.
-    let options = match filesystem {
+    let nouuid = match filesystem {
         DeviceFs::Ext4 => None,
-        DeviceFs::Xfs => Some("nouuid"),
+        DeviceFs::Xfs => Some("nouuid".to_owned()),
     };
+    let options = nouuid.into_iter().chain(context.as_ref().map(SelinuxContext::option));
+    let options = options.collect::<Vec<_>>().join(",");
     mount(
         Some(&zvol.node),
         &opened.proc_path(),
         Some(filesystem.as_str()),
         MsFlags::empty(),
-        options,
+        Some(options.as_str()).filter(|options| !options.is_empty()),
     )
     .map_err(|errno| MountError::from_errno(operation, target, errno))?;
     verify(operation, target, &zvol.volume, |entry| {

@@ -38,6 +38,7 @@ impl Oracle {
             let has = |property: &str| local.as_ref().and_then(|local| local.get(property)).cloned();
             let wanted = [
                 ("compression", said.compression.as_ref().map(ToString::to_string)),
+                ("sync", said.sync.map(|sync| sync.to_string())),
                 ("recordsize", said.recordsize.map(|size| size.bytes().to_string())),
             ];
             for (property, wanted) in wanted {

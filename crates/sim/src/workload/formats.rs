@@ -6,7 +6,7 @@ use dotmesh_crds::dot::DotVolume;
 use dotmesh_crds::format::words_of;
 use dotmesh_model::format::VolumeFormat;
 
-use super::{Step, Until, Workload, branch, claim, commit, delete, end, gone, pod, ready, workload};
+use super::{Step, Undo, Until, Workload, branch, claim, commit, delete, end, gone, pod, ready, workload};
 
 /// A claim of a block device.
 fn device(name: &str, source: (&str, &str), volume: &str) -> Step {
@@ -44,10 +44,13 @@ fn all_formats() -> Vec<Step> {
     steps
 }
 
+/// The claims of [`all_formats`].
+const FORMATS: [&str; 4] = ["zfs", "ext4", "xfs", "raw"];
+
 /// Its workloads.
 #[must_use]
 pub fn all() -> Vec<Workload> {
-    let of_branch = ("Branch", "try");
+    let (of_branch, source) = (("Branch", "try"), ("Dot", "all"));
     vec![
         workload(
             "volumes of every format are committed and branched",
@@ -84,11 +87,28 @@ pub fn all() -> Vec<Workload> {
                 ],
                 vec![ready("Branch", "try"), delete("Dot", "all")],
                 end("app").to_vec(),
-                ["zfs", "ext4", "xfs", "raw"]
-                    .map(|name| delete("PersistentVolumeClaim", name))
-                    .to_vec(),
+                FORMATS.map(|name| delete("PersistentVolumeClaim", name)).to_vec(),
                 vec![gone("Dot", "all")],
             ],
         ),
+        workload(
+            "a Dot of every format is restored",
+            [
+                all_formats(),
+                vec![Step::Write("app"), commit("first", "all"), ready("Commit", "first")],
+                end("app").to_vec(),
+                FORMATS.map(|name| delete("PersistentVolumeClaim", name)).to_vec(),
+                vec![
+                    delete("Dot", "all"),
+                    gone("Dot", "all"),
+                    Step::Undo(Undo::Restore("all", "all")),
+                    ready("Dot", "all"),
+                ],
+                vec![claim("xfs", Some(source), Some("xfs")), device("raw", source, "block")],
+                pod("again", &["xfs", "raw"]).to_vec(),
+                vec![Step::Write("again"), commit("second", "all"), ready("Commit", "second")],
+            ],
+        )
+        .with_grace(86_400),
     ]
 }

@@ -33,6 +33,7 @@ fn kept(name: &str, compression: &str, recordsize: &str) -> DotVolume {
         zfs: Some(ZfsProperties {
             compression: Some(compression.to_owned()),
             recordsize: Some(recordsize.to_owned()),
+            sync: Some("disabled".to_owned()).filter(|_| compression == "zstd"),
             ..ZfsProperties::default()
         }),
         ..volume(name, "1Gi")

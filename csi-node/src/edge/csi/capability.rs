@@ -4,7 +4,7 @@ use dotmesh_csi_proto::csi::VolumeCapability;
 use dotmesh_csi_proto::csi::volume_capability::AccessType;
 use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
 use dotmesh_model::format::VolumeFormat;
-use dotmesh_mount::MountOption;
+use dotmesh_mount::{MountOption, SelinuxContext};
 
 /// A capability that this driver gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(super) struct Capability {
     pub exclusive: bool,
     /// What else the mount options restrict.
     pub options: Vec<MountOption>,
+    /// The SELinux context of the files.
+    pub context: Option<SelinuxContext>,
 }
 
 /// What is asked for, if it is possible.
@@ -38,8 +40,12 @@ pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<
             (format, mount.mount_flags.as_slice())
         }
     };
-    let (mut options, mut readonly_flag) = (Vec::new(), false);
+    let (mut options, mut readonly_flag, mut context) = (Vec::new(), false, None);
     for flag in flags {
+        if let Some(said) = SelinuxContext::of_option(flag) {
+            context = Some(said.map_err(|error| format!("mount option {flag:?}: {error}"))?);
+            continue;
+        }
         match (MountOption::of(flag), flag.as_str()) {
             (Some(option), _) => options.push(option),
             (None, "ro") => readonly_flag = true,
@@ -71,6 +77,7 @@ pub(super) fn parse_capability(capability: Option<&VolumeCapability>) -> Result<
         readonly: readonly_flag || readonly_mode,
         exclusive: mode == Mode::SingleNodeSingleWriter,
         options,
+        context,
     })
 }
 
@@ -123,6 +130,7 @@ mod tests {
                 readonly,
                 exclusive: false,
                 options: Vec::new(),
+                context: None,
             };
             assert_eq!(parse_capability(Some(&asked)), Ok(wanted));
         }
@@ -130,6 +138,21 @@ mod tests {
         let parsed = parse_capability(Some(&asked)).unwrap();
         assert!(parsed.exclusive && !parsed.readonly);
         assert_eq!(parsed.options, [MountOption::NoAtime, MountOption::NoSuid]);
+    }
+
+    #[test]
+    fn a_context_is_taken_as_the_kubelet_says_it() {
+        let of = |option: &str| parse_capability(Some(&capability(mount("", &[option]), Mode::SingleNodeWriter)));
+        let context = of("context=\"system_u:object_r:container_file_t:s0:c1,c2\"")
+            .unwrap()
+            .context;
+        let context = context.map(|context| context.to_string());
+        assert_eq!(context.as_deref(), Some("system_u:object_r:container_file_t:s0:c1,c2"));
+        assert!(
+            of("context=\"u:r:t:s0\",suid").unwrap_err().contains("context"),
+            "one option, not two"
+        );
+        assert!(of("rootcontext=u:r:t:s0").unwrap_err().contains("rootcontext"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! CSI Node: what the kubelet calls.
 
 use std::path::{Component, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use dotmesh_csi_proto::csi::node_server::Node;
@@ -12,18 +13,19 @@ use dotmesh_csi_proto::csi::{
     NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, NodePublishVolumeRequest, NodePublishVolumeResponse,
     NodeServiceCapability, NodeUnpublishVolumeRequest, NodeUnpublishVolumeResponse, VolumeUsage,
 };
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, InvalidHandle, VolumeRef};
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
 use tonic::{Request, Response, Status};
 
 use super::Csi;
 use super::capability::parse_capability;
+use super::inline::{borrow, is_inline};
 use super::invalid;
-use crate::ops::{PublishRequest, UnpublishRequest, Usage};
+use crate::ops::{PublishRequest, UnpublishRequest, Usage, Wanted};
 
-/// A handle that must be there; one that is not ours names nothing.
-pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
+/// An id that must be there; one that is not ours names nothing.
+fn parse_id<T: FromStr<Err = InvalidHandle>>(text: &str) -> Result<T, Status> {
     if text.is_empty() {
         return Err(invalid("volume_id is missing"));
     }
@@ -31,8 +33,18 @@ pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
         .map_err(|error| Status::not_found(format!("volume {text:?}: {error}")))
 }
 
+/// The handle of a PersistentVolume.
+pub(super) fn parse_handle(text: &str) -> Result<Handle, Status> {
+    parse_id(text)
+}
+
+/// The id of any volume that the kubelet has.
+fn parse_volume(text: &str) -> Result<VolumeRef, Status> {
+    parse_id(text)
+}
+
 /// An absolute path that leads nowhere else than it says.
-fn parse_path(field: &str, text: String) -> Result<PathBuf, Status> {
+pub(super) fn parse_path(field: &str, text: String) -> Result<PathBuf, Status> {
     if text.is_empty() {
         return Err(invalid(format!("{field} is missing")));
     }
@@ -44,32 +56,20 @@ fn parse_path(field: &str, text: String) -> Result<PathBuf, Status> {
     Ok(path)
 }
 
-/// Whether a volume stands in its pod's spec itself, as the kubelet tells when the CSIDriver has `podInfoOnMount`.
-const INLINE: &str = "csi.storage.k8s.io/ephemeral";
-
 fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, Status> {
     // The order matters to nobody but people: what is missing is told before what is not found.
     let target = parse_path("target_path", request.target_path)?;
     if request.volume_id.is_empty() {
         return Err(invalid("volume_id is missing"));
     }
-    // The CSIDriver announces them, because that can never be changed; its handle would only be "not found".
-    if request
-        .volume_context
-        .get(INLINE)
-        .is_some_and(|inline| inline == "true")
-    {
-        return Err(Status::unimplemented(
-            "inline volumes are not served yet: make a claim with a dataSourceRef to a Dot or a Branch",
-        ));
-    }
     let capability = parse_capability(request.volume_capability.as_ref()).map_err(invalid)?;
     Ok(PublishRequest {
-        handle: parse_handle(&request.volume_id)?,
+        volume: Wanted::Claim(parse_handle(&request.volume_id)?),
         target,
         format: capability.format,
         readonly: request.readonly || capability.readonly,
         options: capability.options,
+        context: capability.context,
         exclusive: capability.exclusive,
     })
 }
@@ -80,7 +80,14 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         &self,
         request: Request<NodePublishVolumeRequest>,
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
-        let request = parse_publish(request.into_inner())?;
+        let request = request.into_inner();
+        let request = match is_inline(&request) {
+            // Boxed: it is rare, and a call's future would hold all of it.
+            true => Box::pin(borrow(request, self.lender.as_deref()))
+                .await
+                .inspect_err(|status| tracing::warn!(error = status.message(), "an inline volume is not published"))?,
+            false => parse_publish(request)?,
+        };
         let pools = Arc::clone(&self.pools);
         let operation = async move { pools.publish(&request).await };
         self.calls.run("NodePublishVolume", operation).await?;
@@ -94,7 +101,7 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         let NodeUnpublishVolumeRequest { volume_id, target_path } = request.into_inner();
         let target = parse_path("target_path", target_path)?;
         let request = UnpublishRequest {
-            handle: parse_handle(&volume_id)?,
+            volume: parse_volume(&volume_id)?,
             target,
         };
         let host = Arc::clone(self.pools.host());
@@ -111,12 +118,12 @@ impl<Z: Zfs, M: Mount> Node for Csi<Z, M> {
         if request.volume_path.is_empty() {
             return Err(invalid("volume_path is missing"));
         }
-        let handle = parse_handle(&request.volume_id)?;
+        let volume = parse_volume(&request.volume_id)?;
         // A path that leads nowhere has no volume, whatever it looks like (csi-sanity).
         let path = parse_path("volume_path", request.volume_path);
         let path = path.map_err(|status| Status::not_found(status.message()))?;
         let host = Arc::clone(self.pools.host());
-        let operation = async move { host.volume_usage(handle, &path).await };
+        let operation = async move { host.volume_usage(volume, &path).await };
         let usage = self.calls.run("NodeGetVolumeStats", operation).await?;
         Ok(Response::new(NodeGetVolumeStatsResponse {
             usage: volume_usage(usage),
@@ -172,43 +179,4 @@ fn volume_usage(usage: Usage) -> Vec<VolumeUsage> {
             unit: Unit::Inodes.into(),
         },
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use dotmesh_csi_proto::csi::VolumeCapability;
-    use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
-    use dotmesh_csi_proto::csi::volume_capability::{AccessMode, AccessType, MountVolume};
-    use tonic::Code;
-
-    use super::*;
-
-    /// As kubelet 1.36 asks for it.
-    fn request(volume_id: &str, inline: &str) -> NodePublishVolumeRequest {
-        NodePublishVolumeRequest {
-            volume_id: volume_id.to_owned(),
-            target_path: "/var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/data/mount".to_owned(),
-            volume_capability: Some(VolumeCapability {
-                access_type: Some(AccessType::Mount(MountVolume::default())),
-                access_mode: Some(AccessMode {
-                    mode: Mode::SingleNodeWriter.into(),
-                }),
-            }),
-            volume_context: [(INLINE.to_owned(), inline.to_owned())].into(),
-            ..NodePublishVolumeRequest::default()
-        }
-    }
-
-    #[test]
-    fn an_inline_volume_is_refused_with_what_to_do_instead() {
-        let refused = parse_publish(request("csi-0123456789abcdef", "true")).unwrap_err();
-        assert_eq!(refused.code(), Code::Unimplemented);
-        assert!(refused.message().contains("dataSourceRef"), "{refused}");
-    }
-
-    #[test]
-    fn what_the_kubelet_says_of_the_pod_changes_nothing_for_a_claim() {
-        let refused = parse_publish(request("csi-0123456789abcdef", "false")).unwrap_err();
-        assert_eq!(refused.code(), Code::NotFound, "the handle is read: {refused}");
-    }
 }

@@ -1,6 +1,8 @@
 //! What is wrong with a call is told by its code and by the field's name, and changes nothing: no dataset, no property,
 //! no mount. Whatever the strings are, nothing panics.
 
+mod inline;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -119,6 +121,23 @@ fn files(fs_type: &str) -> proto::VolumeCapability {
 
 fn block() -> proto::VolumeCapability {
     capability(Some(AccessType::Block(BlockVolume {})), Mode::SingleNodeWriter)
+}
+
+const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
+
+/// Makes it one of a volume in a pod's spec, as the kubelet asks for it.
+fn inline(request: &mut proto::NodePublishVolumeRequest) {
+    request.volume_id = format!("csi-{}", "0123456789abcdef".repeat(4));
+    request.target_path = TARGET.replace("/p/", "/look/");
+    let context = [
+        (EPHEMERAL, "true"),
+        ("csi.storage.k8s.io/pod.namespace", "dev"),
+        ("csi.storage.k8s.io/pod.name", "look"),
+        ("csi.storage.k8s.io/pod.uid", "u1"),
+        ("csi.storage.k8s.io/serviceAccount.name", "default"),
+        ("dotmesh.io/commit", "before"),
+    ];
+    request.volume_context = context.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
 }
 
 fn range(required_bytes: i64, limit_bytes: i64) -> proto::CapacityRange {
@@ -333,11 +352,34 @@ fn wrong_calls(id: &str) -> Vec<(Call, Code, &'static str)> {
         ),
         (publish_with(&|r| r.volume_id = other.to_owned()), not_found, "Dot"),
         (
+            publish_with(&|r| r.volume_context = [(EPHEMERAL.to_owned(), "true".to_owned())].into()),
+            invalid,
+            "volume_id",
+        ),
+        (publish_with(&inline), Code::Unimplemented, "operator"),
+        (
             publish_with(&|r| {
-                r.volume_context = [("csi.storage.k8s.io/ephemeral".to_owned(), "true".to_owned())].into()
+                inline(r);
+                r.volume_context.remove("csi.storage.k8s.io/pod.uid");
             }),
-            Code::Unimplemented,
-            "inline",
+            invalid,
+            "podInfoOnMount",
+        ),
+        (
+            publish_with(&|r| {
+                inline(r);
+                r.volume_capability = Some(block());
+            }),
+            invalid,
+            "block device",
+        ),
+        (
+            publish_with(&|r| {
+                inline(r);
+                r.target_path = "relative".to_owned();
+            }),
+            invalid,
+            "target_path",
         ),
         (
             Call::Unpublish(proto::NodeUnpublishVolumeRequest {

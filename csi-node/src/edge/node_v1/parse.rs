@@ -111,21 +111,36 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         format,
         tuning,
     } = volume;
-    let format = match proto::VolumeFormat::try_from(*format) {
-        Ok(proto::VolumeFormat::Zfs) => VolumeFormat::Zfs,
-        Ok(proto::VolumeFormat::Ext4) => VolumeFormat::Ext4,
-        Ok(proto::VolumeFormat::Xfs) => VolumeFormat::Xfs,
-        Ok(proto::VolumeFormat::Block) => VolumeFormat::Block,
-        Ok(proto::VolumeFormat::Unspecified) | Err(_) => return Err(invalid("volumes.format: none of ours")),
-    };
     Ok(VolumeRequest {
         id: parse("volumes.id", id)?,
         name: parse("volumes.name", name)?,
         size: *size_bytes,
-        format,
+        format: parse_format(*format).ok_or_else(|| invalid("volumes.format: none of ours"))?,
         tuning: tuning.as_ref().map(tuning_request).transpose()?.unwrap_or_default(),
         known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
     })
+}
+
+/// What a volume is; absent: nothing that is known here.
+pub(in crate::edge) fn parse_format(format: i32) -> Option<VolumeFormat> {
+    Some(match proto::VolumeFormat::try_from(format).ok()? {
+        proto::VolumeFormat::Zfs => VolumeFormat::Zfs,
+        proto::VolumeFormat::Ext4 => VolumeFormat::Ext4,
+        proto::VolumeFormat::Xfs => VolumeFormat::Xfs,
+        proto::VolumeFormat::Block => VolumeFormat::Block,
+        proto::VolumeFormat::Unspecified => return None,
+    })
+}
+
+/// A property's value; empty: nothing is said.
+fn word<T>(field: &str, text: &str) -> Result<Option<T>, Status>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    match text {
+        "" => Ok(None),
+        text => parse(field, text).map(Some),
+    }
 }
 
 fn tuning_request(tuning: &proto::Tuning) -> Result<Tuning, Status> {
@@ -134,6 +149,7 @@ fn tuning_request(tuning: &proto::Tuning) -> Result<Tuning, Status> {
         recordsize,
         volblocksize,
         thin,
+        sync,
     } = tuning;
     let size = |field: &str, bytes: u64, bounds| match (bytes, BlockSize::new(bytes, bounds)) {
         (0, _) => Ok(None),
@@ -141,10 +157,8 @@ fn tuning_request(tuning: &proto::Tuning) -> Result<Tuning, Status> {
         (_, None) => Err(invalid(format!("{field}: {bytes} is no size of blocks"))),
     };
     Ok(Tuning {
-        compression: match compression.as_str() {
-            "" => None,
-            word => Some(parse("volumes.tuning.compression", word)?),
-        },
+        compression: word("volumes.tuning.compression", compression)?,
+        sync: word("volumes.tuning.sync", sync)?,
         recordsize: size("volumes.tuning.recordsize", *recordsize, BlockSize::RECORD)?,
         volblocksize: size("volumes.tuning.volblocksize", *volblocksize, BlockSize::VOLUME)?,
         thin: thin.then_some(true),
@@ -157,12 +171,14 @@ fn tuning_state(tuning: &Tuning) -> proto::Tuning {
         recordsize,
         volblocksize,
         thin,
+        sync,
     } = tuning;
     proto::Tuning {
         compression: compression.as_ref().map(ToString::to_string).unwrap_or_default(),
         recordsize: recordsize.map(BlockSize::bytes).unwrap_or_default(),
         volblocksize: volblocksize.map(BlockSize::bytes).unwrap_or_default(),
         thin: thin.unwrap_or_default(),
+        sync: sync.map(|sync| sync.to_string()).unwrap_or_default(),
     }
 }
 

@@ -200,7 +200,7 @@ async fn put_foreign(world: &World) {
         source: "foreign/data".to_owned(),
         target: "/mnt/theirs".into(),
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     world.mount.mount_zfs(&mount).await.unwrap();
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::VolumeId;
-use dotmesh_model::tuning::{BlockSize, Compression, Tuning};
+use dotmesh_model::tuning::{BlockSize, Compression, Sync, Tuning};
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{Guid, PropName, Properties, PropertyRow, SnapshotName, Source};
 
 use super::{
-    BranchRequest, COMPRESSION, GUID, ORIGIN, RECORDSIZE, REFQUOTA, REFRESERVATION, VOLBLOCKSIZE, VOLSIZE,
+    BranchRequest, COMPRESSION, GUID, ORIGIN, RECORDSIZE, REFQUOTA, REFRESERVATION, SYNC, VOLBLOCKSIZE, VOLSIZE,
     VolumeRequest, VolumeState,
 };
 use crate::layout::{HeadOrigin, HeadRecord, Stage, VOLUME, VolumeRecord, decode_volume};
@@ -39,6 +39,7 @@ pub(super) struct CurrentVolume {
     compression: Option<Compression>,
     recordsize: Option<BlockSize>,
     volblocksize: Option<BlockSize>,
+    sync: Option<Sync>,
     pub(super) record: Option<VolumeRecord>,
 }
 
@@ -58,6 +59,8 @@ impl CurrentVolume {
             self.compression = row.value.parse().ok();
         } else if row.property == RECORDSIZE && row.source == Source::Local {
             self.recordsize = block_size(&row.value, BlockSize::RECORD);
+        } else if row.property == SYNC && row.source == Source::Local {
+            self.sync = row.value.parse().ok();
         } else if row.property == VOLBLOCKSIZE {
             self.volblocksize = block_size(&row.value, BlockSize::VOLUME);
         } else if row.property == VOLUME && row.source == Source::Local {
@@ -83,6 +86,7 @@ impl CurrentVolume {
             compression,
             recordsize,
             volblocksize,
+            sync,
             ..
         } = self;
         Tuning {
@@ -90,6 +94,7 @@ impl CurrentVolume {
             recordsize: *recordsize,
             volblocksize: *volblocksize,
             thin: (!self.is_thick()).then_some(true),
+            sync: *sync,
         }
     }
 
@@ -109,6 +114,8 @@ impl CurrentVolume {
                 self.compression != volume.tuning.compression
             } else if *name == RECORDSIZE {
                 self.recordsize != volume.tuning.recordsize
+            } else if *name == SYNC {
+                self.sync != volume.tuning.sync
             } else {
                 self.record.is_none()
             }

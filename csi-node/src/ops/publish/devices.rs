@@ -7,7 +7,7 @@ use dotmesh_model::id::{DotId, HeadId, VolumeId};
 use dotmesh_mount::{Mount, MountEntry, MountTable, Zvol, ZvolMount};
 use dotmesh_zfs::{ErrorKind, GetRequest, ObjectName, Source, Zfs};
 
-use super::{PublishRequest, check_alone, other_source};
+use super::{PublishRequest, check_alone, check_context, other_source};
 use crate::layout::{DEVICES, Stage, VOLUME, VolumeRecord, decode_volume, device_node};
 use crate::ops::branch::{filesystem, volume_device};
 use crate::ops::shown::{Form, shown};
@@ -21,7 +21,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         request: &PublishRequest,
         head: HeadId,
     ) -> Result<(), Error> {
-        let (dot, volume) = (request.handle.dot, request.handle.volume);
+        let (dot, volume) = (request.volume.dot(), request.volume.volume());
         let target = request.target.as_path();
         let dataset = pool.layout.volume(dot, head, volume);
         let zvol = Zvol {
@@ -42,13 +42,14 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             if !is_it(entry) {
                 return Err(other_source(target, &entry.source, dataset.as_str()));
             }
+            check_context(request, entry)?;
             return self.host.change_bind(entry, request).await;
         }
         self.check_ready(pool, (dot, head, volume), request.format).await?;
         let doing = "mounting for the pod";
         match on_device {
             Some(_) => {
-                self.ensure_filesystem(&table, &zvol, &private, request.format).await?;
+                self.ensure_filesystem(&table, &zvol, &private, request).await?;
                 self.host.make_dir(target, "making the target").await?;
                 let bound = self
                     .host
@@ -83,14 +84,16 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         table: &MountTable,
         zvol: &Zvol,
         private: &Path,
-        format: VolumeFormat,
+        request: &PublishRequest,
     ) -> Result<(), Error> {
-        let Some((kind, fs)) = filesystem(format) else {
+        let Some((kind, fs)) = filesystem(request.format) else {
             return Ok(());
         };
         let failed = |doing: &str, error| Error::mount(&format!("{doing} {}", zvol.volume), &error);
         match table.at(private) {
-            Some(entry) if Path::new(&entry.source) == zvol.node && entry.fs_type == fs.as_str() => {}
+            Some(entry) if Path::new(&entry.source) == zvol.node && entry.fs_type == fs.as_str() => {
+                check_context(request, entry)?;
+            }
             Some(entry) => return Err(other_source(private, &entry.source, &zvol.volume)),
             None => {
                 self.host.make_dir(private, "making the folder of a mount").await?;
@@ -101,6 +104,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                     zvol: zvol.clone(),
                     target: private.to_owned(),
                     filesystem: fs,
+                    context: request.context.clone(),
                 };
                 let mounted = self.host.mount.mount_zvol(&mount).await;
                 mounted.map_err(|error| failed("mounting", error))?;

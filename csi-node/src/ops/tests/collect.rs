@@ -145,10 +145,11 @@ async fn what_pods_use_is_waited_for() {
     let target = PathBuf::from("/pods/a/mount");
     let publish = PublishRequest {
         format: VolumeFormat::Zfs,
-        handle: handle(),
+        volume: Wanted::Claim(handle()),
         target: target.clone(),
         readonly: false,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     };
     ops.publish(&publish).await.unwrap();
@@ -166,7 +167,7 @@ async fn what_pods_use_is_waited_for() {
     assert!(names(&host.zfs).contains(&volume.as_str().replace("dotmesh/dotmesh/", "")));
     assert!(host.mount.table().at(&target).is_some());
     let unpublish = UnpublishRequest {
-        handle: handle(),
+        volume: VolumeRef::Claim(handle()),
         target: target.clone(),
     };
     ops.host.unpublish(&unpublish).await.unwrap();
@@ -190,7 +191,7 @@ async fn a_private_mount_that_no_pod_uses_goes_with_its_head() {
         source: volume.to_string(),
         target: private.clone(),
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     dotmesh_mount::Mount::mount_zfs(&host.mount, &mount).await.unwrap();
     assert!(ops.delete_dot(dot()).await.unwrap());

@@ -25,10 +25,11 @@ async fn build<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), 
     ops.attach(&attach).await?;
     let publish = PublishRequest {
         format: VolumeFormat::Zfs,
-        handle: handle(),
+        volume: Wanted::Claim(handle()),
         target: "/pods/a/mount".into(),
         readonly: false,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     };
     ops.publish(&publish).await
@@ -37,7 +38,7 @@ async fn build<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), 
 async fn destroy<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), Error> {
     ops.ensure_pool(&host.pool_request()).await?;
     let unpublish = UnpublishRequest {
-        handle: handle(),
+        volume: VolumeRef::Claim(handle()),
         target: "/pods/a/mount".into(),
     };
     ops.host.unpublish(&unpublish).await?;

@@ -42,18 +42,19 @@ async fn with_dot(format: VolumeFormat) -> (Host, Arc<Ops<FakeZfs, FakeMount>>) 
 
 fn publish(format: VolumeFormat, target: &str, readonly: bool) -> PublishRequest {
     PublishRequest {
-        handle: handle(),
+        volume: Wanted::Claim(handle()),
         target: target.into(),
         format,
         readonly,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     }
 }
 
 fn unpublish(target: &str) -> UnpublishRequest {
     UnpublishRequest {
-        handle: handle(),
+        volume: VolumeRef::Claim(handle()),
         target: target.into(),
     }
 }
@@ -210,7 +211,11 @@ async fn pods_share_what_is_mounted_and_the_last_takes_it_along() {
         assert!(!table.at(first.as_ref()).unwrap().readonly);
         assert!(table.at(second.as_ref()).unwrap().readonly);
         assert_eq!(ops.host.users_of(dot()).await.unwrap().len(), 2);
-        let usage = ops.host.volume_usage(handle(), first.as_ref()).await.unwrap();
+        let usage = ops
+            .host
+            .volume_usage(VolumeRef::Claim(handle()), first.as_ref())
+            .await
+            .unwrap();
         match usage {
             Usage::Device(bytes) => assert_eq!((format, bytes), (VolumeFormat::Block, SIZE)),
             Usage::Files(usage) => assert_eq!(usage.total_bytes, SIZE),
@@ -297,7 +302,12 @@ async fn a_commit_of_native_volumes_looks_at_no_mount() {
 async fn a_volume_grows_where_it_is_mounted_and_else_when_it_is() {
     let (host, ops) = with_dot(VolumeFormat::Ext4).await;
     let target = "/pods/a/mount";
-    let total = async || match ops.host.volume_usage(handle(), target.as_ref()).await.unwrap() {
+    let total = async || match ops
+        .host
+        .volume_usage(VolumeRef::Claim(handle()), target.as_ref())
+        .await
+        .unwrap()
+    {
         Usage::Files(usage) => usage.total_bytes,
         Usage::Device(bytes) => panic!("{bytes} bytes of a device"),
     };

@@ -54,11 +54,19 @@ fn commit_in(name: &str, number: u128) -> CommitRequest {
 fn publish_in(name: &str) -> PublishRequest {
     PublishRequest {
         format: VolumeFormat::Zfs,
-        handle: handle_in(name),
+        volume: Wanted::Claim(handle_in(name)),
         target: format!("/pods/{name}/mount").into(),
         readonly: false,
         options: Vec::new(),
+        context: None,
         exclusive: false,
+    }
+}
+
+fn unpublish_in(name: &str) -> UnpublishRequest {
+    UnpublishRequest {
+        volume: VolumeRef::Claim(handle_in(name)),
+        target: publish_in(name).target,
     }
 }
 
@@ -131,8 +139,7 @@ async fn pods_get_their_volumes_from_the_pool_where_they_lie() {
     assert_eq!(sources(&host), wanted);
     for name in BOTH {
         assert_eq!(pools.of_dot(dot_in(name)).await.unwrap().name(), &named(name));
-        let PublishRequest { handle, target, .. } = publish_in(name);
-        let unpublish = UnpublishRequest { handle, target };
+        let unpublish = unpublish_in(name);
         pools.host().unpublish(&unpublish).await.unwrap();
     }
     assert_eq!(host.mount.table().iter().count(), 0);
@@ -201,8 +208,7 @@ async fn a_suspended_full_or_rewound_pool_disturbs_no_other() {
     slow.commit(&commit_in(BOTH[0], 2)).await.unwrap();
     host.zfs.set_full(&named(BOTH[1]), false);
 
-    let PublishRequest { handle, target, .. } = publish_in(BOTH[1]);
-    let unpublish = UnpublishRequest { handle, target };
+    let unpublish = unpublish_in(BOTH[1]);
     pools.host().unpublish(&unpublish).await.unwrap();
     host.zfs.tamper(&Tampering::Checkpoint(named(BOTH[1]))).unwrap();
     let taken = fast.commit(&commit_in(BOTH[1], 12)).await.unwrap();

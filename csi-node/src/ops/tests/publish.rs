@@ -20,17 +20,18 @@ async fn attached() -> (Host, Arc<Ops<FakeZfs, FakeMount>>) {
 fn publish(target: &str, readonly: bool) -> PublishRequest {
     PublishRequest {
         format: VolumeFormat::Zfs,
-        handle: handle(),
+        volume: Wanted::Claim(handle()),
         target: target.into(),
         readonly,
         options: Vec::new(),
+        context: None,
         exclusive: false,
     }
 }
 
 fn unpublish(target: &str) -> UnpublishRequest {
     UnpublishRequest {
-        handle: handle(),
+        volume: VolumeRef::Claim(handle()),
         target: target.into(),
     }
 }
@@ -122,7 +123,9 @@ async fn a_handle_that_resolves_to_nothing_is_not_found() {
     let (_host, ops) = attached().await;
     let of = |change: fn(&mut Handle)| {
         let mut request = publish(TARGET, false);
-        change(&mut request.handle);
+        let mut handle = handle();
+        change(&mut handle);
+        request.volume = Wanted::Claim(handle);
         request
     };
     for request in [
@@ -163,12 +166,58 @@ async fn a_pinned_claim_gets_its_branch_and_not_the_checkout() {
     };
     ops.attach(&pinned).await.unwrap();
     let mut request = publish("/pods/b/mount", false);
-    request.handle.claim = pinned.claim;
+    request.volume = Wanted::Claim(Handle {
+        claim: pinned.claim,
+        ..handle()
+    });
     ops.publish(&request).await.unwrap();
     ops.publish(&publish(TARGET, false)).await.unwrap();
     let table = host.mount.table();
     assert_eq!(table.at("/pods/b/mount".as_ref()).unwrap().source, dataset(&ops, 1));
     assert_eq!(table.at(TARGET.as_ref()).unwrap().source, dataset(&ops, 0));
+}
+
+/// The kubelet's id of an inline volume does not say of what it is: only the mount does.
+#[tokio::test]
+async fn a_branch_is_lent_without_an_attachment_and_taken_away_by_what_is_mounted() {
+    let (host, ops) = attached().await;
+    let state = ops.commit(&commit(0, 0)).await.unwrap();
+    ops.ensure_branch(&fork(1, 0, 0, &state)).await.unwrap();
+    let lent = PublishRequest {
+        volume: Wanted::Lent {
+            dot: dot(),
+            branch: branch_id(1),
+            volume: volume_id("db"),
+        },
+        ..publish(TARGET, false)
+    };
+    ops.publish(&lent).await.unwrap();
+    ops.publish(&lent).await.unwrap();
+    let source = |host: &Host| host.mount.table().at(TARGET.as_ref()).map(|entry| entry.source.clone());
+    assert_eq!(source(&host), Some(dataset(&ops, 1)));
+    let taken = ops.delete_branch(dot(), branch_id(1), &[]).await;
+    assert!(matches!(taken, Err(Error::InUse(_)) | Ok(_)), "{taken:?}");
+    assert_eq!(
+        source(&host),
+        Some(dataset(&ops, 1)),
+        "nothing is taken from under a pod"
+    );
+    let back = UnpublishRequest {
+        volume: VolumeRef::Inline,
+        ..unpublish(TARGET)
+    };
+    ops.host.unpublish(&back).await.unwrap();
+    ops.host.unpublish(&back).await.unwrap();
+    assert_eq!(host.mount.table().iter().count(), 0, "the private mount too");
+    let unknown = PublishRequest {
+        volume: Wanted::Lent {
+            dot: dot(),
+            branch: branch_id(7),
+            volume: volume_id("db"),
+        },
+        ..lent
+    };
+    assert!(matches!(ops.publish(&unknown).await, Err(Error::NotFound(_))));
 }
 
 #[tokio::test]
@@ -198,7 +247,7 @@ async fn targets_that_are_links_full_or_taken_are_refused() {
         source: "dotmesh/other".into(),
         target: "/pods/taken".into(),
         readonly: false,
-        options: String::new(),
+        context: None,
     };
     host.mount.mount_zfs(&other).await.unwrap();
     assert!(matches!(
@@ -284,11 +333,14 @@ async fn usage_is_told_of_the_volume_that_is_mounted_there_only() {
     };
     host.mount.set_usage(&dataset(&ops, 0), usage);
     assert_eq!(
-        ops.host.volume_usage(handle(), TARGET.as_ref()).await.unwrap(),
+        ops.host
+            .volume_usage(VolumeRef::Claim(handle()), TARGET.as_ref())
+            .await
+            .unwrap(),
         Usage::Files(usage)
     );
     assert!(matches!(
-        ops.host.volume_usage(handle(), "/".as_ref()).await,
+        ops.host.volume_usage(VolumeRef::Claim(handle()), "/".as_ref()).await,
         Err(Error::NotFound(_))
     ));
 }
@@ -338,4 +390,42 @@ async fn options_restrict_the_pods_mount_alone() {
         "{refused}"
     );
     assert_eq!(has(&private), (false, [false; 5]));
+}
+
+/// A filesystem has one context, whoever sees it.
+#[tokio::test]
+async fn pods_that_share_a_volume_share_its_selinux_context() {
+    let (host, ops) = attached().await;
+    let of = |target: &str, context: Option<&str>| PublishRequest {
+        context: context.map(|context| context.parse().unwrap()),
+        ..publish(target, false)
+    };
+    let (one, other) = (Some("u:r:t:s0:c1,c2"), Some("u:r:t:s0:c3,c4"));
+    let shown = |target: &str| {
+        let table = host.mount.table();
+        let entry = table.at(target.as_ref()).unwrap();
+        entry.context.as_ref().map(ToString::to_string)
+    };
+    ops.publish(&of(TARGET, one)).await.unwrap();
+    ops.publish(&of(TARGET, one)).await.unwrap();
+    assert_eq!(shown(TARGET).as_deref(), one);
+    for target in [TARGET, "/pods/b/mount"] {
+        let refused = ops.publish(&of(target, other)).await.unwrap_err();
+        assert!(matches!(refused, Error::InUse(_)), "{refused}");
+    }
+    ops.publish(&of("/pods/b/mount", one)).await.unwrap();
+    ops.publish(&of("/pods/c/mount", None)).await.unwrap();
+    for target in [TARGET, "/pods/b/mount", "/pods/c/mount"] {
+        ops.host.unpublish(&unpublish(target)).await.unwrap();
+    }
+    ops.publish(&of(TARGET, other)).await.unwrap();
+    assert_eq!(
+        shown(TARGET).as_deref(),
+        other,
+        "the last one took the first context along"
+    );
+    ops.host.unpublish(&unpublish(TARGET)).await.unwrap();
+    ops.publish(&of(TARGET, None)).await.unwrap();
+    let refused = ops.publish(&of("/pods/b/mount", one)).await.unwrap_err();
+    assert!(refused.to_string().contains("without"), "{refused}");
 }

@@ -1,0 +1,310 @@
+//! The standard conformance program against the façade, as it stands in the cluster: between both is what csi-provisioner
+//! does. Volumes are asked for by claims, on a node; nothing else is changed, and nothing is answered here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use dotmesh_crds::names;
+use dotmesh_csi_proto::csi::controller_client::ControllerClient;
+use dotmesh_csi_proto::csi::controller_server::{Controller, ControllerServer};
+use dotmesh_csi_proto::csi::identity_client::IdentityClient;
+use dotmesh_csi_proto::csi::identity_server::{Identity, IdentityServer};
+use dotmesh_csi_proto::csi::*;
+use dotmesh_e2e::chart;
+use dotmesh_e2e::cluster::PATIENCE;
+use dotmesh_e2e::objects::plain_claim;
+use dotmesh_e2e::scenario::{Scenario, scenario};
+use dotmesh_e2e::wait::{Look, until};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
+use kube::runtime::conditions::is_deleted;
+use kube::runtime::wait::await_condition;
+use tokio::net::UnixListener;
+use tokio::process::{Child, Command};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+/// What is said of the conformance program, and held to by its run.
+const CONFORMANCE: &str = include_str!("../../../docs/conformance.md");
+
+/// Stands where csi-provisioner does.
+#[derive(Clone)]
+struct Provisioner {
+    controller: ControllerClient<Channel>,
+    identity: IdentityClient<Channel>,
+    claims: Api<PersistentVolumeClaim>,
+    namespace: String,
+    node: String,
+}
+
+fn failed(error: impl std::fmt::Display) -> Status {
+    Status::internal(format!("the stand-in for csi-provisioner: {error}"))
+}
+
+impl Provisioner {
+    /// The uid of the claim of this name, which is made when it is not there.
+    async fn claim(&self, name: &str) -> Result<String, kube::Error> {
+        let made = match self.claims.get_opt(name).await? {
+            Some(claim) => claim,
+            None => {
+                let claim = serde_json::from_value(plain_claim(name, "64Mi")).map_err(kube::Error::SerdeError)?;
+                self.claims.create(&PostParams::default(), &claim).await?
+            }
+        };
+        Ok(made.uid().unwrap_or_default())
+    }
+
+    /// As csi-provisioner asks: by the claim's uid, with its name, and where its pod is.
+    async fn asked(&self, mut request: CreateVolumeRequest) -> Result<CreateVolumeRequest, Status> {
+        if !request.name.is_empty() {
+            let name = request.name.to_lowercase();
+            let uid = self.claim(&name).await.map_err(failed)?;
+            request.name = names::volume_object(&uid);
+            let said = [("namespace", self.namespace.clone()), ("name", name)];
+            let said = said.map(|(key, value)| (format!("csi.storage.k8s.io/pvc/{key}"), value));
+            request.parameters.extend(said);
+        }
+        let topology = Topology {
+            segments: [(names::TOPOLOGY_NODE.to_owned(), self.node.clone())].into(),
+        };
+        request.accessibility_requirements = Some(TopologyRequirement {
+            requisite: vec![topology.clone()],
+            preferred: vec![topology],
+        });
+        Ok(request)
+    }
+
+    /// A volume is deleted when its claim is gone.
+    async fn forget(&self, volume_id: &str) -> Result<()> {
+        let all = self.claims.list(&ListParams::default()).await?;
+        let is_its = |claim: &PersistentVolumeClaim| claim.uid().is_some_and(|uid| volume_id.ends_with(&uid));
+        for claim in all.items.iter().filter(|claim| is_its(claim)) {
+            let name = claim.name_any();
+            self.claims.delete(&name, &DeleteParams::default()).await?;
+            let uid = claim.uid().unwrap_or_default();
+            let gone = await_condition(self.claims.clone(), &name, is_deleted(&uid));
+            tokio::time::timeout(PATIENCE, gone)
+                .await
+                .context("the claim stays")??;
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Identity for Provisioner {
+    async fn get_plugin_info(
+        &self,
+        request: Request<GetPluginInfoRequest>,
+    ) -> Result<Response<GetPluginInfoResponse>, Status> {
+        self.identity.clone().get_plugin_info(request.into_inner()).await
+    }
+
+    async fn get_plugin_capabilities(
+        &self,
+        request: Request<GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
+        self.identity
+            .clone()
+            .get_plugin_capabilities(request.into_inner())
+            .await
+    }
+
+    async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+        self.identity.clone().probe(request.into_inner()).await
+    }
+}
+
+#[tonic::async_trait]
+impl Controller for Provisioner {
+    async fn controller_get_capabilities(
+        &self,
+        request: Request<ControllerGetCapabilitiesRequest>,
+    ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
+        self.controller
+            .clone()
+            .controller_get_capabilities(request.into_inner())
+            .await
+    }
+
+    async fn controller_expand_volume(
+        &self,
+        request: Request<ControllerExpandVolumeRequest>,
+    ) -> Result<Response<ControllerExpandVolumeResponse>, Status> {
+        self.controller
+            .clone()
+            .controller_expand_volume(request.into_inner())
+            .await
+    }
+
+    async fn controller_modify_volume(
+        &self,
+        request: Request<ControllerModifyVolumeRequest>,
+    ) -> Result<Response<ControllerModifyVolumeResponse>, Status> {
+        self.controller
+            .clone()
+            .controller_modify_volume(request.into_inner())
+            .await
+    }
+
+    async fn validate_volume_capabilities(
+        &self,
+        request: Request<ValidateVolumeCapabilitiesRequest>,
+    ) -> Result<Response<ValidateVolumeCapabilitiesResponse>, Status> {
+        self.controller
+            .clone()
+            .validate_volume_capabilities(request.into_inner())
+            .await
+    }
+
+    async fn create_volume(
+        &self,
+        request: Request<CreateVolumeRequest>,
+    ) -> Result<Response<CreateVolumeResponse>, Status> {
+        let request = self.asked(request.into_inner()).await?;
+        self.controller.clone().create_volume(request).await
+    }
+
+    async fn delete_volume(
+        &self,
+        request: Request<DeleteVolumeRequest>,
+    ) -> Result<Response<DeleteVolumeResponse>, Status> {
+        let request = request.into_inner();
+        self.forget(&request.volume_id)
+            .await
+            .map_err(|error| failed(format!("{error:#}")))?;
+        self.controller.clone().delete_volume(request).await
+    }
+}
+
+/// Leads from a socket here to the façade's in a pod of the operator, while it lives.
+async fn lead(s: &Scenario, socket: &Path) -> Result<Child> {
+    let pods: Api<Pod> = Api::namespaced(s.cluster.client.clone(), chart::NAMESPACE);
+    let operators = ListParams::default().labels("app.kubernetes.io/component=operator");
+    let pod = pods.list(&operators).await?.items.into_iter().next();
+    let uid = pod.and_then(|pod| pod.uid()).context("the operator has no pod")?;
+    let there = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/csi/csi.sock");
+    let forward = format!("{}:{there}", socket.display());
+    let words = s.nodes.prefix("")?;
+    let (program, words) = words.split_first().context("DOTMESH_TEST_SSH is empty")?;
+    let child = Command::new(program)
+        .args(words)
+        .args(["-N", "-o", "ExitOnForwardFailure=yes", "-L", &forward])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    until("the way to the facade", PATIENCE, async || {
+        Ok(Look::when(socket.exists(), socket.display().to_string()))
+    })
+    .await?;
+    Ok(child)
+}
+
+#[tokio::test]
+async fn the_conformance_program_finds_nothing_about_the_facade() {
+    scenario("conformance", async |s| {
+        let folder = std::env::temp_dir().join(format!("dotmesh-conformance-{}", std::process::id()));
+        std::fs::create_dir(&folder)?;
+        let result = conformance(s, &folder).await;
+        std::fs::remove_dir_all(&folder)?;
+        result
+    })
+    .await;
+}
+
+async fn conformance(s: &Scenario, folder: &Path) -> Result<()> {
+    let (theirs, ours) = (folder.join("facade.sock"), folder.join("csi.sock"));
+    let _way = lead(s, &theirs).await?;
+    let channel = Endpoint::from_shared(format!("unix://{}", theirs.display()))?
+        .connect()
+        .await?;
+    let nodes: Api<Node> = Api::all(s.cluster.client.clone());
+    let node = nodes.list(&ListParams::default()).await?.items.into_iter().next();
+    let provisioner = Provisioner {
+        controller: ControllerClient::new(channel.clone()),
+        identity: IdentityClient::new(channel),
+        claims: s.cluster.api(),
+        namespace: s.cluster.namespace.clone(),
+        node: node.context("there is no node")?.name_any(),
+    };
+    let listener = UnixListenerStream::new(UnixListener::bind(&ours)?);
+    let server = Server::builder()
+        .add_service(IdentityServer::new(provisioner.clone()))
+        .add_service(ControllerServer::new(provisioner));
+    let serving = tokio::spawn(server.serve_with_incoming(listener));
+    let (report, attributes) = (folder.join("report.json"), folder.join("attributes.yaml"));
+    std::fs::write(&attributes, "compression: lz4\n")?;
+    let program = std::env::var("DOTMESH_CSI_SANITY").context("DOTMESH_CSI_SANITY names the conformance program")?;
+    let running = Command::new(program)
+        .arg(format!("--csi.endpoint=unix://{}", ours.display()))
+        .arg("--csi.testvolumesize=67108864")
+        .arg("--csi.testvolumeexpandsize=134217728")
+        .arg(format!("--csi.testvolumemutableparameters={}", attributes.display()))
+        // csi-node answers the kubelet, and has a run of its own.
+        .arg("--ginkgo.focus=Identity Service|\\[Controller Server\\]|GroupController Service")
+        .arg("--ginkgo.no-color")
+        .arg(format!("--ginkgo.json-report={}", report.display()))
+        .kill_on_drop(true)
+        .output();
+    let output = running.await?;
+    serving.abort();
+    ensure!(
+        output.status.success(),
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    compare_with_document(&report)
+}
+
+/// A test of the conformance program, as its report has it.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Spec {
+    leaf_node_type: String,
+    state: String,
+    /// Absent for those that the focus leaves out.
+    failure: Option<Why>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Why {
+    message: String,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Suite {
+    spec_reports: Vec<Spec>,
+}
+
+/// The document says how many tests pass, and why each of the others does not apply: no more and no less.
+fn compare_with_document(report: &Path) -> Result<()> {
+    let suites: Vec<Suite> = serde_json::from_slice(&std::fs::read(report)?)?;
+    let specs = suites.into_iter().flat_map(|suite| suite.spec_reports);
+    let specs: Vec<Spec> = specs.filter(|spec| spec.leaf_node_type == "It").collect();
+    let passed = specs.iter().filter(|spec| spec.state == "passed").count();
+    let mut skipped: BTreeMap<&str, usize> = BTreeMap::new();
+    for spec in specs.iter().filter(|spec| spec.state == "skipped") {
+        if let Some(why) = &spec.failure {
+            *skipped.entry(why.message.as_str()).or_default() += 1;
+        }
+    }
+    let all: usize = skipped.values().sum();
+    let said = format!("Against the facade: {passed} pass, {all} do not apply.");
+    let (_, section) = CONFORMANCE
+        .split_once("## The facade")
+        .context("docs/conformance.md has no \"## The facade\"")?;
+    let rows = skipped.iter().map(|(why, tests)| format!("| {why} | {tests} | "));
+    let unlisted: Vec<String> = rows.filter(|row| !section.contains(row)).collect();
+    ensure!(
+        section.contains(&said) && unlisted.is_empty(),
+        "docs/conformance.md is to say: {said} And why these do not apply: {unlisted:#?}"
+    );
+    Ok(())
+}
