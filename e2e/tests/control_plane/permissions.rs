@@ -111,7 +111,6 @@ async fn the_operator_may_do_its_work_and_not_much_more() {
             "default",
         ],
         &["update", "leases/another", "-n", here],
-        &["watch", "pods", "-n", "default"],
         &["create", "clusterrolebindings.rbac.authorization.k8s.io"],
         &["create", "serviceaccounts", "--subresource=token", "-n", here],
         &["delete", "nodes"],
