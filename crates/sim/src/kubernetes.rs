@@ -7,9 +7,9 @@ pub mod inline;
 mod kubelet;
 mod resizer;
 mod scheduler;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use dotmesh_crds::names::{ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, D
 use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::{CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, Topology, TopologyRequirement};
 use dotmesh_model::size::format_quantity;
-use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
@@ -150,21 +149,6 @@ impl Kubernetes {
             pod.ends = true;
         }
         self.poked.notify_one();
-    }
-
-    /// A pod writes to all its volumes.
-    pub fn write(&self, pod: &str) {
-        let folder = format!("/var/lib/kubelet/pods/{pod}/");
-        for machine in self.cluster.machines.iter() {
-            let table = machine.mount.table();
-            let of_pod = |entry: &&MountEntry| entry.target.starts_with(Path::new(&folder));
-            for entry in table.iter().filter(of_pod) {
-                let volume = machine.mount.volume_at(&entry.target);
-                if let Ok(dataset) = volume.as_ref().unwrap_or(&entry.source).parse() {
-                    let _ = machine.zfs.write(&dataset, 4096);
-                }
-            }
-        }
     }
 
     /// Whether a pod has all its volumes.

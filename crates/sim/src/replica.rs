@@ -18,7 +18,7 @@ use crate::leader::Leader;
 use crate::machine::{Machine, POOL_FILE, spawn_until_over};
 use crate::nodes::SimNodes;
 use crate::stage::{Actor, Life, Stage};
-use crate::view::{NAMESPACE, View, WATCHED};
+use crate::view::{View, WATCHED};
 
 /// The moment at which every history begins: 2026-01-01.
 const BEGINNING: i64 = 1_767_225_600;
@@ -28,6 +28,9 @@ const BEHIND: usize = 6;
 
 /// How long caches stay behind that began so.
 const LAG: Duration = Duration::from_millis(500);
+
+/// The installation's namespace.
+pub const NAMESPACE: &str = "dotmesh-system";
 
 /// What all replicas see.
 #[derive(Clone)]

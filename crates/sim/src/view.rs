@@ -12,7 +12,8 @@ use dotmesh_operator::wake::{Wake, Woken, wakes};
 use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
-use kube::ResourceExt;
+
+use crate::replica::NAMESPACE;
 
 /// The kinds that are watched.
 pub const WATCHED: [&str; 10] = [
@@ -27,9 +28,6 @@ pub const WATCHED: [&str; 10] = [
     "StorageClass",
     "CSIStorageCapacity",
 ];
-
-/// The installation's namespace.
-pub const NAMESPACE: &str = "dotmesh-system";
 
 type Objects = BTreeMap<Key, Arc<dyn Any + Send + Sync>>;
 
@@ -186,10 +184,9 @@ impl View {
             "CSIStorageCapacity" => parsed!(CSIStorageCapacity, prune),
             _ => parsed!(PersistentVolume, prune),
         };
-        // Of pods the caches have csi-node's; of others only those that import are told of.
         if kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE) {
             let pod: Arc<Pod> = object.downcast().ok()?;
-            return pod.labels().contains_key(LABEL_IMPORT).then_some(Seen::Importer(pod));
+            return Some(Seen::Importer(pod));
         }
         let objects = self.objects.entry(kind).or_default();
         if change.gone {

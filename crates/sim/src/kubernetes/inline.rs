@@ -10,7 +10,7 @@ use serde_json::json;
 use tonic::Status;
 
 use super::{Kubernetes, Pod, capability, target};
-use crate::view::NAMESPACE;
+use crate::replica::NAMESPACE;
 
 /// The token of the csi-node pod on a node.
 pub fn token(node: u8) -> String {
