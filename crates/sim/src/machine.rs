@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dotmesh_csi_node::edge::Calls;
 use dotmesh_csi_node::edge::csi::{Csi, Lend};
@@ -47,7 +47,7 @@ pub struct Machine {
     /// Its files.
     pub disk: Disk,
     running: Arc<Mutex<Option<Running>>>,
-    lender: Arc<OnceLock<Arc<dyn Lend>>>,
+    lender: Arc<Mutex<Option<Arc<dyn Lend>>>>,
 }
 
 /// csi-node, as it runs.
@@ -118,7 +118,7 @@ impl Machine {
 
     /// Whom its csi-node asks for what inline volumes show, from the next time that it begins.
     pub fn borrow_from(&self, lender: Arc<dyn Lend>) {
-        let _ = self.lender.set(lender);
+        *self.lender.lock().unwrap_or_else(PoisonError::into_inner) = Some(lender);
     }
 
     /// Its name in Kubernetes.
@@ -151,8 +151,8 @@ impl Machine {
         let csi = Csi::new(Arc::clone(&pools), Calls::of_csi(Rpcs::default()), self.name());
         let running = Running {
             node: NodeService::new(Arc::clone(&pools), Calls::of_operator(Rpcs::default())),
-            csi: match self.lender.get() {
-                Some(lender) => csi.with_lender(Arc::clone(lender)),
+            csi: match self.lender.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                Some(lender) => csi.with_lender(lender),
                 None => csi,
             },
             fence: Fence::default(),
@@ -171,8 +171,10 @@ impl Machine {
         }
     }
 
-    /// The history is over. What ran here holds the stage, and the stage this machine: nothing would ever be freed.
+    /// The history is over. What ran here holds the stage, and the stage this machine, which the lender holds, too:
+    /// nothing would ever be freed.
     pub fn close(&self) {
+        *self.lender.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
