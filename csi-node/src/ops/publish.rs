@@ -379,10 +379,16 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
     pub(super) async fn drop_private(&self, private: &Path) -> Result<(), Error> {
         self.unmount(private).await?;
         let doing = "removing the folder of a mount";
-        self.mount
-            .remove_dir(private)
-            .await
-            .map_err(|error| Error::mount(doing, &error))?;
+        match self.mount.remove_dir(private).await {
+            Ok(()) => {}
+            // It is a mount point in another namespace, too: removing it unmounts that, and a filesystem of a suspended pool
+            // does not answer. The kernel goes on with it, and what was asked for is done.
+            Err(error) if error.kind == MountErrorKind::Timeout => {
+                tracing::warn!(%error, "the folder of a mount goes later");
+                return Ok(());
+            }
+            Err(error) => return Err(Error::mount(doing, &error)),
+        }
         let Some(of_head) = private.parent() else { return Ok(()) };
         match self.mount.remove_dir(of_head).await {
             Ok(()) => Ok(()),
