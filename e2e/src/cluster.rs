@@ -271,18 +271,7 @@ impl Cluster {
     /// # Errors
     /// When it does not come in time, with all events there are.
     pub async fn wait_refused(&self, claim: &str, reason: dotmesh_crds::Reason, words: &[&str]) -> Result<()> {
-        until(&format!("event {reason} on claim {claim}"), PATIENCE, async || {
-            let events = self.events_of(claim).await?;
-            let said = events.iter().any(|event| {
-                let message = event.message.as_deref().unwrap_or_default();
-                event.type_.as_deref() == Some("Warning")
-                    && event.reason.as_deref() == Some(reason.as_str())
-                    && words.iter().all(|word| message.contains(word))
-            });
-            let state: Vec<_> = events.iter().map(|e| (&e.reason, &e.message)).collect();
-            Ok(Look::when(said, format!("{state:?}")))
-        })
-        .await?;
+        self.wait_warning(claim, Some(reason), words).await?;
         let claim: PersistentVolumeClaim = self.get(claim).await?;
         let phase = claim.status.and_then(|status| status.phase).unwrap_or_default();
         anyhow::ensure!(phase == "Pending", "the claim is {phase}");
@@ -294,15 +283,26 @@ impl Cluster {
     /// # Errors
     /// When it does not come in time, with all events there are.
     pub async fn wait_event(&self, object: &str, words: &[&str]) -> Result<()> {
-        until(&format!("a warning on {object} with {words:?}"), PATIENCE, async || {
-            let events = self.events_of(object).await?;
-            let said = events.iter().any(|event| {
-                let message = event.message.as_deref().unwrap_or_default();
-                event.type_.as_deref() == Some("Warning") && words.iter().all(|word| message.contains(word))
-            });
-            let state: Vec<_> = events.iter().map(|e| (&e.reason, &e.message)).collect();
-            Ok(Look::when(said, format!("{state:?}")))
-        })
+        self.wait_warning(object, None, words).await
+    }
+
+    async fn wait_warning(&self, object: &str, reason: Option<dotmesh_crds::Reason>, words: &[&str]) -> Result<()> {
+        let of = reason.map_or_else(String::new, |reason| format!("{reason} "));
+        until(
+            &format!("a warning {of}on {object} with {words:?}"),
+            PATIENCE,
+            async || {
+                let events = self.events_of(object).await?;
+                let said = events.iter().any(|event| {
+                    let message = event.message.as_deref().unwrap_or_default();
+                    event.type_.as_deref() == Some("Warning")
+                        && reason.is_none_or(|reason| event.reason.as_deref() == Some(reason.as_str()))
+                        && words.iter().all(|word| message.contains(word))
+                });
+                let state: Vec<_> = events.iter().map(|e| (&e.reason, &e.message)).collect();
+                Ok(Look::when(said, format!("{state:?}")))
+            },
+        )
         .await
     }
 

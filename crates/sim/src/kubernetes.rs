@@ -54,6 +54,9 @@ struct Pod {
     ends: bool,
     /// Targets by claim or inline volume, with their handles.
     published: BTreeMap<String, String>,
+    /// Those that it may have: publishing them was tried. When the pod ends each is unpublished, as kubelets do with
+    /// mounts that they are uncertain of.
+    tried: BTreeMap<String, String>,
 }
 
 impl Pod {

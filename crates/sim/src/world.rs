@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_crds::names::AUDIENCE_ENROLL;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_mount::MountEntry;
 use dotmesh_operator::api::{Api, Guard, Key};
@@ -133,20 +132,6 @@ fn csi_node(node: u8) -> Value {
     })
 }
 
-/// What the API server says of the token of csi-node on a node.
-fn token_review(node: u8) -> Value {
-    json!({
-        "authenticated": true, "audiences": [AUDIENCE_ENROLL],
-        "user": {
-            "username": "system:serviceaccount:dotmesh-system:dotmesh-csi-node",
-            "extra": {
-                "authentication.kubernetes.io/pod-name": [format!("csi-node-{node}")],
-                "authentication.kubernetes.io/pod-uid": [format!("uid-csi-{node}")],
-            },
-        },
-    })
-}
-
 impl World {
     fn new(workload: &Workload, schedule: &Schedule, traced: bool) -> Self {
         let server = FakeApi::default();
@@ -160,7 +145,12 @@ impl World {
             server.put_object(csi_node(node));
             server
                 .put_object(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": format!("n{node}") } }));
-            server.put_token(&token(node), token_review(node));
+            let review = FakeApi::review_of_csi_node(
+                &format!("csi-node-{node}"),
+                &format!("uid-csi-{node}"),
+                &format!("n{node}"),
+            );
+            server.put_token(&token(node), review);
         }
         let machines: Arc<Vec<Machine>> = Arc::new(numbers.map(Machine::new).collect());
         let oracle = Oracle::new(server.clone(), Arc::clone(&machines), workload.grace);

@@ -161,6 +161,22 @@ impl FakeApi {
         self.lock().tokens.insert(token.to_owned(), status);
     }
 
+    /// What TokenReview says of a token that is bound to a pod of csi-node in the installation's namespace.
+    #[must_use]
+    pub fn review_of_csi_node(pod: &str, uid: &str, node: &str) -> Value {
+        json!({
+            "authenticated": true, "audiences": ["dotmesh.io/enroll"],
+            "user": {
+                "username": "system:serviceaccount:dotmesh-system:dotmesh-csi-node",
+                "extra": {
+                    "authentication.kubernetes.io/pod-name": [pod],
+                    "authentication.kubernetes.io/pod-uid": [uid],
+                    "authentication.kubernetes.io/node-name": [node],
+                },
+            },
+        })
+    }
+
     /// Events so far, as `Reason: message`.
     pub fn events(&self) -> Vec<String> {
         let state = self.lock();

@@ -57,6 +57,9 @@ pub const DRIVER: &str = "csi.dotmesh.io";
 /// The topology key whose value is a node's name.
 pub const TOPOLOGY_KEY: &str = "topology.dotmesh.io/node";
 
+/// What Kubernetes and its sidecars add to parameters and attributes begins with this.
+const KUBERNETES: &str = "csi.storage.k8s.io/";
+
 /// Where the CSI socket is below the kubelet's folder.
 #[must_use]
 pub fn socket_path(kubelet_dir: &Path) -> std::path::PathBuf {

@@ -50,42 +50,58 @@ struct Program {
     node: NodeService<StagedZfs, StagedMount>,
 }
 
-/// A call of either service that names something.
-#[derive(Debug, Clone)]
-enum Call {
-    Create(csi::CreateVolumeRequest),
-    Delete(csi::DeleteVolumeRequest),
-    Expand(csi::ControllerExpandVolumeRequest),
-    Validate(csi::ValidateVolumeCapabilitiesRequest),
-    ListVolumes(csi::ListVolumesRequest),
-    Modify(csi::ControllerModifyVolumeRequest),
-    Capacity(csi::GetCapacityRequest),
-    Snapshot(csi::CreateSnapshotRequest),
-    DeleteSnapshot(csi::DeleteSnapshotRequest),
-    ListSnapshots(csi::ListSnapshotsRequest),
-    GetSnapshot(csi::GetSnapshotRequest),
-    Group(csi::CreateVolumeGroupSnapshotRequest),
-    DeleteGroup(csi::DeleteVolumeGroupSnapshotRequest),
-    GetGroup(csi::GetVolumeGroupSnapshotRequest),
-    VolumeHealth(csi::NodeGetVolumeHealthRequest),
-    StorageHealth(csi::NodeGetStorageHealthRequest),
-    GetVolumeHealth(csi::ControllerGetVolumeHealthRequest),
-    ListVolumeHealth(csi::ControllerListVolumeHealthRequest),
-    Publish(csi::NodePublishVolumeRequest),
-    Unpublish(csi::NodeUnpublishVolumeRequest),
-    Stats(csi::NodeGetVolumeStatsRequest),
-    EnsurePool(proto::EnsurePoolRequest),
-    EnsureDot(proto::EnsureDotRequest),
-    EnsureBranch(proto::EnsureBranchRequest),
-    Commit(proto::CommitRequest),
-    Attach(proto::AttachRequest),
-    Detach(proto::DetachRequest),
-    DeleteCommit(proto::DeleteCommitRequest),
-    DeleteBranch(proto::DeleteBranchRequest),
-    DeleteDot(proto::DeleteDotRequest),
-    DescribeDot(proto::DescribeDotRequest),
-    FindMissing(proto::FindMissingRequest),
+/// Calls `$to` with all calls of both services that name something, each with its request.
+macro_rules! each_call {
+    ($to:ident) => {
+        $to! {
+            Create(csi::CreateVolumeRequest),
+            Delete(csi::DeleteVolumeRequest),
+            Expand(csi::ControllerExpandVolumeRequest),
+            Validate(csi::ValidateVolumeCapabilitiesRequest),
+            ListVolumes(csi::ListVolumesRequest),
+            Modify(csi::ControllerModifyVolumeRequest),
+            Capacity(csi::GetCapacityRequest),
+            Snapshot(csi::CreateSnapshotRequest),
+            DeleteSnapshot(csi::DeleteSnapshotRequest),
+            ListSnapshots(csi::ListSnapshotsRequest),
+            GetSnapshot(csi::GetSnapshotRequest),
+            Group(csi::CreateVolumeGroupSnapshotRequest),
+            DeleteGroup(csi::DeleteVolumeGroupSnapshotRequest),
+            GetGroup(csi::GetVolumeGroupSnapshotRequest),
+            VolumeHealth(csi::NodeGetVolumeHealthRequest),
+            StorageHealth(csi::NodeGetStorageHealthRequest),
+            GetVolumeHealth(csi::ControllerGetVolumeHealthRequest),
+            ListVolumeHealth(csi::ControllerListVolumeHealthRequest),
+            Publish(csi::NodePublishVolumeRequest),
+            Unpublish(csi::NodeUnpublishVolumeRequest),
+            Stats(csi::NodeGetVolumeStatsRequest),
+            EnsurePool(proto::EnsurePoolRequest),
+            EnsureDot(proto::EnsureDotRequest),
+            EnsureBranch(proto::EnsureBranchRequest),
+            Commit(proto::CommitRequest),
+            Attach(proto::AttachRequest),
+            Detach(proto::DetachRequest),
+            DeleteCommit(proto::DeleteCommitRequest),
+            DeleteBranch(proto::DeleteBranchRequest),
+            DeleteDot(proto::DeleteDotRequest),
+            DescribeDot(proto::DescribeDotRequest),
+            FindMissing(proto::FindMissingRequest),
+        }
+    };
 }
+use each_call;
+
+macro_rules! calls {
+    ($($name:ident($request:ty),)*) => {
+        /// A call of either service that names something.
+        #[derive(Debug, Clone)]
+        enum Call {
+            $($name($request),)*
+        }
+    };
+}
+
+each_call!(calls);
 
 impl World {
     /// What is mounted is busy for ZFS, and what ZFS has not cannot be mounted. Pools are as large as their files.

@@ -381,8 +381,8 @@ impl<Z: Zfs, M: Mount> Host<Z, M> {
         let doing = "removing the folder of a mount";
         match self.mount.remove_dir(private).await {
             Ok(()) => {}
-            // It is a mount point in another namespace, too: removing it unmounts that, and a filesystem of a suspended pool
-            // does not answer. The kernel goes on with it, and what was asked for is done.
+            // It may be a mount point in another namespace, too: removing it unmounts that, and a filesystem of a suspended
+            // pool does not answer. The kernel goes on with it, and what was asked for is done.
             Err(error) if error.kind == MountErrorKind::Timeout => {
                 tracing::warn!(%error, "the folder of a mount goes later");
                 return Ok(());

@@ -20,7 +20,7 @@ use crate::machine::{Machine, SIZE, capability};
 /// What is said of the conformance program, and held to by its runs.
 const CONFORMANCE: &str = include_str!("../../../docs/conformance.md");
 
-fn create(name: &str, size: u64) -> CreateVolumeRequest {
+pub(crate) fn create(name: &str, size: u64) -> CreateVolumeRequest {
     CreateVolumeRequest {
         name: name.into(),
         capacity_range: Some(CapacityRange {

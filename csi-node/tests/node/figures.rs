@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dotmesh_csi_proto::csi::controller_client::ControllerClient;
-use dotmesh_csi_proto::csi::{CapacityRange, ControllerExpandVolumeRequest, CreateVolumeRequest, DeleteVolumeRequest};
+use dotmesh_csi_proto::csi::{CapacityRange, ControllerExpandVolumeRequest, DeleteVolumeRequest};
 use dotmesh_csi_proto::node::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use tonic::transport::Channel;
 
+use crate::csi;
 use crate::load::{branch, claimed};
-use crate::machine::{Dot, Machine, SIZE, capability, run, until};
+use crate::machine::{Dot, Machine, SIZE, run, until};
 
 /// How often each time is taken.
 const SAMPLES: usize = 15;
@@ -86,13 +87,11 @@ fn memory(machine: &Machine) -> f64 {
 }
 
 async fn create(controller: &mut ControllerClient<Channel>, name: &str) -> Handle {
-    let request = CreateVolumeRequest {
-        name: name.to_owned(),
-        capacity_range: Some(bytes(SIZE)),
-        volume_capabilities: vec![capability()],
-        ..CreateVolumeRequest::default()
-    };
-    let made = controller.create_volume(request).await.unwrap().into_inner();
+    let made = controller
+        .create_volume(csi::create(name, SIZE))
+        .await
+        .unwrap()
+        .into_inner();
     made.volume.unwrap().volume_id.parse().unwrap()
 }
 

@@ -2,16 +2,15 @@
 
 use anyhow::{Context, ensure};
 use dotmesh_crds::{Branch, Commit, Dot, names};
-use dotmesh_e2e::cluster::{PATIENCE, readiness};
+use dotmesh_e2e::cluster::readiness;
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder, plain_claim, pod};
 use dotmesh_e2e::scenario::scenario;
-use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::Api;
 use serde_json::json;
 
-use super::{count, entries};
+use super::{count, entries, used};
 
 #[tokio::test]
 async fn a_plain_claim_gets_a_dot_of_its_own() {
@@ -187,13 +186,7 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
             ])
             .await?;
         s.cluster.wait_pod("viewer").await?;
-        until("the Branch tells who uses it", PATIENCE, async || {
-            let branch: Branch = s.cluster.get("side").await?;
-            let users = branch.status.map(|status| status.users).unwrap_or_default();
-            let told: Vec<String> = users.iter().map(|user| format!("{} by {user}", user.volume)).collect();
-            Ok(Look::when(told == ["data by pod viewer"], format!("{told:?}")))
-        })
-        .await?;
+        used(s, "side", "data by pod viewer").await?;
         let seen = s
             .cluster
             .bash(

@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::crashes::{CSI_NODE, back, kill};
-use super::{count, entries};
+use super::{count, entries, used};
 
 /// A pod with this one volume at `/NAME`.
 fn pod_with(name: &str, volume: &str, source: Value) -> Value {
@@ -83,13 +83,7 @@ async fn a_pod_looks_at_a_commit_by_its_spec_alone() {
         };
         ensure!(branch.annotations().get(names::ANNOTATION_POD).map(String::as_str) == Some("look"));
         let name = branch.name_any();
-        until("the Branch tells who uses it", PATIENCE, async || {
-            let branch: Branch = s.cluster.get(&name).await?;
-            let users = branch.status.map(|status| status.users).unwrap_or_default();
-            let told: Vec<String> = users.iter().map(|user| format!("{} by {user}", user.volume)).collect();
-            Ok(Look::when(told == ["db by pod look"], format!("{told:?}")))
-        })
-        .await?;
+        used(s, &name, "db by pod look").await?;
 
         // The Commit may go; and what csi-node knew is on disk.
         s.cluster.delete::<Commit>("before").await?;

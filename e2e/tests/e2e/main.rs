@@ -3,9 +3,11 @@
 
 use anyhow::{Context, Result};
 use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_e2e::cluster::PATIENCE;
 use dotmesh_e2e::objects::{claim, dot, holder};
 use dotmesh_e2e::pool::{self, Entry};
 use dotmesh_e2e::scenario::Scenario;
+use dotmesh_e2e::wait::{Look, until};
 
 mod bad_input;
 mod capacities;
@@ -49,6 +51,17 @@ fn count(entries: &[Entry]) -> (usize, usize) {
         .filter(|e| !e.entry.name.contains('@') && e.entry.name.matches('/').count() == 2)
         .count();
     (volumes, snapshots)
+}
+
+/// Waits until a Branch tells this of who uses its volumes, as `volume by pod name`.
+async fn used(s: &Scenario, branch: &str, wanted: &str) -> Result<()> {
+    until("the Branch tells who uses it", PATIENCE, async || {
+        let branch: Branch = s.cluster.get(branch).await?;
+        let users = branch.status.map(|status| status.users).unwrap_or_default();
+        let told: Vec<String> = users.iter().map(|user| format!("{} by {user}", user.volume)).collect();
+        Ok(Look::when(told == [wanted], format!("{told:?}")))
+    })
+    .await
 }
 
 /// Name of the commit that a branch came from.

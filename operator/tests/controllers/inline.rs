@@ -4,6 +4,7 @@ use dotmesh_crds::{Branch, Commit, Remnant};
 use dotmesh_csi_proto::node::{LendRequest, LendResponse};
 use dotmesh_operator::api::Api;
 use dotmesh_operator::inline::{InlineService, LendError};
+use dotmesh_testkit::FakeApi;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tonic::{Code, Status};
@@ -29,19 +30,9 @@ async fn with_pod() -> World {
         .api
         .must_get(&dotmesh_operator::api::Key::namespaced("dotmesh-system", "csi-node-1"));
     world.api.put("{apiVersion: v1, kind: Node, metadata: {name: n1}}");
-    world.api.put_token(
-        TOKEN,
-        serde_json::json!({
-            "authenticated": true, "audiences": ["dotmesh.io/enroll"],
-            "user": {
-                "username": "system:serviceaccount:dotmesh-system:dotmesh-csi-node",
-                "extra": {
-                    "authentication.kubernetes.io/pod-name": ["csi-node-1"],
-                    "authentication.kubernetes.io/pod-uid": [csi_node.uid()],
-                },
-            },
-        }),
-    );
+    let uid = csi_node.uid().unwrap();
+    let review = FakeApi::review_of_csi_node("csi-node-1", &uid, "n1");
+    world.api.put_token(TOKEN, review);
     put_pod(&world, "u1");
     world
 }

@@ -31,7 +31,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
@@ -309,18 +309,7 @@ pub(crate) fn token(node: &str) -> String {
 
 /// What the API server says of the token of the node's csi-node pod.
 pub(crate) fn review(node: &str) -> Value {
-    json!({
-        "authenticated": true,
-        "audiences": ["dotmesh.io/enroll"],
-        "user": {
-            "username": format!("system:serviceaccount:{NAMESPACE}:dotmesh-csi-node"),
-            "extra": {
-                "authentication.kubernetes.io/pod-name": [format!("csi-{node}")],
-                "authentication.kubernetes.io/pod-uid": [format!("uid-{node}")],
-                "authentication.kubernetes.io/node-name": [node],
-            },
-        },
-    })
+    FakeApi::review_of_csi_node(&format!("csi-{node}"), &format!("uid-{node}"), node)
 }
 
 /// An enrolment that runs.

@@ -99,40 +99,28 @@ impl Kubernetes {
         let Some((volume, commit)) = &pod.inline else {
             return false;
         };
-        let what = format!("{volume} in {name}");
-        match (pod.ends, pod.published.get(volume)) {
-            (false, None) => {
-                let context = [
-                    ("csi.storage.k8s.io/ephemeral", "true"),
-                    ("csi.storage.k8s.io/pod.namespace", "dev"),
-                    ("csi.storage.k8s.io/pod.name", name),
-                    ("csi.storage.k8s.io/pod.uid", &uid_of(name)),
-                    ("dotmesh.io/commit", commit),
-                ]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()));
-                let request = NodePublishVolumeRequest {
-                    volume_id: id_of(name),
-                    target_path: target(name, volume),
-                    volume_capability: Some(capability()),
-                    volume_context: context.into(),
-                    ..NodePublishVolumeRequest::default()
-                };
-                let publish = self
-                    .clone()
-                    .ask_to_publish(name.to_owned(), volume.clone(), request, pod.node);
-                self.ask(what, publish);
-                true
-            }
-            (true, Some(id)) => {
-                let unpublish = self
-                    .clone()
-                    .unpublish_one(name.to_owned(), volume.clone(), id.clone(), pod.node);
-                self.ask(what, unpublish);
-                true
-            }
-            // The publish that was under way when the pod ended may still come.
-            (true, None) => self.lock().asked.contains(&what),
-            (false, Some(_)) => false,
+        if pod.published.contains_key(volume) {
+            return false;
         }
+        let context = [
+            ("csi.storage.k8s.io/ephemeral", "true"),
+            ("csi.storage.k8s.io/pod.namespace", "dev"),
+            ("csi.storage.k8s.io/pod.name", name),
+            ("csi.storage.k8s.io/pod.uid", &uid_of(name)),
+            ("dotmesh.io/commit", commit),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let request = NodePublishVolumeRequest {
+            volume_id: id_of(name),
+            target_path: target(name, volume),
+            volume_capability: Some(capability()),
+            volume_context: context.into(),
+            ..NodePublishVolumeRequest::default()
+        };
+        let publish = self
+            .clone()
+            .ask_to_publish(name.to_owned(), volume.clone(), request, pod.node);
+        self.ask(format!("{volume} in {name}"), publish);
+        true
     }
 }

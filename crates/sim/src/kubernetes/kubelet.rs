@@ -11,46 +11,47 @@ use super::{Kubernetes, Pod, World, claim_of, handle_of, is_bound, node_of, targ
 use crate::stage::Actor;
 
 impl Kubernetes {
-    /// The kubelet: volumes of pods that shall run, and of those that end.
+    /// The kubelet: volumes of pods that shall run, and of those that end. Whether something is under way.
     pub(super) fn publish(&self, world: &World, name: &str, pod: &Pod) -> bool {
-        let mut unfinished = self.publish_inline(name, pod);
-        for claim in &pod.claims {
-            let what = format!("{claim} in {name}");
-            match (pod.ends, pod.published.get(claim)) {
-                (false, None) => {
-                    let bound = world
-                        .claims
-                        .iter()
-                        .find(|found| found.name_any() == *claim && is_bound(found));
-                    let uid = bound.and_then(ResourceExt::uid).unwrap_or_default();
-                    let volume = world.volumes.iter().find(|volume| claim_of(volume) == uid);
-                    if let Some(volume) = volume.filter(|volume| self.is_placed(name, volume)) {
-                        let publish =
-                            self.clone()
-                                .publish_one(name.to_owned(), claim.clone(), volume.clone(), pod.node);
-                        self.ask(what, publish);
-                        unfinished = true;
-                    }
-                }
-                (true, Some(handle)) => {
-                    self.ask(
-                        what,
-                        self.clone()
-                            .unpublish_one(name.to_owned(), claim.clone(), handle.clone(), pod.node),
-                    );
-                    unfinished = true;
-                }
-                (false, Some(_)) | (true, None) => {}
-            }
+        if pod.ends {
+            return self.unpublish(name, pod);
         }
-        if pod.ends && pod.published.is_empty() {
-            self.lock().pods.remove(name);
-            if pod.inline.is_some() {
-                self.remove_pod(name);
+        let mut unfinished = self.publish_inline(name, pod);
+        for claim in pod.claims.iter().filter(|claim| !pod.published.contains_key(*claim)) {
+            let bound = world
+                .claims
+                .iter()
+                .find(|found| found.name_any() == *claim && is_bound(found));
+            let uid = bound.and_then(ResourceExt::uid).unwrap_or_default();
+            let volume = world.volumes.iter().find(|volume| claim_of(volume) == uid);
+            if let Some(volume) = volume.filter(|volume| self.is_placed(name, volume)) {
+                let publish = self
+                    .clone()
+                    .publish_one(name.to_owned(), claim.clone(), volume.clone(), pod.node);
+                self.ask(format!("{claim} in {name}"), publish);
+                unfinished = true;
             }
-            self.cluster.stage.wrote();
         }
         unfinished
+    }
+
+    /// A pod goes after all that it may have mounted.
+    fn unpublish(&self, name: &str, pod: &Pod) -> bool {
+        for (volume, handle) in &pod.tried {
+            let unpublish = self
+                .clone()
+                .unpublish_one(name.to_owned(), volume.clone(), handle.clone(), pod.node);
+            self.ask(format!("{volume} in {name}"), unpublish);
+        }
+        if !pod.tried.is_empty() {
+            return true;
+        }
+        self.lock().pods.remove(name);
+        if pod.inline.is_some() {
+            self.remove_pod(name);
+        }
+        self.cluster.stage.wrote();
+        false
     }
 
     /// Whether a volume can be used where the pod is. A pod that uses none yet goes where its volume is.
@@ -83,6 +84,10 @@ impl Kubernetes {
             return;
         };
         let handle = request.volume_id.clone();
+        match self.lock().pods.get_mut(&pod).filter(|pod| !pod.ends) {
+            Some(pod) => pod.tried.insert(volume.clone(), handle.clone()),
+            None => return,
+        };
         self.cluster
             .stage
             .say(Actor::Kubelet(node), format_args!("publish {volume} in {pod}"));
@@ -125,6 +130,7 @@ impl Kubernetes {
             Ok(_) => {
                 if let Some(pod) = self.lock().pods.get_mut(&pod) {
                     pod.published.remove(&claim);
+                    pod.tried.remove(&claim);
                 }
                 self.cluster.stage.wrote();
             }

@@ -87,11 +87,18 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         Ok(all)
     }
 
+    /// The pool where a Dot lies, if it is in any.
+    pub(super) async fn pool_of(&self, dot: DotId) -> Result<Option<Arc<Ops<Z, M>>>, Error> {
+        match self.pools.of_dot(dot).await {
+            Err(Error::NotFound(_)) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// A Dot with its pool; nothing when it is not there, or goes.
     pub(super) async fn dot(&self, dot: DotId) -> Result<Option<(Arc<Ops<Z, M>>, DotDescription)>, Error> {
-        let ops = match self.pools.of_dot(dot).await {
-            Err(Error::NotFound(_)) => return Ok(None),
-            found => found?,
+        let Some(ops) = self.pool_of(dot).await? else {
+            return Ok(None);
         };
         match ops.describe_dot(dot).await {
             Ok(described) => Ok(Some((ops, described))),
@@ -111,9 +118,8 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
     /// # Errors
     /// [`Error::InUse`] while it is published; those of the pool.
     pub(super) async fn delete_volume(&self, handle: Handle) -> Result<(), Error> {
-        let ops = match self.pools.of_dot(handle.dot).await {
-            Err(Error::NotFound(_)) => return Ok(()),
-            found => found?,
+        let Some(ops) = self.pool_of(handle.dot).await? else {
+            return Ok(());
         };
         let _alone = self.lock_dot(handle.dot).await;
         let Some(state) = ops.dot_state(handle.dot).await? else {

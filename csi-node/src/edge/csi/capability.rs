@@ -1,10 +1,14 @@
 //! `VolumeCapability`: how a volume is to be used.
 
+use std::path::PathBuf;
+
 use dotmesh_csi_proto::csi::VolumeCapability;
 use dotmesh_csi_proto::csi::volume_capability::AccessType;
 use dotmesh_csi_proto::csi::volume_capability::access_mode::Mode;
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_mount::{MountOption, SelinuxContext};
+
+use crate::ops::{PublishRequest, Wanted};
 
 /// A capability that this driver gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,21 @@ pub(super) struct Capability {
     pub options: Vec<MountOption>,
     /// The SELinux context of the files.
     pub context: Option<SelinuxContext>,
+}
+
+impl Capability {
+    /// The request that shows a volume so.
+    pub(super) fn publish(self, volume: Wanted, target: PathBuf, readonly: bool) -> PublishRequest {
+        PublishRequest {
+            volume,
+            target,
+            format: self.format,
+            readonly: readonly || self.readonly,
+            options: self.options,
+            context: self.context,
+            exclusive: self.exclusive,
+        }
+    }
 }
 
 /// What is asked for, if it is possible.

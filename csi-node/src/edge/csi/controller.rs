@@ -24,10 +24,7 @@ use super::health::switched_off;
 use super::list::{Page, parse_capacity, parse_filter};
 use super::node::parse_handle;
 use super::snapshots::{Taken, parse_take};
-use super::{Csi, invalid};
-
-/// What the sidecars of Kubernetes add to a class's parameters begins so.
-const SIDECARS_PREFIX: &str = "csi.storage.k8s.io/";
+use super::{Csi, KUBERNETES, invalid};
 
 /// What the parameters say: those of ZFS, and what csi-provisioner adds.
 pub(super) fn parse_tuning(parameters: &HashMap<String, String>) -> Result<Tuning, Status> {
@@ -85,7 +82,7 @@ pub(super) fn check_parameters(parameters: &HashMap<String, String>) -> Result<(
 
 /// These, and what the sidecars add.
 fn check_known(parameters: &HashMap<String, String>, ours: &[&str]) -> Result<(), Status> {
-    let is_known = |key: &&String| ours.contains(&key.as_str()) || key.starts_with(SIDECARS_PREFIX);
+    let is_known = |key: &&String| ours.contains(&key.as_str()) || key.starts_with(KUBERNETES);
     match parameters.keys().filter(|key| !is_known(key)).min() {
         None => Ok(()),
         Some(key) => Err(invalid(format!("parameters: {key:?} is not one of ours"))),

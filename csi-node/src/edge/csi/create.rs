@@ -204,10 +204,10 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
         }
         for key in known.free {
             let dot = create.source.map_or(key.own_dot(), Source::dot);
-            let ops = match (self.pools.of_dot(dot).await, create.source) {
-                (Err(Error::NotFound(_)), None) => self.first_pool().await?,
-                (Err(Error::NotFound(_)), Some(source)) => return Err(source.not_found()),
-                (found, _) => found?,
+            let ops = match (self.pool_of(dot).await?, create.source) {
+                (Some(ops), _) => ops,
+                (None, None) => self.first_pool().await?,
+                (None, Some(source)) => return Err(source.not_found()),
             };
             let _alone = self.lock_dot(dot).await;
             match self.create_in(&ops, dot, key, create).await {

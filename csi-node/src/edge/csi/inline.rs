@@ -13,16 +13,13 @@ use dotmesh_telemetry::Chain;
 use tonic::Status;
 
 use super::capability::parse_capability;
-use super::{invalid, node::parse_path};
+use super::{KUBERNETES, invalid, node::parse_path};
 use crate::edge::node_v1::parse::parse_format;
 use crate::operator::Operator;
 use crate::ops::{PublishRequest, Wanted};
 
 /// Whether a volume stands in its pod's spec itself, as the kubelet tells when the CSIDriver has `podInfoOnMount`.
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
-/// What the kubelet adds to a volume's attributes begins with this.
-const KUBELETS: &str = "csi.storage.k8s.io/";
-
 /// Whether the kubelet asks for an inline volume.
 pub(super) fn is_inline(request: &NodePublishVolumeRequest) -> bool {
     request.volume_context.get(EPHEMERAL).is_some_and(|said| said == "true")
@@ -68,7 +65,7 @@ fn parse_request(request: &NodePublishVolumeRequest) -> Result<LendRequest, Stat
         }
     }
     let said = |key: &str| {
-        let key = format!("{KUBELETS}{key}");
+        let key = format!("{KUBERNETES}{key}");
         let value = request.volume_context.get(&key).filter(|value| !value.is_empty());
         value.cloned().ok_or_else(|| {
             invalid(format!(
@@ -78,7 +75,7 @@ fn parse_request(request: &NodePublishVolumeRequest) -> Result<LendRequest, Stat
     };
     let attributes = request.volume_context.iter();
     let attributes: HashMap<String, String> = attributes
-        .filter(|(key, _)| !key.starts_with(KUBELETS))
+        .filter(|(key, _)| !key.starts_with(KUBERNETES))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     Ok(LendRequest {
@@ -117,7 +114,7 @@ pub(super) async fn borrow(
         Some(AccessType::Mount(mount)) => !mount.fs_type.is_empty(),
         Some(AccessType::Block(_)) | None => true,
     };
-    let capability = parse_capability(capability).map_err(invalid)?;
+    let mut capability = parse_capability(capability).map_err(invalid)?;
     if capability.format == VolumeFormat::Block {
         return Err(invalid("an inline volume is no block device"));
     }
@@ -125,14 +122,9 @@ pub(super) async fn borrow(
         Status::unimplemented("inline volumes come from the operator, and this node works without one")
     })?;
     let (volume, format) = parse_lent(&lender.lend(asked).await?)?;
-    Ok(PublishRequest {
-        volume,
-        target,
-        // Nobody has to say what the volume is; who does has to be right.
-        format: if said { capability.format } else { format },
-        readonly: request.readonly || capability.readonly,
-        options: capability.options,
-        context: capability.context,
-        exclusive: capability.exclusive,
-    })
+    // Nobody has to say what the volume is; who does has to be right.
+    if !said {
+        capability.format = format;
+    }
+    Ok(capability.publish(volume, target, request.readonly))
 }

@@ -65,15 +65,8 @@ fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, St
         return Err(invalid("volume_id is missing"));
     }
     let capability = parse_capability(request.volume_capability.as_ref()).map_err(invalid)?;
-    Ok(PublishRequest {
-        volume: Wanted::Claim(parse_handle(&request.volume_id)?),
-        target,
-        format: capability.format,
-        readonly: request.readonly || capability.readonly,
-        options: capability.options,
-        context: capability.context,
-        exclusive: capability.exclusive,
-    })
+    let volume = Wanted::Claim(parse_handle(&request.volume_id)?);
+    Ok(capability.publish(volume, target, request.readonly))
 }
 
 #[tonic::async_trait]

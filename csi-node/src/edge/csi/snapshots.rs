@@ -128,9 +128,8 @@ impl<Z: Zfs, M: Mount> Alone<Z, M> {
     /// # Errors
     /// [`Error::Invalid`] of a member of a group (CSI, DeleteSnapshot); those of the pool.
     pub(super) async fn delete_snapshot(&self, id: SnapshotId) -> Result<(), Error> {
-        let ops = match self.pools.of_dot(id.dot).await {
-            Err(Error::NotFound(_)) => return Ok(()),
-            found => found?,
+        let Some(ops) = self.pool_of(id.dot).await? else {
+            return Ok(());
         };
         let _alone = self.lock_dot(id.dot).await;
         let described = match ops.describe_dot(id.dot).await {

@@ -18,7 +18,7 @@ use prost::Message;
 use tonic::Code;
 
 use super::story::{Dot, POOL, Step, capability, create, expand, of_clones, of_dot, of_snapshots, target, told_id};
-use super::{Call, Program, STATE, World, quiet};
+use super::{Call, Program, STATE, World, each_call, quiet};
 use crate::edge::csi::first;
 use wire::Change;
 
@@ -110,7 +110,7 @@ prop_compose! {
 }
 
 macro_rules! calls {
-    ($($name:ident($request:ty)),* $(,)?) => {
+    ($($name:ident($request:ty),)*) => {
         const DECODE: &[fn(&[u8]) -> Option<Call>] = &[
             $(|bytes| <$request>::decode(bytes).ok().map(Call::$name)),*
         ];
@@ -127,40 +127,7 @@ macro_rules! calls {
     };
 }
 
-calls! {
-    Create(csi::CreateVolumeRequest),
-    Delete(csi::DeleteVolumeRequest),
-    Expand(csi::ControllerExpandVolumeRequest),
-    Validate(csi::ValidateVolumeCapabilitiesRequest),
-    ListVolumes(csi::ListVolumesRequest),
-    Modify(csi::ControllerModifyVolumeRequest),
-    Capacity(csi::GetCapacityRequest),
-    Snapshot(csi::CreateSnapshotRequest),
-    DeleteSnapshot(csi::DeleteSnapshotRequest),
-    ListSnapshots(csi::ListSnapshotsRequest),
-    GetSnapshot(csi::GetSnapshotRequest),
-    Group(csi::CreateVolumeGroupSnapshotRequest),
-    DeleteGroup(csi::DeleteVolumeGroupSnapshotRequest),
-    GetGroup(csi::GetVolumeGroupSnapshotRequest),
-    VolumeHealth(csi::NodeGetVolumeHealthRequest),
-    StorageHealth(csi::NodeGetStorageHealthRequest),
-    GetVolumeHealth(csi::ControllerGetVolumeHealthRequest),
-    ListVolumeHealth(csi::ControllerListVolumeHealthRequest),
-    Publish(csi::NodePublishVolumeRequest),
-    Unpublish(csi::NodeUnpublishVolumeRequest),
-    Stats(csi::NodeGetVolumeStatsRequest),
-    EnsurePool(proto::EnsurePoolRequest),
-    EnsureDot(proto::EnsureDotRequest),
-    EnsureBranch(proto::EnsureBranchRequest),
-    Commit(proto::CommitRequest),
-    Attach(proto::AttachRequest),
-    Detach(proto::DetachRequest),
-    DeleteCommit(proto::DeleteCommitRequest),
-    DeleteBranch(proto::DeleteBranchRequest),
-    DeleteDot(proto::DeleteDotRequest),
-    DescribeDot(proto::DescribeDotRequest),
-    FindMissing(proto::FindMissingRequest),
-}
+each_call!(calls);
 
 /// A value somewhere in a message.
 fn part(message: &[u8], way: &[usize]) -> Vec<u8> {

@@ -298,6 +298,15 @@ impl World {
         Ok(made.into_inner().volume.unwrap())
     }
 
+    /// An empty volume of another name.
+    pub(super) async fn make_other(&self) -> proto::Volume {
+        let request = proto::CreateVolumeRequest {
+            name: "other".to_owned(),
+            ..create()
+        };
+        self.make(request).await.unwrap()
+    }
+
     pub(super) async fn take(&self, request: proto::CreateSnapshotRequest) -> Result<proto::Snapshot, Status> {
         let taken = self.csi.create_snapshot(Request::new(request)).await?;
         Ok(taken.into_inner().snapshot.unwrap())
@@ -356,13 +365,7 @@ async fn a_snapshot_says_what_can_be_made_of_it() {
         restored
     );
     // The same names, of other things.
-    let other = world
-        .make(proto::CreateVolumeRequest {
-            name: "other".to_owned(),
-            ..create()
-        })
-        .await
-        .unwrap();
+    let other = world.make_other().await;
     let refused = world.take(snapshot("one", &other.volume_id)).await.unwrap_err();
     assert_eq!(refused.code(), Code::AlreadyExists);
     for (name, source) in [

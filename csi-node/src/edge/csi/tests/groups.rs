@@ -10,13 +10,7 @@ use crate::edge::csi::first;
 #[tokio::test]
 async fn a_group_is_taken_as_one_and_deleted_as_one() {
     let world = World::new().await;
-    let other = world
-        .make(proto::CreateVolumeRequest {
-            name: "other".to_owned(),
-            ..create()
-        })
-        .await
-        .unwrap();
+    let other = world.make_other().await;
     let clone = world.make(from("clone", of_volume(&world.volume_id))).await.unwrap();
     let of = [world.volume_id.as_str(), &other.volume_id, &clone.volume_id];
     let before = world.zfs.counts().snapshot()[&dotmesh_zfs::Verb::Snapshot].count;
