@@ -123,9 +123,9 @@ pub enum DeletionPolicy {
         .message("zfs.recordsize is for volumes of fsType zfs"),
     validation = Rule::new("!has(self.zfs) || !(has(self.zfs.volblocksize) || has(self.zfs.thin)) || (has(self.volumeMode) && self.volumeMode == 'Block') || (has(self.fsType) && self.fsType != 'zfs')")
         .message("zfs.volblocksize and zfs.thin are for fsType ext4 and xfs and for volumeMode Block"),
-    validation = Rule::new("!has(self.importFrom) || !has(self.volumeMode) || self.volumeMode == 'Filesystem'")
-        .message("importFrom copies files: it is for volumeMode Filesystem"),
-    validation = Rule::new("has(self.importFrom) == has(oldSelf.importFrom) && (!has(self.importFrom) || !has(oldSelf.importFrom) || self.importFrom.persistentVolumeClaim == oldSelf.importFrom.persistentVolumeClaim)")
+    validation = Rule::new("!has(self.importFrom) || !has(self.importFrom.persistentVolumeClaim) || !has(self.volumeMode) || self.volumeMode == 'Filesystem'")
+        .message("importFrom.persistentVolumeClaim copies files: it is for volumeMode Filesystem"),
+    validation = Rule::new("has(self.importFrom) == has(oldSelf.importFrom) && (!has(self.importFrom) || !has(oldSelf.importFrom) || self.importFrom == oldSelf.importFrom)")
         .message("a volume's importFrom cannot be changed"),
     validation = Rule::new("(has(self.zfs) && has(self.zfs.volblocksize) ? self.zfs.volblocksize : '') == (has(oldSelf.zfs) && has(oldSelf.zfs.volblocksize) ? oldSelf.zfs.volblocksize : '')")
         .message("a volume's zfs.volblocksize cannot be changed")
@@ -161,18 +161,54 @@ pub struct DotVolume {
     pub import_from: Option<VolumeImport>,
 }
 
-/// What a volume begins with.
+/// What a volume begins with: one of these.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.persistentVolumeClaim) != has(self.zfsSnapshot)")
+        .message("importFrom has either a persistentVolumeClaim or a zfsSnapshot")
+)]
 pub struct VolumeImport {
     /// The claim of the Dot's namespace, of any driver, whose files are copied into the volume while no pod uses it. It
     /// stays as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
         validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
             .message("persistentVolumeClaim is the name of a claim of this namespace")
     )]
-    pub persistent_volume_claim: String,
+    pub persistent_volume_claim: Option<String>,
+    /// A snapshot of a dataset that is not Dotmesh's, on the pool where the Dot comes to lie: the volume is a clone of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zfs_snapshot: Option<ZfsSnapshot>,
+}
+
+/// A snapshot of a dataset that is not Dotmesh's. Whoever manages the node has said of it which volume may have it.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ZfsSnapshot {
+    /// The Pool that it is on, and the Dot will be: kubectl get pools.
+    #[schemars(length(min = 1, max = 253))]
+    pub pool: String,
+    /// Its whole name, as `zfs list -t snapshot` shows it, for example tank/data@now.
+    #[schemars(length(min = 3, max = 255))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-zA-Z][-a-zA-Z0-9_.:/ ]*@[-a-zA-Z0-9_.: ]+$')")
+            .message("name is the whole name of a snapshot, for example tank/data@now")
+    )]
+    pub name: String,
+}
+
+impl VolumeImport {
+    /// What it is, for people.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match (&self.persistent_volume_claim, &self.zfs_snapshot) {
+            (Some(claim), _) => format!("claim {claim}"),
+            (None, Some(snapshot)) => format!("snapshot {}", snapshot.name),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 impl DotVolume {
@@ -180,6 +216,18 @@ impl DotVolume {
     #[must_use]
     pub fn format(&self) -> VolumeFormat {
         format_of(self.volume_mode, self.fs_type)
+    }
+
+    /// The claim that it is copied from.
+    #[must_use]
+    pub fn copied_from(&self) -> Option<&str> {
+        self.import_from.as_ref()?.persistent_volume_claim.as_deref()
+    }
+
+    /// The snapshot that it is a clone of.
+    #[must_use]
+    pub fn adopted_from(&self) -> Option<&ZfsSnapshot> {
+        self.import_from.as_ref()?.zfs_snapshot.as_ref()
     }
 }
 

@@ -55,6 +55,9 @@ pub const HEAD: PropName = PropName::from_static("io.dotmesh:head");
 pub const OBJECT: PropName = PropName::from_static("io.dotmesh:object");
 /// On a volume's dataset: its name, its format, and how far it is.
 pub const VOLUME: PropName = PropName::from_static("io.dotmesh:volume");
+/// On somebody else's snapshot: the volume that may begin as a clone of it, as namespace, Dot and name with slashes
+/// between. People write it, so it has no version.
+pub const ADOPT: PropName = PropName::from_static("io.dotmesh:adopt");
 /// On a commit's snapshots: its record; read from the head's.
 pub const COMMIT: PropName = PropName::from_static("io.dotmesh:commit");
 
@@ -95,6 +98,12 @@ impl Layout {
     #[must_use]
     pub fn root(&self) -> &DatasetName {
         &self.root
+    }
+
+    /// Whether everything in a dataset is ours.
+    #[must_use]
+    pub fn owns(&self, dataset: &DatasetName) -> bool {
+        *dataset == self.root || dataset.is_below(&self.root)
     }
 
     /// A Dot's dataset.

@@ -22,7 +22,6 @@ use crate::context::{Context, ReconcileError};
 use crate::driver::{Pass, Plan, Then, drive};
 use crate::meta::reread;
 use crate::nodes::Nodes;
-use crate::pool::pool_for;
 use crate::status::Verdict;
 use observe::Observed;
 
@@ -49,7 +48,8 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         self.owner = observe::observe_claim(&context.api, &found).await?;
         self.source = takeover::observe_source(&context.api, &found).await?;
         self.left = observe::observe_left(context, &found).await?;
-        self.pool = pool_for(&context.api, &found, observe::node_of(&found).as_deref());
+        self.adopted = import::adopt::observe(&context.api, &found);
+        self.pool = observe::observe_pool(&context.api, &found, self.adopted.as_ref());
         self.imports = import::observe::observe(context, &found).await?;
         self.dot = found;
         self.is_fresh = true;

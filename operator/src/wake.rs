@@ -15,7 +15,8 @@ use crate::api::{Api, Key};
 use crate::claim::validate::{has_source, is_unbound};
 use crate::claim::{waiting_for, waiting_for_commit};
 use crate::context::NewUsers;
-use crate::dot::import;
+use crate::dot::import::{self, adopt};
+use crate::dot::observe::node_of;
 use crate::meta::{dot_id, is_deleting, is_restoring, uid};
 use crate::pool::discover::serving_node;
 use crate::remnant::observe::{first_to_go, pool_below};
@@ -268,7 +269,8 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
 pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
     let node = Some(pool.spec.node_name.as_str());
     let pods = api.cached_where::<Pod>(|pod| serving_node(pod) == node);
-    let dots = api.cached_where::<Dot>(|dot| crate::dot::observe::node_of(dot).as_deref() == node);
+    let dots =
+        api.cached_where::<Dot>(|dot| node_of(dot).as_deref() == node || adopt::is_awaited_from(dot, &pool.name_any()));
     let here: BTreeSet<Key> = dots.iter().map(|dot| Key::of(&**dot)).collect();
     let mut claims = claims_placed_on(api, &pool.spec.node_name);
     claims.extend(waiting_for(api, |named| here.contains(named)));
@@ -350,7 +352,7 @@ pub fn users_changed<A: Api>(api: &A, node: &str, news: &NewUsers) -> Wake {
     for branch in api.cached_where(is_concerned) {
         let key = named(branch.namespace(), &branch.spec.dot);
         let Some(dot) = api.cached::<Dot>(&key) else { continue };
-        if crate::dot::observe::node_of(&dot).as_deref() != Some(node) {
+        if node_of(&dot).as_deref() != Some(node) {
             continue;
         }
         wake.branches.push(Key::of(&*branch));

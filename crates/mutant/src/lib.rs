@@ -90,6 +90,8 @@ mutants! {
     ClaimsAreServedBeforeTheImport = "claims are served before the import",
     AnImportBeginsUnderAPod = "an import begins under a pod",
     AnImportIsDoneWhenItsPodHasEnded = "an import is done when its pod has ended",
+    WhatIsAdoptedNeedsNoPermission = "what is adopted needs no permission",
+    WhatIsAdoptedBeginsEmpty = "what is adopted begins empty",
 }
 
 #[cfg(feature = "planted")]

@@ -142,6 +142,8 @@ pub enum Foreign {
     Pod(&'static str, &'static str),
     /// That pod is gone.
     EndPod(&'static str),
+    /// A snapshot of a dataset beside ours, on the first node, for the volume that is named as namespace, Dot and volume.
+    Snapshot(&'static str, &'static str),
 }
 
 /// What people do with what deletions leave, and a deletion of everything.

@@ -19,6 +19,10 @@ use dotmesh_operator::nodes::{NodeError, NodeErrorKind, Nodes, PoolEvents};
 use dotmesh_operator::pool::POOL_NAME;
 use futures::StreamExt;
 
+use tell::{describe, describe_dot, missing, not_found};
+
+mod tell;
+
 #[derive(Debug, Default)]
 struct State {
     /// By node and zpool.
@@ -27,6 +31,8 @@ struct State {
     calls: Vec<String>,
     made: BTreeMap<String, u32>,
     failing: Option<(usize, NodeErrorKind, bool)>,
+    /// Snapshots of others.
+    given: BTreeSet<String>,
     counter: u64,
     /// The pools as they were before something was destroyed.
     whole: Option<BTreeMap<(String, String), Pool>>,
@@ -66,6 +72,11 @@ impl FakeNodes {
     /// Calls so far, by name of the RPC; empties the list.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().calls)
+    }
+
+    /// Somebody else's snapshot is there, for any volume.
+    pub fn give(&self, snapshot: &str) {
+        self.lock().given.insert(snapshot.to_owned());
     }
 
     /// How often each thing was made, by kind and id.
@@ -264,95 +275,6 @@ fn place(node: &str, zpool: &str) -> String {
     }
 }
 
-fn describe(pool: &Pool) -> PoolState {
-    PoolState {
-        name: pool.name.clone(),
-        guid: pool.guid,
-        health: "ONLINE".to_owned(),
-        size_bytes: pool.file_bytes.max(20 << 30),
-        allocated_bytes: pool.filled,
-        available_bytes: (19 << 30) - pool.filled.min(19 << 30),
-        fragmentation_percent: 0,
-        zfs_userland: "2.3.9".to_owned(),
-        zfs_kernel: "2.3.9".to_owned(),
-        compared: true,
-        file_bytes: pool.file_bytes,
-    }
-}
-
-/// What is missing of it; absent: nothing.
-fn missing(pool: &Pool, recorded: &Recorded) -> Option<Vec<String>> {
-    let Some(dot) = pool.dots.get(&recorded.dot_id) else {
-        return Some(recorded.volumes.iter().map(|volume| volume.id.clone()).collect());
-    };
-    let there: Option<BTreeMap<&str, u64>> = if !recorded.commit_id.is_empty() {
-        dot.commits.get(&recorded.commit_id).map(|(_, commit)| {
-            let snapshots = commit.snapshots.iter();
-            snapshots
-                .map(|snapshot| (snapshot.volume_id.as_str(), snapshot.guid))
-                .collect()
-        })
-    } else if !recorded.head_id.is_empty() {
-        dot.heads.get(&recorded.head_id).map(|head| {
-            let volumes = head.values();
-            volumes.map(|volume| (volume.id.as_str(), volume.guid)).collect()
-        })
-    } else {
-        Some(BTreeMap::new())
-    };
-    let found = there.clone().unwrap_or_default();
-    let is_other = |volume: &&RecordedVolume| found.get(volume.id.as_str()) != Some(&volume.guid);
-    let others: Vec<String> = recorded
-        .volumes
-        .iter()
-        .filter(is_other)
-        .map(|volume| volume.id.clone())
-        .collect();
-    (there.is_none() || !others.is_empty()).then_some(others)
-}
-
-/// Commits that one answer of [`Nodes::describe_dot`] tells of at most.
-const PAGE: usize = 2;
-
-fn describe_dot(dot: &Dot, after: &str) -> DescribeDotResponse {
-    let branches = dot.branches.iter().map(|(id, head)| {
-        let (name, object_name) = dot.branch_names.get(id).cloned().unwrap_or_default();
-        let volumes = dot.heads.get(head).into_iter().flat_map(BTreeMap::values);
-        StoredBranch {
-            branch_id: id.clone(),
-            name,
-            head_id: head.clone(),
-            object_name,
-            volumes: volumes
-                .map(|state| StoredVolume {
-                    name: dot.volume_names.get(&state.id).cloned().unwrap_or_default(),
-                    state: Some(state.clone()),
-                })
-                .collect(),
-            origin: dot.head_origins.get(head).cloned(),
-        }
-    });
-    let left = dot.commits.iter().filter(|(id, _)| id.as_str() > after);
-    let commits = left.clone().take(PAGE).map(|(id, (head, state))| StoredCommit {
-        commit_id: id.clone(),
-        head_id: head.clone(),
-        record: dot.records.get(id).cloned(),
-        state: Some(state.clone()),
-    });
-    DescribeDotResponse {
-        namespace: dot.identity.0.clone(),
-        name: dot.identity.1.clone(),
-        claim_uids: dot.claims.iter().cloned().collect(),
-        branches: branches.collect(),
-        commits: commits.collect(),
-        more: left.count() > PAGE,
-    }
-}
-
-fn not_found(what: &str, id: &str) -> (NodeErrorKind, String) {
-    (NodeErrorKind::NotFound, format!("no {what} {id}"))
-}
-
 impl Nodes for FakeNodes {
     async fn watch(&self, node: &str) -> Result<PoolEvents, NodeError> {
         let pools = self.call("Watch", node, |state| {
@@ -426,13 +348,21 @@ impl Nodes for FakeNodes {
     async fn ensure_branch(&self, node: &str, request: EnsureBranchRequest) -> Result<EnsureBranchResponse, NodeError> {
         self.call("EnsureBranch", node, |state| {
             let mut next = state.next() * 1000;
+            let given = state.given.clone();
             let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             let found = |id: &str| Some(dot.heads.get(&request.head_id)?.get(id)?.guid);
             let is_lost = |volume: &&Volume| volume.known_guid != 0 && found(&volume.id) != Some(volume.known_guid);
             if let Some(lost) = request.volumes.iter().find(is_lost) {
                 return Err(not_found("volume", &lost.id));
             }
-            let mut cloned = BTreeSet::new();
+            let is_new = |volume: &&Volume| found(&volume.id).is_none() && !volume.adopted_snapshot.is_empty();
+            let adopted = request.volumes.iter().filter(is_new);
+            let adopted: BTreeMap<&String, &String> =
+                adopted.map(|volume| (&volume.id, &volume.adopted_snapshot)).collect();
+            if let Some(snapshot) = adopted.values().find(|name| !given.contains(**name)) {
+                return Err((NodeErrorKind::Invalid, format!("snapshot {snapshot} does not exist")));
+            }
+            let mut cloned: BTreeSet<String> = adopted.into_keys().cloned().collect();
             if let Some(origin) = &request.origin {
                 let (_, commit) = dot
                     .commits
@@ -464,7 +394,7 @@ impl Nodes for FakeNodes {
                     size_bytes: 0,
                     format: volume.format,
                     tuning: None,
-                    cloned: is_new && cloned.contains(&volume.id),
+                    cloned: cloned.contains(&volume.id),
                 });
                 state.size_bytes = state.size_bytes.max(volume.size_bytes);
                 state.tuning = volume.tuning.clone().or(state.tuning.take());

@@ -24,6 +24,7 @@ use crate::layout::{
 };
 use current::{Current, check_formats, check_head, check_known, record_of, verify_head};
 
+mod adopt;
 mod current;
 mod zvols;
 
@@ -76,6 +77,8 @@ pub struct VolumeRequest {
     pub tuning: Tuning,
     /// Its dataset, if it was made already: then it is never made anew.
     pub known: Option<Guid>,
+    /// A snapshot that is not ours, which it is cloned from.
+    pub adopted: Option<SnapshotName>,
 }
 
 /// A volume that is there, perhaps not completely.
@@ -138,7 +141,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             self.point(&pool, &state, request).await?;
             return verify_head(&pool, request, &current);
         }
-        if self.complete_head(&pool, request, &current).await? {
+        if self.complete_head(&pool, &state, request, &current).await? {
             current = self.read_head(&pool, request.dot, request.head).await?;
         }
         if self.complete_zvols(&pool, request, &current).await? {
@@ -235,7 +238,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     }
 
     /// Makes what is missing. Returns whether anything was.
-    async fn complete_head(&self, pool: &KnownPool, request: &BranchRequest, current: &Current) -> Result<bool, Error> {
+    async fn complete_head(
+        &self,
+        pool: &KnownPool,
+        state: &DotState,
+        request: &BranchRequest,
+        current: &Current,
+    ) -> Result<bool, Error> {
         let head = pool.layout.head(request.dot, request.head);
         // First, so that of what is refused nothing is left.
         let missing: Vec<&VolumeRequest> = request
@@ -243,7 +252,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .iter()
             .filter(|volume| !current.volumes.contains_key(&volume.id))
             .collect();
-        let origins = self.check_origins(pool, request, &missing).await?;
+        let mut origins = self.check_origins(pool, request, &missing).await?;
+        origins.extend(self.check_adopted(pool, state, &missing).await?);
         let mut changed = false;
         let mut properties = Properties::new();
         if current.record.is_none() {
@@ -507,7 +517,13 @@ fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error>
             format,
             tuning,
             known: _,
+            adopted,
         } = volume;
+        if adopted.is_some() && request.origin.is_some() {
+            return Err(Error::Invalid(format!(
+                "volume {name}: a head begins with a commit or with a snapshot of others, not with both"
+            )));
+        }
         if *tuning != tuning.clone().of_format(*format) {
             return Err(Error::Invalid(format!(
                 "volume {name}: recordsize is for format zfs, volblocksize and thin are for the others; it has format {format}"

@@ -259,13 +259,16 @@ fn describe_head(
         let origin: Option<ObjectName> = origin
             .filter(|origin| !origin.is_empty())
             .and_then(|name| name.parse().ok());
+        let cloned = origin.is_some();
+        // Somebody else's is no commit.
+        let origin = origin.filter(|origin| layout.owns(origin.dataset()));
         let state = VolumeState {
             id,
             guid: Guid(found.number(&volume, &GUID)?),
             size: found.number(&volume, size)?,
             format: record.format,
             tuning: found.tuning(&volume, record.format),
-            cloned: origin.is_some(),
+            cloned,
         };
         if let Some(origin) = origin {
             guids.insert(id, Guid(found.number(&origin, &GUID)?));

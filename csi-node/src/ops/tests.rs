@@ -1,5 +1,6 @@
 //! The operations over the fakes: what is made, repeated, interrupted, refused and collected.
 
+mod adopt;
 mod branch;
 mod collect;
 mod commit;
@@ -93,10 +94,16 @@ impl Host {
         (host, ops)
     }
 
-    /// A host with a Dot of two volumes on branch main, and the program.
-    async fn with_dot() -> (Self, Arc<Ops<FakeZfs, FakeMount>>) {
+    /// A host with a Dot that has no branches, and the program.
+    async fn with_empty_dot() -> (Self, Arc<Ops<FakeZfs, FakeMount>>) {
         let (host, ops) = Self::with_pool().await;
         ops.ensure_dot(dot(), &identity()).await.unwrap();
+        (host, ops)
+    }
+
+    /// A host with a Dot of two volumes on branch main, and the program.
+    async fn with_dot() -> (Self, Arc<Ops<FakeZfs, FakeMount>>) {
+        let (host, ops) = Self::with_empty_dot().await;
         ops.ensure_branch(&main()).await.unwrap();
         (host, ops)
     }
@@ -178,6 +185,7 @@ fn volume(name: &str) -> VolumeRequest {
         size: SIZE,
         format: VolumeFormat::Zfs,
         known: None,
+        adopted: None,
     }
 }
 

@@ -33,9 +33,8 @@ fn branch(request: EnsureBranchRequest, dot: &Dot, times: u64) -> EnsureBranchRe
         id: dot.volume(name).to_string(),
         name: name.into(),
         size_bytes: size * times,
-        known_guid: 0,
         format: format.into(),
-        tuning: None,
+        ..Volume::default()
     });
     EnsureBranchRequest {
         volumes: volumes.into(),
@@ -241,9 +240,9 @@ async fn data_is_kept_as_is_said_on_every_branch() {
             id: dot.volume(name).to_string(),
             name: name.into(),
             size_bytes: 64 * MIB,
-            known_guid: 0,
             format: format.into(),
             tuning: Some(tuning),
+            ..Volume::default()
         };
         vec![
             of("native", VolumeFormat::Zfs, native),

@@ -33,9 +33,8 @@ pub(crate) fn branch(dot: &Dot, volumes: &[(&str, VolumeFormat)]) -> EnsureBranc
         id: dot.volume(name).to_string(),
         name: (*name).into(),
         size_bytes: SIZE,
-        known_guid: 0,
         format: (*format).into(),
-        tuning: None,
+        ..Volume::default()
     };
     EnsureBranchRequest {
         volumes: volumes.iter().map(volume).collect(),

@@ -332,9 +332,8 @@ impl Dot {
             id: self.volume(name).to_string(),
             name: name.into(),
             size_bytes: SIZE,
-            known_guid: 0,
             format: VolumeFormat::Zfs.into(),
-            tuning: None,
+            ..Volume::default()
         });
         EnsureBranchRequest {
             dot_id: self.id.to_string(),

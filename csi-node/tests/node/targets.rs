@@ -60,9 +60,8 @@ fn branch(dot: &Dot) -> EnsureBranchRequest {
         id: dot.volume("raw").to_string(),
         name: "raw".into(),
         size_bytes: SIZE,
-        known_guid: 0,
         format: VolumeFormat::Block.into(),
-        tuning: None,
+        ..Volume::default()
     });
     request
 }

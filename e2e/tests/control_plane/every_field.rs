@@ -34,6 +34,8 @@ fn examples() -> Vec<Value> {
     let mut files = dot("files", &[("a", "1Gi")]);
     files["spec"]["volumes"][0]["zfs"] = json!({"compression": "lz4", "recordsize": "16Ki", "sync": "disabled"});
     files["spec"]["volumes"][0]["importFrom"] = json!({"persistentVolumeClaim": "old-db"});
+    let mut adopted = dot("adopted", &[("a", "1Gi")]);
+    adopted["spec"]["volumes"][0]["importFrom"] = json!({"zfsSnapshot": {"pool": "n1", "name": "tank/old data@move"}});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
@@ -60,6 +62,7 @@ fn examples() -> Vec<Value> {
     vec![
         full_dot,
         files,
+        adopted,
         remnant,
         of_branch,
         restored,

@@ -126,10 +126,26 @@ async fn an_import_is_decided_when_the_dot_is_made() {
     };
     let mut block = volume("a", Some("old"));
     block["volumeMode"] = json!("Block");
+    let snapshot = json!({"pool": "n1", "name": "tank/old@move"});
+    let (mut both, mut neither) = (volume("a", Some("old")), volume("a", Some("old")));
+    both["importFrom"]["zfsSnapshot"] = snapshot.clone();
+    neither["importFrom"] = json!({});
+    let mut adopted = volume("a", None);
+    adopted["importFrom"] = json!({"zfsSnapshot": snapshot});
+    let mut another = adopted.clone();
+    another["importFrom"]["zfsSnapshot"]["name"] = json!("tank/old@later");
     let mut restored = made("imports", &[volume("a", Some("old"))]);
     restored["spec"]["restoreFrom"] = json!("0c5a6f6e-1111-4222-8333-444455556666");
     for (wrong, because) in [
         (made("imports", &[block]), "it is for volumeMode Filesystem"),
+        (
+            made("imports", &[both]),
+            "either a persistentVolumeClaim or a zfsSnapshot",
+        ),
+        (
+            made("imports", &[neither]),
+            "either a persistentVolumeClaim or a zfsSnapshot",
+        ),
         (restored, "a Dot with restoreFrom has data already"),
     ] {
         let refused = cluster.apply([wrong]).await.unwrap_err().to_string();
@@ -164,6 +180,10 @@ async fn an_import_is_decided_when_the_dot_is_made() {
     );
     assert_eq!(refusal(&cluster, "dot/imports", &volumes(&[b])).await, None);
     cluster.delete::<Dot>("imports").await.unwrap();
+    cluster.apply([made("adopts", &[adopted])]).await.unwrap();
+    let patch = volumes(&[another]);
+    assert_refused(&cluster, "dot/adopts", patch, "importFrom cannot be changed").await;
+    cluster.delete::<Dot>("adopts").await.unwrap();
 }
 
 #[tokio::test]

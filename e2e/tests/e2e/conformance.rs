@@ -11,6 +11,8 @@ use dotmesh_csi_proto::csi::controller_client::ControllerClient;
 use dotmesh_csi_proto::csi::controller_server::{Controller, ControllerServer};
 use dotmesh_csi_proto::csi::identity_client::IdentityClient;
 use dotmesh_csi_proto::csi::identity_server::{Identity, IdentityServer};
+use dotmesh_csi_proto::csi::node_client::NodeClient;
+use dotmesh_csi_proto::csi::node_server::{Node as NodeService, NodeServer};
 use dotmesh_csi_proto::csi::*;
 use dotmesh_e2e::chart;
 use dotmesh_e2e::cluster::PATIENCE;
@@ -31,11 +33,16 @@ use tonic::{Request, Response, Status};
 /// What is said of the conformance program, and held to by its run.
 const CONFORMANCE: &str = include_str!("../../../docs/conformance.md");
 
+/// The kubelet's folder on the node.
+const KUBELET: &str = "/var/lib/kubelet";
+
 /// Stands where csi-provisioner does.
 #[derive(Clone)]
 struct Provisioner {
     controller: ControllerClient<Channel>,
     identity: IdentityClient<Channel>,
+    /// csi-node's, which the program asks before it tidies up.
+    on_node: NodeClient<Channel>,
     claims: Api<PersistentVolumeClaim>,
     namespace: String,
     node: String,
@@ -181,13 +188,43 @@ impl Controller for Provisioner {
     }
 }
 
-/// Leads from a socket here to the façade's in a pod of the operator, while it lives.
-async fn lead(s: &Scenario, socket: &Path) -> Result<Child> {
+#[tonic::async_trait]
+impl NodeService for Provisioner {
+    async fn node_get_capabilities(
+        &self,
+        request: Request<NodeGetCapabilitiesRequest>,
+    ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
+        self.on_node.clone().node_get_capabilities(request.into_inner()).await
+    }
+
+    async fn node_get_info(
+        &self,
+        request: Request<NodeGetInfoRequest>,
+    ) -> Result<Response<NodeGetInfoResponse>, Status> {
+        self.on_node.clone().node_get_info(request.into_inner()).await
+    }
+
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
+        self.on_node.clone().node_unpublish_volume(request.into_inner()).await
+    }
+}
+
+/// Where the façade's socket is on the node that a pod of the operator runs on.
+async fn facade(s: &Scenario) -> Result<String> {
     let pods: Api<Pod> = Api::namespaced(s.cluster.client.clone(), chart::NAMESPACE);
     let operators = ListParams::default().labels("app.kubernetes.io/component=operator");
     let pod = pods.list(&operators).await?.items.into_iter().next();
     let uid = pod.and_then(|pod| pod.uid()).context("the operator has no pod")?;
-    let there = format!("/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/csi/csi.sock");
+    Ok(format!(
+        "{KUBELET}/pods/{uid}/volumes/kubernetes.io~empty-dir/csi/csi.sock"
+    ))
+}
+
+/// Leads from a socket here to one of the node, while it lives.
+async fn lead(s: &Scenario, socket: &Path, there: &str) -> Result<(Child, Channel)> {
     let forward = format!("{}:{there}", socket.display());
     let words = s.nodes.prefix("")?;
     let (program, words) = words.split_first().context("DOTMESH_TEST_SSH is empty")?;
@@ -197,11 +234,14 @@ async fn lead(s: &Scenario, socket: &Path) -> Result<Child> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    until("the way to the facade", PATIENCE, async || {
+    until(&format!("the way to {there}"), PATIENCE, async || {
         Ok(Look::when(socket.exists(), socket.display().to_string()))
     })
     .await?;
-    Ok(child)
+    let channel = Endpoint::from_shared(format!("unix://{}", socket.display()))?
+        .connect()
+        .await?;
+    Ok((child, channel))
 }
 
 #[tokio::test]
@@ -218,16 +258,16 @@ async fn the_conformance_program_finds_nothing_about_the_facade() {
 }
 
 async fn conformance(s: &Scenario, folder: &Path) -> Result<()> {
-    let (theirs, ours) = (folder.join("facade.sock"), folder.join("csi.sock"));
-    let _way = lead(s, &theirs).await?;
-    let channel = Endpoint::from_shared(format!("unix://{}", theirs.display()))?
-        .connect()
-        .await?;
+    let ours = folder.join("csi.sock");
+    let (_way, channel) = lead(s, &folder.join("facade.sock"), &facade(s).await?).await?;
+    let plugin = format!("{KUBELET}/plugins/{}/csi.sock", names::DRIVER);
+    let (_other_way, on_node) = lead(s, &folder.join("node.sock"), &plugin).await?;
     let nodes: Api<Node> = Api::all(s.cluster.client.clone());
     let node = nodes.list(&ListParams::default()).await?.items.into_iter().next();
     let provisioner = Provisioner {
         controller: ControllerClient::new(channel.clone()),
         identity: IdentityClient::new(channel),
+        on_node: NodeClient::new(on_node),
         claims: s.cluster.api(),
         namespace: s.cluster.namespace.clone(),
         node: node.context("there is no node")?.name_any(),
@@ -235,6 +275,7 @@ async fn conformance(s: &Scenario, folder: &Path) -> Result<()> {
     let listener = UnixListenerStream::new(UnixListener::bind(&ours)?);
     let server = Server::builder()
         .add_service(IdentityServer::new(provisioner.clone()))
+        .add_service(NodeServer::new(provisioner.clone()))
         .add_service(ControllerServer::new(provisioner));
     let serving = tokio::spawn(server.serve_with_incoming(listener));
     let (report, attributes) = (folder.join("report.json"), folder.join("attributes.yaml"));
@@ -245,6 +286,17 @@ async fn conformance(s: &Scenario, folder: &Path) -> Result<()> {
         .arg("--csi.testvolumesize=67108864")
         .arg("--csi.testvolumeexpandsize=134217728")
         .arg(format!("--csi.testvolumemutableparameters={}", attributes.display()))
+        // Folders of the kubelet, in which nothing is ever mounted.
+        .arg(format!("--csi.mountdir={KUBELET}/pods/conformance/mount"))
+        .arg(format!("--csi.stagingdir={KUBELET}/pods/conformance/staging"))
+        .args([
+            "--csi.createmountpathcmd=/bin/echo",
+            "--csi.removemountpathcmd=/bin/true",
+        ])
+        .args([
+            "--csi.createstagingpathcmd=/bin/echo",
+            "--csi.removestagingpathcmd=/bin/true",
+        ])
         // csi-node answers the kubelet, and has a run of its own.
         .arg("--ginkgo.focus=Identity Service|\\[Controller Server\\]|GroupController Service")
         .arg("--ginkgo.no-color")

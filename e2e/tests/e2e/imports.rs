@@ -1,13 +1,15 @@
-//! Data of a claim of another driver becomes a Dot's.
+//! Data of a claim of another driver, and of a dataset that is not Dotmesh's, becomes a Dot's.
 
 use anyhow::{Context, Result, ensure};
 use dotmesh_crds::dot::ImportState;
-use dotmesh_crds::{Commit, Dot, Reason};
+use dotmesh_crds::{Branch, Commit, Dot, Pool, Reason};
 use dotmesh_e2e::cluster::PATIENCE;
-use dotmesh_e2e::objects::{claim, dot, holder, pod};
+use dotmesh_e2e::objects::{branch, claim, commit, dot, holder, pod};
+use dotmesh_e2e::pool::ROOT;
 use dotmesh_e2e::scenario::{Scenario, scenario};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 /// Writes what is hard to keep, into its claim `old`.
@@ -137,4 +139,93 @@ async fn clean_up(s: &Scenario) -> Result<()> {
     let node = s.nodes.names().next().context("there is a node")?.to_owned();
     let remove = ["rm", "-rf", &folder(s)];
     s.nodes.run_within(PATIENCE, &node, &remove).await.map(drop)
+}
+
+/// Runs a command on the node.
+async fn on_node(s: &Scenario, words: &[&str]) -> Result<String> {
+    let node = s.nodes.names().next().context("there is a node")?.to_owned();
+    s.nodes.run(&node, words).await
+}
+
+#[tokio::test]
+async fn a_dataset_of_the_nodes_owner_becomes_a_dots_volume() {
+    scenario("adoption", async |s| {
+        let (dataset, folder) = (format!("dotmesh/{}", volume_name(s)), folder(s));
+        let mountpoint = format!("mountpoint={folder}");
+        on_node(s, &["zfs", "create", "-o", &mountpoint, &dataset]).await?;
+        let result = adopt(s, &dataset, &folder).await;
+        if result.is_err() {
+            // What stands on it goes with the namespace; this would be left.
+            let _ = on_node(s, &["zfs", "destroy", "-r", &dataset]).await;
+        }
+        result
+    })
+    .await;
+}
+
+async fn adopt(s: &Scenario, dataset: &str, folder: &str) -> Result<()> {
+    on_node(s, &["cp", "-a", "/etc", folder]).await?;
+    let sum = |folder: &str| format!("cd {folder}/etc && find . -type f | sort | xargs sha256sum | sha256sum");
+    let before = on_node(s, &[&sum(folder)]).await?;
+    let pools: Api<Pool> = Api::all(s.cluster.client.clone());
+    let pools = pools.list(&ListParams::default()).await?.items;
+    let pool = pools
+        .iter()
+        .find(|pool| pool.spec.class == "default")
+        .context("there is a Pool")?;
+
+    // The Dot says what to do; nothing of it is anywhere else.
+    let mut adopted = dot("adopted", &[("db", "64Mi"), ("cache", "16Mi")]);
+    let snapshot = format!("{dataset}@move");
+    adopted["spec"]["volumes"][0]["importFrom"] = json!({"zfsSnapshot": {"pool": pool.name_any(), "name": snapshot}});
+    let objects = [
+        adopted,
+        claim("db", "64Mi", "Dot", "adopted", "db"),
+        holder("app", &["db"]),
+    ];
+    s.cluster.apply(objects).await?;
+    let main: Branch = s.cluster.wait_reason("adopted-main", Reason::Invalid).await?;
+    let told = format!("{:?}", main.status.map(|status| status.conditions));
+    let (_, command) = told.split_once("on its node: ").context(told.clone())?;
+    let command: Vec<&str> = command.split('"').next().unwrap_or_default().split(' ').collect();
+    on_node(s, &command).await.with_context(|| format!("{command:?}"))?;
+
+    s.cluster.wait_pod("app").await?;
+    let inside = s.cluster.bash("app", &sum("/db")).await?;
+    ensure!(before == inside, "before {before}, inside {inside}");
+    let first: Commit = s.cluster.wait_ready("adopted-initial").await?;
+    let message = first.spec.message.clone().unwrap_or_default();
+    ensure!(message == format!("Imported from snapshot {snapshot}"), "{message}");
+    s.cluster.bash("app", "touch /db/etc/ours && sync").await?;
+    let outside = on_node(s, &[&sum(folder)]).await?;
+    ensure!(before == outside, "before {before}, outside {outside}");
+
+    // Its owner is rid of the old one, while the pod works on.
+    let (dot, main): (Dot, Branch) = (s.cluster.get("adopted").await?, s.cluster.get("adopted-main").await?);
+    let id = dot.status.and_then(|status| status.id).context("an id")?;
+    let main = main.status.context("a status")?;
+    let volume = main
+        .volumes
+        .iter()
+        .find(|volume| volume.name == "db")
+        .context("volume db")?;
+    let head = main.head.context("a head")?;
+    let ours = format!("{ROOT}/{id}/{head}/{}", volume.id);
+    on_node(s, &["zfs", "promote", &ours]).await?;
+    on_node(s, &["zfs", "destroy", dataset]).await?;
+    on_node(s, &["zfs", "destroy", &format!("{ours}@move")]).await?;
+    s.cluster.apply([commit("after", "adopted")]).await?;
+    s.cluster.wait_ready::<Commit>("after").await?;
+    s.cluster
+        .apply([
+            branch("try", "adopted", "adopted-initial"),
+            claim("tried", "64Mi", "Branch", "try", "db"),
+            holder("trial", &["tried"]),
+        ])
+        .await?;
+    s.cluster.wait_pod("trial").await?;
+    let tried = s.cluster.bash("trial", &sum("/tried")).await?;
+    ensure!(before == tried, "before {before}, tried {tried}");
+    s.cluster.wait_ready::<Dot>("adopted").await?;
+    s.cluster.wait_ready::<Branch>("adopted-main").await.map(drop)
 }

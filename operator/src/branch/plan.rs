@@ -23,6 +23,7 @@ use super::observe::{Observed, is_accepted};
 use super::takeover::volumes_of;
 use super::validate::{Start, Valid, validate};
 use crate::claim::own::Owner;
+use crate::dot::import::adopt;
 use crate::driver::Plan;
 use crate::inline::own::is_pods;
 use crate::loss::{lost, named, what_helps};
@@ -268,6 +269,13 @@ pub fn model_format(format: WireFormat) -> VolumeFormat {
     }
 }
 
+/// The snapshot that a volume of the default branch begins with, until it has.
+fn adopted(seen: &Observed, valid: &Valid, volume: &DotVolumeStatus, known: Option<&u64>) -> Option<String> {
+    let is_first = known.is_none() && valid.start.origin().is_none() && seen.branch.spec.restore_from.is_none();
+    let snapshot = adopt::snapshot_of(&valid.dot, &volume.name).filter(|_| is_first);
+    snapshot.map(str::to_owned)
+}
+
 fn build_request(
     seen: &Observed,
     valid: &Valid,
@@ -290,6 +298,7 @@ fn build_request(
                 .zfs
                 .as_ref()
                 .map(|zfs| wire_tuning(&ZfsProperties::recorded(Some(zfs)))),
+            adopted_snapshot: adopted(seen, valid, volume, known.get(volume.id.as_str())).unwrap_or_default(),
         });
     }
     let origin = match valid.start.origin() {

@@ -262,11 +262,10 @@ fn default_branch(dot: &Dot) -> Branch {
 
 /// With what it begins.
 fn initial_message(dot: &Dot) -> String {
-    let claims: Vec<&str> = import::plan::sources(dot).into_iter().collect();
-    match claims.as_slice() {
+    let sources: Vec<String> = import::plan::sources(dot).into_iter().collect();
+    match sources.as_slice() {
         [] => INITIAL_MESSAGE.to_owned(),
-        [claim] => format!("Imported from claim {claim}"),
-        claims => format!("Imported from claims {}", claims.join(", ")),
+        sources => format!("Imported from {}", sources.join(", ")),
     }
 }
 

@@ -1,9 +1,11 @@
 //! Volumes that begin with the data of a claim: a claim of our own on the volume, a pod that copies from one into the
-//! other, and nothing else of the Dot is served before it is done.
+//! other, and nothing else of the Dot is served before it is done. Those that begin as clones of a snapshot come with the
+//! head ([`adopt`]).
 //!
 //! A pod, and no Job: one object has what is decided on (its phase), the reason of a failure and the address that tells how
 //! far it is; its restarts are the kubelet's, with its back-off. Made anew after its end it goes on where it was.
 
+pub mod adopt;
 pub mod build;
 pub mod observe;
 pub mod plan;
@@ -41,9 +43,7 @@ pub fn is_importing(dot: &Dot) -> bool {
 #[must_use]
 pub fn concerns(dot: &Dot, claim: &str) -> bool {
     let volumes = dot.spec.volumes.iter().flatten();
-    let mut imports = volumes.filter_map(|volume| Some((&volume.name, volume.import_from.as_ref()?)));
+    let mut imports = volumes.filter_map(|volume| Some((&volume.name, volume.copied_from()?)));
     is_importing(dot)
-        && imports.any(|(volume, import)| {
-            import.persistent_volume_claim == claim || import_object(&dot.name_any(), volume) == claim
-        })
+        && imports.any(|(volume, source)| source == claim || import_object(&dot.name_any(), volume) == claim)
 }

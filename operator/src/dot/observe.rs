@@ -12,7 +12,7 @@ use dotmesh_csi_proto::node::VolumeUser;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::import::{self, Imports};
+use super::import::{self, Imports, adopt};
 use super::restore::Stored;
 use super::takeover::observe_source;
 use crate::api::{Api, Key};
@@ -56,6 +56,8 @@ pub struct Observed {
     pub left: Left,
     /// The imports of its volumes, until they are over.
     pub imports: Imports,
+    /// Where the snapshots are that its volumes begin with, until they have.
+    pub adopted: Option<adopt::Place>,
     /// Now.
     pub now: Timestamp,
     /// The Pool where it lies or will lie.
@@ -77,14 +79,23 @@ pub struct Observed {
 }
 
 /// The node that holds the Dot, or will: recorded, else the one that the scheduler chose for the first claim. Of one that
-/// takes data over no claim chooses.
+/// takes data over, or begins with what lies somewhere, no claim chooses.
 pub fn node_of(dot: &Dot) -> Option<String> {
     let status = dot.status.as_ref()?;
-    if is_restoring(dot) {
+    if is_restoring(dot) || adopt::is_awaited(dot) {
         return status.node.clone();
     }
     let chosen = || status.claims.iter().find_map(|claim| claim.selected_node.clone());
     status.node.clone().or_else(chosen)
+}
+
+/// The Pool where a Dot lies or will lie.
+pub fn observe_pool<A: Api>(api: &A, dot: &Dot, adopted: Option<&adopt::Place>) -> Option<Arc<Pool>> {
+    let recorded = dot.status.as_ref().and_then(|status| status.pool.as_ref());
+    match adopted.filter(|_| recorded.is_none()) {
+        Some(place) => place.pool.clone(),
+        None => pool_for(api, dot, node_of(dot).as_deref()),
+    }
 }
 
 /// Reads it.
@@ -105,7 +116,10 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         true => observe_users(context, &dot, &branches),
         false => Vec::new(),
     };
+    let adopted = adopt::observe(api, &dot);
     Ok(Observed {
+        pool: observe_pool(api, &dot, adopted.as_ref()),
+        adopted,
         data: context
             .memory
             .data(Some(&dot), dot.status.as_ref().and_then(|status| status.id.as_ref())),
@@ -119,7 +133,6 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         now: context.now(),
         main,
         initial: api.cached(&Key::namespaced(&namespace, initial_commit_object(&name))),
-        pool: pool_for(api, &dot, node_of(&dot).as_deref()),
         branches,
         owner,
         dot,

@@ -56,6 +56,9 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let id: DotId = id
         .parse()
         .map_err(|why| Verdict::new(Reason::Error, format!("the Dot's id: {why}")))?;
+    if let Some(place) = &seen.adopted {
+        place.check(dot)?;
+    }
     let there = taken.map_or(&[][..], |remnant| &remnant.volumes);
     let (volumes, refused) = effective_volumes(dot, id, there, seen.pool.as_deref())?;
     if let Some(pool) = seen.pool.as_deref() {
@@ -63,7 +66,10 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     }
     Ok(Valid {
         id,
-        node: taken.map(|remnant| remnant.node.clone()).or_else(|| node_of(dot)),
+        node: taken
+            .map(|remnant| remnant.node.clone())
+            .or_else(|| node_of(dot))
+            .or_else(|| Some(seen.adopted.as_ref()?.node()?.to_owned())),
         volumes,
         refused,
         claims: dot

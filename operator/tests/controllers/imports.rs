@@ -169,6 +169,62 @@ async fn a_claims_data_is_copied_committed_and_then_served() {
     assert_eq!(world.settle().await, Vec::<String>::new());
 }
 
+/// A Dot with volume `db` from this snapshot of a Pool, and `cache`.
+fn put_adopting(world: &World, pool: &str, more: &str) {
+    let snapshot = format!("{{zfsSnapshot: {{pool: {pool}, name: dotmesh/old@move}}}}");
+    let spec =
+        format!("{{volumes: [{{name: db, size: 10Gi, importFrom: {snapshot}}}, {{name: cache, size: 1Gi}}]{more}}}");
+    world.put("Dot", "shop", &spec);
+}
+
+#[tokio::test]
+async fn a_snapshot_places_its_dot_and_is_what_its_volume_begins_with() {
+    let world = World::new().await;
+    put_adopting(&world, "n1", "");
+    world.settle().await;
+    assert_eq!(reason!(world.branch("shop-main")), "Invalid");
+    let told = message!(world.dot("shop"));
+    assert!(told.contains("snapshot dotmesh/old@move does not exist"), "{told}");
+    assert!(!world.api.exists::<Commit>(&key("shop-initial")));
+    // Whatever node the scheduler thinks of.
+    world.claim("shop", 1, "db", None).await;
+    world.settle().await;
+    assert!(world.dot("shop").status.unwrap().attachments.is_empty());
+
+    world.nodes.give("dotmesh/old@move");
+    world.settle().await;
+    assert_eq!(reason!(world.dot("shop")), "Ready");
+    let status = world.dot("shop").status.unwrap();
+    assert_eq!(
+        (status.node.as_deref(), status.attachments),
+        (Some("n1"), vec![claim_uid(1)])
+    );
+    let message = world.commit("shop-initial").spec.message;
+    assert_eq!(message.as_deref(), Some("Imported from snapshot dotmesh/old@move"));
+    let volumes = world.branch("shop-main").status.unwrap().volumes;
+    let cloned: Vec<(&str, bool)> = volumes
+        .iter()
+        .map(|volume| (volume.name.as_str(), volume.cloned))
+        .collect();
+    assert_eq!(cloned, [("cache", false), ("db", true)]);
+    assert_eq!(world.settle().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn where_a_snapshot_is_must_be_where_its_dot_can_lie() {
+    let world = World::new().await;
+    put_adopting(&world, "n7", "");
+    world.settle().await;
+    assert_eq!(reason!(world.dot("shop")), "PoolUnavailable");
+    assert!(message!(world.dot("shop")).contains("Pool \"n7\""));
+    delete::<Dot>(&world, "shop").await;
+    world.settle().await;
+    put_adopting(&world, "n1", ", placement: {poolClass: ssd}");
+    world.settle().await;
+    assert_eq!(reason!(world.dot("shop")), "Invalid");
+    assert!(message!(world.dot("shop")).contains("poolClass \"default\""));
+}
+
 #[tokio::test]
 async fn the_pod_may_do_what_a_copy_needs_and_nothing_else() {
     let world = importing().await;

@@ -48,6 +48,7 @@ impl Oracle {
         if !is_ready(object) || self.is_lost(&uid) || self.is_dot_requested(&dot) || self.stands_in.is_some() {
             return;
         }
+        let is_first = status["origin"].is_null() && object["spec"]["restoreFrom"].is_null();
         for volume in status["volumes"].as_array().into_iter().flatten() {
             let name = format!("{dot}/{head}/{}", text(&volume["id"]));
             let wrong = match self.find(&name) {
@@ -55,7 +56,10 @@ impl Oracle {
                 Some(found) if found.guid.0.to_string() != text(&volume["guid"]) => {
                     format!("Branch {} tells another GUID of {name}", change.key)
                 }
-                Some(_) => continue,
+                Some(found) => match self.begins_wrongly(&dot, &text(&volume["id"]), found) {
+                    Some(wrong) if is_first => wrong,
+                    Some(_) | None => continue,
+                },
             };
             self.violated("ready before done", wrong);
         }

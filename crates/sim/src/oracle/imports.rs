@@ -1,10 +1,15 @@
 //! What an import promises: it begins under no pod, nothing is served before it is done, and it is done when its pod is.
 
+use std::sync::Arc;
+
 use dotmesh_crds::names::{LABEL_IMPORT, import_object};
-use dotmesh_testkit::Change;
+use dotmesh_csi_node::layout::ADOPT;
+use dotmesh_model::id::{DotId, VolumeId};
+use dotmesh_testkit::{Change, Object};
+use dotmesh_zfs::FakeObject;
 use serde_json::Value;
 
-use super::{Oracle, text, uid};
+use super::{Oracle, below, text, uid};
 
 fn claims(pod: &Value) -> impl Iterator<Item = &Value> {
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
@@ -62,7 +67,8 @@ impl Oracle {
             names.any(|own| own == name)
         };
         let asked = dot["spec"]["volumes"].as_array().into_iter().flatten();
-        let asked = asked.filter(|volume| !volume["importFrom"].is_null()).count();
+        let asked = asked.filter(|volume| !volume["importFrom"]["persistentVolumeClaim"].is_null());
+        let asked = asked.count();
         let done = dot["status"]["imports"].as_array().into_iter().flatten();
         let done = done.filter(|import| import["state"] == "Done").count();
         let claim = text(&change.object["spec"]["claimRef"]["name"]);
@@ -70,6 +76,56 @@ impl Oracle {
             let what = format!("claim {claim} has its volume before the import is done");
             self.violated("imports come first", what);
         }
+    }
+
+    /// The volume of a Dot of this id that has an id.
+    fn volume_of(&self, dot: &str, id: &str) -> Option<(Arc<Object>, Value)> {
+        let dots = self.server.all("Dot").into_iter();
+        let object = dots
+            .filter(|object| object["metadata"]["uid"] == *dot)
+            .find(|object| !object["spec"]["volumes"].is_null())?;
+        let dot: DotId = dot.parse().ok()?;
+        let volumes = object["spec"]["volumes"].as_array()?.iter();
+        let mut volumes = volumes.filter(|volume| VolumeId::derive(dot, &text(&volume["name"])).to_string() == *id);
+        let volume = volumes.next()?.clone();
+        Some((object, volume))
+    }
+
+    /// Something of ours is new in a pool: what is somebody else's is cloned for the volume that it is for.
+    pub(super) fn judge_adopted(&mut self, new: &FakeObject) {
+        let (Some(name), Some(origin)) = (below(&new.name), &new.origin) else {
+            return;
+        };
+        if below(origin).is_some() {
+            return;
+        }
+        let mut parts = name.split('/');
+        let (dot, volume) = (parts.next().unwrap_or_default(), parts.nth(1).unwrap_or_default());
+        let Some((dot, volume)) = self.volume_of(dot, volume) else {
+            self.violated("I7 nothing of others", format!("{name} is a clone of {origin}"));
+            return;
+        };
+        let wanted = format!(
+            "{}/{}/{}",
+            text(&dot["metadata"]["namespace"]),
+            text(&dot["metadata"]["name"]),
+            text(&volume["name"])
+        );
+        let snapshot = self.pools.iter().find_map(|pool| pool.get(origin));
+        let allowed = snapshot.and_then(|snapshot| snapshot.local.get(&ADOPT));
+        if allowed != Some(&wanted) {
+            let what = format!("{origin}, for {allowed:?}, was cloned for {wanted}");
+            self.violated("I7 nothing of others", what);
+        }
+    }
+
+    /// A volume of a Branch that is Ready and began with nothing of ours: it is a clone of what the Dot says, if it says
+    /// anything.
+    pub(super) fn begins_wrongly(&self, dot: &str, id: &str, found: &FakeObject) -> Option<String> {
+        let (_, volume) = self.volume_of(dot, id)?;
+        let wanted = volume["importFrom"]["zfsSnapshot"]["name"].as_str()?;
+        let is_it = found.origin.as_deref() == Some(wanted);
+        (!is_it).then(|| format!("{} is a clone of {:?}, and not of {wanted}", found.name, found.origin))
     }
 
     /// Nothing is left of an import that is over.

@@ -48,7 +48,10 @@ impl Oracle {
                         lost = true;
                         self.judge_gone(gone);
                     }
-                    (None, Some(new)) => self.judge_new(index, &new.name),
+                    (None, Some(new)) => {
+                        self.judge_new(index, &new.name);
+                        self.judge_adopted(new);
+                    }
                     (Some(was), Some(is)) => self.judge_written(was, is),
                     (None, None) => {}
                 }

@@ -1,16 +1,31 @@
 //! Data of claims of other drivers becomes a Dot's.
 
-use dotmesh_crds::dot::{DotSpec, DotVolume, VolumeImport};
+use dotmesh_crds::dot::{DotSpec, DotVolume, VolumeImport, ZfsSnapshot};
 use dotmesh_crds::{Dot, Reason};
 
-use super::{Foreign, Step, Until, Workload, claim, commit, delete, gone, pod, ready, volume, workload};
+use super::{Foreign, Step, Until, Workload, claim, commit, delete, end, gone, pod, ready, volume, workload};
 use crate::kubernetes::importer::TORN;
 
 /// Dot `shop` with volumes `db`, from this claim, and `cache`.
 fn importing(source: &str) -> Step {
-    let import = VolumeImport {
-        persistent_volume_claim: source.to_owned(),
-    };
+    beginning_with(VolumeImport {
+        persistent_volume_claim: Some(source.to_owned()),
+        zfs_snapshot: None,
+    })
+}
+
+/// Dot `shop` with volumes `db`, from this snapshot of Pool `n1`, and `cache`.
+fn adopting(name: &str) -> Step {
+    beginning_with(VolumeImport {
+        persistent_volume_claim: None,
+        zfs_snapshot: Some(ZfsSnapshot {
+            pool: "n1".to_owned(),
+            name: name.to_owned(),
+        }),
+    })
+}
+
+fn beginning_with(import: VolumeImport) -> Step {
     let db = DotVolume {
         import_from: Some(import),
         ..volume("db")
@@ -26,6 +41,10 @@ fn importing(source: &str) -> Step {
 
 fn not_ready(reason: Reason) -> Step {
     Step::Until(Until::NotReady("Dot", "shop".to_owned(), reason))
+}
+
+fn refused() -> Step {
+    Step::Until(Until::NotReady("Branch", "shop-main".to_owned(), Reason::Invalid))
 }
 
 /// Its workloads.
@@ -62,6 +81,43 @@ pub fn all() -> Vec<Workload> {
                 vec![claim("db", Some(("Dot", "shop")), None)],
                 pod("app", &["db"]).to_vec(),
             ],
+        ),
+        workload(
+            "somebody else's snapshot is adopted",
+            [
+                vec![
+                    adopting("dotmesh/old@move"),
+                    claim("db", Some(("Dot", "shop")), None),
+                    claim("cache", Some(("Dot", "shop")), None),
+                    Step::RunPod("app", vec!["db".to_owned(), "cache".to_owned()], 1),
+                    refused(),
+                    Step::Foreign(Foreign::Snapshot("dotmesh/old@move", "dev/shop/db")),
+                    Step::Until(Until::Runs("app")),
+                    Step::Write("app"),
+                ],
+                vec![commit("after", "shop"), ready("Commit", "after")],
+                end("app").to_vec(),
+                ["db", "cache"]
+                    .map(|name| delete("PersistentVolumeClaim", name))
+                    .to_vec(),
+                vec![
+                    delete("Dot", "shop"),
+                    gone("Dot", "shop"),
+                    adopting("dotmesh/old@move"),
+                    ready("Dot", "shop"),
+                ],
+            ],
+        ),
+        workload(
+            "a snapshot for another volume is not adopted",
+            [vec![
+                ready("Pool", "n1"),
+                Step::Foreign(Foreign::Snapshot("dotmesh/old@move", "dev/other/db")),
+                adopting("dotmesh/old@move"),
+                refused(),
+                delete("Dot", "shop"),
+                gone("Dot", "shop"),
+            ]],
         ),
         workload(
             "a Dot goes while it imports",

@@ -1,12 +1,14 @@
 //! What other people and tools do on a machine.
 
 use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_csi_node::layout::ADOPT;
 use dotmesh_operator::api::{ApiError, Key};
-use dotmesh_zfs::{CreateKind, CreateRequest, Properties, Zfs};
+use dotmesh_zfs::{CreateKind, CreateRequest, PropValue, Properties, SnapshotName, Zfs};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::World;
+use crate::tamper;
 use crate::workload::Foreign;
 
 impl World {
@@ -44,6 +46,10 @@ impl World {
                 server.remove::<Pod>(&Key::namespaced("dev", *name));
                 return Ok(());
             }
+            Foreign::Snapshot(name, volume) => {
+                self.make_adoptable(name, volume).await;
+                return Ok(());
+            }
             Foreign::Claim(name) => json!({
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": { "name": name, "namespace": "dev" },
@@ -64,17 +70,27 @@ impl World {
 
     /// A dataset and a snapshot beside ours.
     pub(super) async fn make_foreign(&self) {
+        self.make_snapshot("dotmesh/theirs@dotmesh", &Properties::new()).await;
+    }
+
+    /// The same, with content that this volume may begin with.
+    async fn make_adoptable(&self, name: &str, volume: &str) {
+        tamper::pool_is_there(&self.cluster.machines[0]).await;
+        let volume: PropValue = volume.parse().unwrap_or_else(|error| panic!("{volume}: {error}"));
+        self.make_snapshot(name, &Properties::new().with(ADOPT, volume)).await;
+    }
+
+    async fn make_snapshot(&self, name: &str, properties: &Properties) {
         let zfs = &self.cluster.machines[0].zfs;
+        let snapshot: SnapshotName = name.parse().unwrap_or_else(|error| panic!("{name}: {error}"));
         let request = CreateRequest {
-            dataset: "dotmesh/theirs".parse().unwrap_or_else(|error| panic!("{error}")),
+            dataset: snapshot.dataset().clone(),
             kind: CreateKind::Filesystem,
             properties: Properties::new(),
             parents: false,
         };
         let _ = zfs.create(&request).await;
-        let theirs = "dotmesh/theirs@dotmesh"
-            .parse()
-            .unwrap_or_else(|error| panic!("{error}"));
-        let _ = zfs.snapshot(&[theirs], &Properties::new()).await;
+        zfs.write(snapshot.dataset(), 1 << 20);
+        let _ = zfs.snapshot(&[snapshot], properties).await;
     }
 }

@@ -110,6 +110,7 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         known_guid,
         format,
         tuning,
+        adopted_snapshot,
     } = volume;
     Ok(VolumeRequest {
         id: parse("volumes.id", id)?,
@@ -118,6 +119,7 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         format: parse_format(*format).ok_or_else(|| invalid("volumes.format: none of ours"))?,
         tuning: tuning.as_ref().map(tuning_request).transpose()?.unwrap_or_default(),
         known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
+        adopted: word("volumes.adopted_snapshot", adopted_snapshot)?,
     })
 }
 

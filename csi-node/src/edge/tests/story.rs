@@ -93,6 +93,7 @@ impl Dot {
                 compression: "zstd".to_owned(),
                 ..proto::Tuning::default()
             }),
+            adopted_snapshot: String::new(),
         };
         proto::EnsureBranchRequest {
             dot_id: self.id().to_string(),

@@ -319,6 +319,7 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
         change(&mut request);
         Call::EnsureBranch(request)
     };
+    let adopting = |name: &str| of_main(&|r| r.volumes[0].adopted_snapshot = name.to_owned());
     let (invalid, conflict) = (Reason::Invalid, Reason::Conflict);
     let zfs = dot.volume_id("zfs").to_string();
     let mut wrong = vec![
@@ -350,6 +351,14 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
             "volumes.tuning.volblocksize",
         ),
         (of_main(&|r| tuned(r, 0).thin = true), invalid, "thin"),
+        (adopting("../x@y"), invalid, "volumes.adopted_snapshot"),
+        (adopting("dotmesh/x"), invalid, "volumes.adopted_snapshot"),
+        (adopting("dotmesh/theirs@move"), conflict, "was cloned from nothing"),
+        (
+            with(&|r| r.volumes[0].adopted_snapshot = "dotmesh/theirs@move".to_owned()),
+            invalid,
+            "with a commit or with a snapshot",
+        ),
         (of_main(&|r| tuned(r, 0).volblocksize = 8192), invalid, "volblocksize"),
         (of_main(&|r| tuned(r, 1).recordsize = 8192), invalid, "recordsize"),
         (of_main(&|r| r.volumes[0].format = 2), conflict, "format"),

@@ -215,20 +215,26 @@ pub(super) fn verify_head(
             ))
         };
         let there = current.volumes.get(&volume.id).ok_or_else(incomplete)?;
-        let wanted = request.origin.as_ref().and_then(|origin| {
+        let of_commit = request.origin.as_ref().and_then(|origin| {
             let snapshot = pool
                 .layout
                 .volume_snapshot(request.dot, origin.head, volume.id, origin.commit);
             origin.guids.get(&volume.id).map(|_| snapshot)
         });
-        if there.origin != wanted {
-            let text = |origin: &Option<SnapshotName>| origin.as_ref().map_or("nothing".into(), ToString::to_string);
+        // What somebody else's snapshot has to do with it is theirs to change once the volume is known.
+        let is_ours = |origin: &&SnapshotName| pool.layout.owns(origin.dataset());
+        let (found, wanted) = match &volume.adopted {
+            Some(_) => (there.origin.as_ref(), of_commit.as_ref().or(volume.adopted.as_ref())),
+            None => (there.origin.as_ref().filter(is_ours), of_commit.as_ref()),
+        };
+        if found != wanted {
+            let text = |origin: Option<&SnapshotName>| origin.map_or("nothing".into(), ToString::to_string);
             return Err(Error::Conflict(format!(
                 "volume {} of head {} was cloned from {}, not from {}",
                 volume.name,
                 request.head,
-                text(&there.origin),
-                text(&wanted)
+                text(found),
+                text(wanted)
             )));
         }
         let name = there.record.as_ref().map(|record| &record.name);
@@ -248,7 +254,7 @@ pub(super) fn verify_head(
             size: there.size(),
             format: volume.format,
             tuning: there.tuning(),
-            cloned: wanted.is_some(),
+            cloned: there.origin.is_some(),
         })
     };
     request.volumes.iter().map(verify).collect()

@@ -125,7 +125,7 @@ fn wanted(dot: &Dot) -> Vec<Import> {
                 size: volume.size.clone(),
                 format: volume.format(),
                 is_wanted: true,
-                ..import(&volume.name, &volume.import_from.as_ref()?.persistent_volume_claim)
+                ..import(&volume.name, volume.copied_from()?)
             })
         })
         .collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dotmesh_crds::Dot;
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::dot::{DotImport, ImportState};
+use dotmesh_crds::dot::{DotImport, ImportState, VolumeImport};
 use dotmesh_crds::names::import_object;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -240,9 +240,9 @@ fn plan_pod(import: &Import, pod: &Pod, now: Timestamp) -> Result<Next, Verdict>
     }
 }
 
-/// The claims that imports were made from, for the initial commit's message.
-pub fn sources(dot: &Dot) -> BTreeSet<&str> {
+/// What volumes began with, for the initial commit's message.
+pub fn sources(dot: &Dot) -> BTreeSet<String> {
     let volumes = dot.spec.volumes.iter().flatten();
     let imports = volumes.filter_map(|volume| volume.import_from.as_ref());
-    imports.map(|import| import.persistent_volume_claim.as_str()).collect()
+    imports.map(VolumeImport::describe).collect()
 }
