@@ -12,6 +12,7 @@ pub mod validate;
 pub mod volume;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dotmesh_crds::names::volume_object;
 use dotmesh_crds::{Branch, Commit};
@@ -29,25 +30,29 @@ use validate::Source;
 const MAX_LOOKS: u32 = 5;
 
 /// Brings one claim a step further. A claim that cannot be served is no failure: it waits, with an event, for the
-/// Dot, Branch or annotation that would help.
+/// Dot, Branch or annotation that would help. Returns how long until it is looked at again although nothing tells of a
+/// change; absent: not before.
 pub async fn reconcile<A: Api>(
     api: &A,
     memory: &Memory,
     said: &Said,
     claim: Arc<PersistentVolumeClaim>,
-) -> Result<(), ReconcileError> {
+) -> Result<Option<Duration>, ReconcileError> {
     let uid = claim.metadata.uid.clone().unwrap_or_default();
     let class = observe_class(api, &claim).await?;
     let Some(class) = class.filter(|class| validate::is_served(&claim, class)) else {
         said.forget(&uid);
-        return Ok(());
+        return Ok(None);
     };
     match serve(api, memory, &claim, &class).await {
         Ok(()) => said.forget(&uid),
-        Err(ObserveError::Claim(error)) => said.tell(api, &claim, &error).await?,
+        Err(ObserveError::Claim(error)) => {
+            said.tell(api, &claim, &error).await?;
+            return Ok(error.again());
+        }
         Err(ObserveError::Api(error)) => return Err(error.into()),
     }
-    Ok(())
+    Ok(None)
 }
 
 async fn serve<A: Api>(

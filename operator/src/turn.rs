@@ -43,8 +43,8 @@ pub async fn take_claim<A: Api, N: Nodes>(
     said: Arc<Said>,
 ) -> Result<Action, ReconcileError> {
     context.must_lead()?;
-    claim::reconcile(&context.api, &context.memory, &said, claim).await?;
-    Ok(Action::await_change())
+    let again = claim::reconcile(&context.api, &context.memory, &said, claim).await?;
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// The turn of all that the scheduler is told of the Pools. How long until it is to be repeated; absent: not before

@@ -151,6 +151,74 @@ async fn a_claim_gets_its_volume_and_a_second_look_writes_nothing() {
     assert_eq!(handle, format!("1.{DOT_ID}.{VOLUME_ID}.{CLAIM}"));
 }
 
+/// A class of attributes of a driver.
+fn put_attributes(cluster: &Cluster, name: &str, driver: &str, parameters: &str) {
+    cluster.api.put(&format!(
+        "{{apiVersion: storage.k8s.io/v1, kind: VolumeAttributesClass, metadata: {{name: {name}}}, driverName: {driver}, \
+         parameters: {{{parameters}}}}}"
+    ));
+}
+
+/// How the claim's entry says that its data is kept.
+fn compression(cluster: &Cluster) -> Option<String> {
+    let dot = cluster.api.must_get::<Dot>(&shop());
+    let entries = dot.status.unwrap_or_default().claims;
+    entries.first()?.attributes.clone()?.compression
+}
+
+#[tokio::test]
+async fn a_claims_class_of_attributes_is_its_volumes() {
+    let cluster = cluster();
+    cluster.put_dot("{volumes: [{name: db, size: 2Gi}]}");
+    let name_class = |class: &str| {
+        cluster.put_claim("pg", CLAIM, DOT, NODE);
+        let mut claim = json!(
+            cluster
+                .api
+                .must_get::<PersistentVolumeClaim>(&Key::namespaced("dev", "pg"))
+        );
+        (claim["apiVersion"], claim["kind"]) = (json!("v1"), json!("PersistentVolumeClaim"));
+        claim["spec"]["volumeAttributesClassName"] = json!(class);
+        cluster.api.put_object(claim);
+    };
+    put_attributes(&cluster, "others", "ebs.csi.aws.com", "compression: lz4");
+    put_attributes(&cluster, "wrong", "csi.dotmesh.io", "iops: \"3000\"");
+    put_attributes(&cluster, "small", "csi.dotmesh.io", "compression: zstd");
+    put_attributes(&cluster, "fast", "csi.dotmesh.io", "compression: lz4");
+    for (class, words) in [
+        ("none", "VolumeAttributesClass \"none\" does not exist"),
+        ("others", "is of driver \"ebs.csi.aws.com\""),
+        ("wrong", "\"iops\""),
+    ] {
+        name_class(class);
+        cluster.look("pg").await;
+        let events = cluster.api.events();
+        assert!(events.last().is_some_and(|event| event.contains(words)), "{events:?}");
+    }
+    assert!(cluster.entries().is_empty());
+    // Nobody tells of a class that comes later.
+    name_class("none");
+    let claim = Arc::new(
+        cluster
+            .api
+            .must_get::<PersistentVolumeClaim>(&Key::namespaced("dev", "pg")),
+    );
+    let again = reconcile(&cluster.api, &cluster.memory, &cluster.said, claim)
+        .await
+        .unwrap();
+    assert!(again.is_some_and(|again| again.as_secs() <= 30), "{again:?}");
+
+    for (class, expected) in [("small", "zstd"), ("fast", "lz4")] {
+        name_class(class);
+        cluster.look("pg").await;
+        assert_eq!(compression(&cluster).as_deref(), Some(expected));
+    }
+    cluster.attach(&[CLAIM]).await;
+    cluster.look("pg").await;
+    let made: PersistentVolume = cluster.api.must_get(&volume(CLAIM));
+    assert_eq!(made.spec.unwrap().volume_attributes_class_name.as_deref(), Some("fast"));
+}
+
 #[tokio::test]
 async fn a_misspelling_makes_nothing_and_is_told_once() {
     let cluster = cluster();

@@ -1,9 +1,14 @@
 //! Why a claim cannot be served yet. Each message says what is missing and what would fix it: it becomes an event.
 
+use std::time::Duration;
+
 use dotmesh_crds::Reason;
 use dotmesh_model::name::InvalidName;
 use dotmesh_model::size::InvalidSize;
 use dotmesh_model::tuning::TuningError;
+
+/// Between two looks for what is not watched.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Why a claim stays Pending.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,14 +79,19 @@ pub enum ClaimError {
         /// What is wrong.
         source: TuningError,
     },
-    /// Kubernetes binds no PersistentVolume of another class of attributes, and only a bound claim's class is obeyed.
-    #[error(
-        "the claim names VolumeAttributesClass {class:?} before it is bound, which only claims without a data source can: make it without, and \
-         name the class when it is bound"
-    )]
+    /// Nothing tells that it is there later.
+    #[error("VolumeAttributesClass {class:?} does not exist; make it, or name another in the claim")]
+    AttributesClassNotFound {
+        /// The VolumeAttributesClass.
+        class: String,
+    },
+    /// The class of attributes is of another driver, or wrong.
+    #[error("VolumeAttributesClass {class:?}: {why}")]
     AttributesClass {
         /// The VolumeAttributesClass.
         class: String,
+        /// What is wrong.
+        why: String,
     },
     /// The volume is something else than what the claim, or its class, asks for.
     #[error(
@@ -265,6 +275,11 @@ pub enum ClaimError {
 }
 
 impl ClaimError {
+    /// How long until the claim is looked at again although nothing tells of a change.
+    pub fn again(&self) -> Option<Duration> {
+        matches!(self, Self::AttributesClassNotFound { .. }).then_some(AGAIN)
+    }
+
     /// The event's reason.
     pub fn reason(&self) -> Reason {
         match self {
@@ -279,6 +294,7 @@ impl ClaimError {
             | Self::VolumeMode { .. }
             | Self::FsType { .. }
             | Self::Tuning { .. }
+            | Self::AttributesClassNotFound { .. }
             | Self::AttributesClass { .. }
             | Self::OtherFormat { .. }
             | Self::TooSmall { .. }

@@ -1,11 +1,12 @@
 //! Everything a claim's plan is made from, in one struct: consistent reads, because "there is no such Dot" is told to
 //! people and the Dot's version guards what is written next.
 
-use dotmesh_crds::names::volume_object;
+use dotmesh_crds::names::{DRIVER, volume_object};
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_model::size::parse_quantity;
+use dotmesh_model::tuning::Tuning;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 
 use super::entries::{self, BranchNames};
 use super::error::ClaimError;
@@ -14,6 +15,7 @@ use super::plan::World;
 use super::validate::{Request, Source, has_source, is_unbound};
 use crate::api::{Api, ApiError, Key};
 use crate::context::Memory;
+use crate::facade::modify::parse_mutable;
 use crate::pool::pool_for;
 
 /// The class of a claim that refers to our group.
@@ -107,6 +109,27 @@ async fn observe_own_branch<A: Api>(api: &A, request: &Request, commit: &str) ->
     })
 }
 
+/// What the claim's VolumeAttributesClass says.
+async fn observe_attributes<A: Api>(api: &A, request: &Request) -> Result<Tuning, ObserveError> {
+    let Some(name) = &request.attributes_class else {
+        return Ok(Tuning::default());
+    };
+    let found: Option<VolumeAttributesClass> = api.get(&Key::cluster(name.as_str())).await?;
+    let class = name.clone();
+    let Some(found) = found else {
+        return Err(ClaimError::AttributesClassNotFound { class }.into());
+    };
+    if found.driver_name != DRIVER {
+        let why = format!("it is of driver {:?}, and not of {DRIVER}", found.driver_name);
+        return Err(ClaimError::AttributesClass { class, why }.into());
+    }
+    let parameters = found.parameters.unwrap_or_default().into_iter().collect();
+    parse_mutable(&parameters).map_err(|why| {
+        let why = why.to_string();
+        ClaimError::AttributesClass { class, why }.into()
+    })
+}
+
 /// The Dot, Branch, PersistentVolume and pool that matter for the request.
 pub async fn observe_world<A: Api>(api: &A, memory: &Memory, request: &Request) -> Result<World, ObserveError> {
     let namespace = &request.namespace;
@@ -127,6 +150,7 @@ pub async fn observe_world<A: Api>(api: &A, memory: &Memory, request: &Request) 
     let node = node.or(request.selected_node.as_deref());
     let pool_bytes = pool_for(api, &dot, node).as_deref().and_then(pool_size);
     Ok(World {
+        attributes: observe_attributes(api, request).await?,
         volume: api
             .get::<PersistentVolume>(&Key::cluster(volume_object(&request.uid.to_string())))
             .await?,

@@ -2,7 +2,7 @@
 
 use dotmesh_crds::condition::{Condition, READY};
 use dotmesh_crds::dot::{DotClaim, DotStatus};
-use dotmesh_crds::format::words_of;
+use dotmesh_crds::format::{format_of, words_of};
 use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID, LABEL_DOT, volume_object};
 use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Branch, BranchSpec, Commit, Dot, Reason};
@@ -10,6 +10,7 @@ use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::size::{format_quantity, parse_quantity};
+use dotmesh_model::tuning::Tuning;
 use dotmesh_mutant::{Mutant, is_planted};
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::ResourceExt;
@@ -36,6 +37,8 @@ pub struct World {
     pub origin: Option<Commit>,
     /// The branches that entries of the Dot are pinned to.
     pub branch_names: BranchNames,
+    /// How the claim's VolumeAttributesClass wants the data to be kept.
+    pub attributes: Tuning,
     /// The PersistentVolume that has the name of the claim's.
     pub volume: Option<PersistentVolume>,
     /// Size of the pool of the node that matters here, in bytes, when it is known.
@@ -209,7 +212,7 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         volume,
         volume_mode,
         fs_type,
-        attributes: None,
+        attributes: ZfsProperties::of(&world.attributes.clone().of_format(format)),
         zfs: ZfsProperties::of(&request.tuning.clone().of_format(format)),
         size: format_quantity(request.size_bytes),
         branch: world.branch.as_ref().map(ResourceExt::name_any),
@@ -356,6 +359,19 @@ pub fn describe(format: VolumeFormat) -> &'static str {
 fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Plan, ClaimError> {
     let dot = &world.dot;
     let status = dot.status.clone().unwrap_or_default();
+    let attributes = ZfsProperties::of(
+        &world
+            .attributes
+            .clone()
+            .of_format(format_of(entry.volume_mode, entry.fs_type)),
+    );
+    // The claim names another class than it did.
+    if entry.attributes != attributes {
+        return Ok(Plan::Enter(Box::new(DotClaim {
+            attributes,
+            ..entry.clone()
+        })));
+    }
     if let Some((handle, node, (bytes, format))) = ready_volume(&status, entry, request) {
         // Recorded before anybody can write: what was handed out and goes without being deleted is kept.
         let is_own_branch =

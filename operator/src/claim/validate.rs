@@ -41,6 +41,8 @@ pub struct Request {
     pub access_modes: Vec<String>,
     /// What the class contributes to the PersistentVolume.
     pub class: Class,
+    /// Its VolumeAttributesClass. Kubernetes binds only a PersistentVolume that names the same.
+    pub attributes_class: Option<String>,
     /// The class of Pool that the StorageClass asks for; absent: any.
     pub pool_class: Option<String>,
     /// What it is to be to pods; absent: files, in whatever filesystem the volume has.
@@ -174,13 +176,6 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
         .ok_or(ClaimError::Incomplete { what: "namespace" })?;
     let source = parse_source(claim)?;
     let format = parse_format(spec.volume_mode.as_deref(), class)?;
-    if let Some(class) = spec
-        .volume_attributes_class_name
-        .clone()
-        .filter(|name| !name.is_empty())
-    {
-        return Err(ClaimError::AttributesClass { class });
-    }
     let access_modes = spec.access_modes.clone().unwrap_or_default();
     if let Some(mode) = access_modes
         .iter()
@@ -227,6 +222,10 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
             reclaim_policy: class.reclaim_policy.clone().unwrap_or_else(|| "Delete".to_owned()),
             mount_options: class.mount_options.clone(),
         },
+        attributes_class: spec
+            .volume_attributes_class_name
+            .clone()
+            .filter(|name| !name.is_empty()),
         pool_class: class
             .parameters
             .as_ref()

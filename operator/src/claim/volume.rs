@@ -85,6 +85,7 @@ pub fn build_volume(
             }),
             persistent_volume_reclaim_policy: Some(request.class.reclaim_policy.clone()),
             storage_class_name: Some(request.class.name.clone()),
+            volume_attributes_class_name: request.attributes_class.clone(),
             volume_mode: Some(mode.to_owned()),
             ..PersistentVolumeSpec::default()
         }),

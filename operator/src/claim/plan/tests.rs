@@ -23,6 +23,7 @@ fn request(name: &str) -> Request {
             reclaim_policy: "Delete".to_owned(),
             mount_options: Some(vec!["noatime".to_owned()]),
         },
+        attributes_class: None,
         pool_class: None,
         format: None,
         import: None,
@@ -40,6 +41,7 @@ fn world(spec: &str, status: &str) -> World {
         branch: None,
         origin: None,
         branch_names: BranchNames::new(),
+        attributes: dotmesh_model::tuning::Tuning::default(),
         volume: None,
         pool_bytes: Some(20 << 30),
     }

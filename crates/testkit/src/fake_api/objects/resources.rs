@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 18] = [
+const RESOURCES: [Resource; 19] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -123,6 +123,13 @@ const RESOURCES: [Resource; 18] = [
         kind: "StorageClass",
         group: "storage.k8s.io",
         plural: "storageclasses",
+        namespaced: false,
+        ..CORE
+    },
+    Resource {
+        kind: "VolumeAttributesClass",
+        group: "storage.k8s.io",
+        plural: "volumeattributesclasses",
         namespaced: false,
         ..CORE
     },
