@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::id::{ClaimUid, DotId, VolumeId};
+use crate::id::{ClaimUid, CommitId, DotId, VolumeId};
 
 /// CSI asks for ids of at most 128 bytes ("Size Limits").
 pub const MAX_LEN: usize = 128;
@@ -70,6 +70,50 @@ impl FromStr for Handle {
     }
 }
 
+/// A CSI snapshot's id: the snapshot of one volume in a commit, as `s1.<dot>.<volume>.<commit>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SnapshotId {
+    /// The Dot that holds it.
+    pub dot: DotId,
+    /// Which of its volumes.
+    pub volume: VolumeId,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+const SNAPSHOT_VERSION: &str = "s1";
+const _: () = assert!(SNAPSHOT_VERSION.len() + 3 * (1 + DotId::LEN) <= MAX_LEN);
+
+/// The text is no snapshot's id of ours: delete treats it as gone, everything else as not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an id of this driver")]
+pub struct InvalidSnapshotId;
+
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SNAPSHOT_VERSION}.{}.{}.{}", self.dot, self.volume, self.commit)
+    }
+}
+
+impl FromStr for SnapshotId {
+    type Err = InvalidSnapshotId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSnapshotId> {
+        let foreign = |_| InvalidSnapshotId;
+        let mut parts = text.split('.');
+        let mut part = || parts.next().ok_or(InvalidSnapshotId);
+        if part()? != SNAPSHOT_VERSION {
+            return Err(InvalidSnapshotId);
+        }
+        let id = Self {
+            dot: part()?.parse().map_err(foreign)?,
+            volume: part()?.parse().map_err(foreign)?,
+            commit: part()?.parse().map_err(foreign)?,
+        };
+        parts.next().is_none().then_some(id).ok_or(InvalidSnapshotId)
+    }
+}
+
 /// Which volume the kubelet means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VolumeRef {
@@ -117,6 +161,13 @@ mod tests {
         };
         assert_eq!(handle.to_string().len(), LEN);
         assert_eq!(handle.to_string().parse(), Ok(handle));
+        let snapshot = SnapshotId {
+            dot: A.parse().unwrap(),
+            volume: A.parse().unwrap(),
+            commit: A.parse().unwrap(),
+        };
+        assert_eq!(snapshot.to_string().parse(), Ok(snapshot));
+        assert!(snapshot.to_string().parse::<Handle>().is_err());
     }
 
     #[test]

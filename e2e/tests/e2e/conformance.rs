@@ -245,7 +245,6 @@ async fn lead(s: &Scenario, socket: &Path, there: &str) -> Result<(Child, Channe
 }
 
 #[tokio::test]
-#[ignore = "what it finds is looked at by hand still: cargo xtask campaign e2e about_the_facade"]
 async fn the_conformance_program_finds_nothing_about_the_facade() {
     scenario("conformance", async |s| {
         let folder = std::env::temp_dir().join(format!("dotmesh-conformance-{}", std::process::id()));

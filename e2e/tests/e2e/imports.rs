@@ -7,6 +7,7 @@ use dotmesh_e2e::cluster::PATIENCE;
 use dotmesh_e2e::objects::{branch, claim, commit, dot, holder, pod};
 use dotmesh_e2e::pool::ROOT;
 use dotmesh_e2e::scenario::{Scenario, scenario};
+use dotmesh_e2e::wait::{Look, until};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams};
@@ -184,10 +185,19 @@ async fn adopt(s: &Scenario, dataset: &str, folder: &str) -> Result<()> {
         holder("app", &["db"]),
     ];
     s.cluster.apply(objects).await?;
-    let main: Branch = s.cluster.wait_reason("adopted-main", Reason::Invalid).await?;
-    let told = format!("{:?}", main.status.map(|status| status.conditions));
+    let mut told = String::new();
+    until("the Dot says what to do", PATIENCE, async || {
+        let dot: Dot = s.cluster.get("adopted").await?;
+        let conditions = dot.status.map(|status| status.conditions).unwrap_or_default();
+        told = conditions
+            .first()
+            .map(|ready| ready.message.clone())
+            .unwrap_or_default();
+        Ok(Look::when(told.contains("on its node: "), told.clone()))
+    })
+    .await?;
     let (_, command) = told.split_once("on its node: ").context(told.clone())?;
-    let command: Vec<&str> = command.split('"').next().unwrap_or_default().split(' ').collect();
+    let command: Vec<&str> = command.split(' ').collect();
     on_node(s, &command).await.with_context(|| format!("{command:?}"))?;
 
     s.cluster.wait_pod("app").await?;

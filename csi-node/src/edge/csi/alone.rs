@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, SnapshotId};
 use dotmesh_model::id::{BranchId, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::VolumeName;
 use dotmesh_model::tuning::Tuning;
@@ -16,7 +16,7 @@ use dotmesh_zfs::Zfs;
 use tokio::sync::OwnedRwLockWriteGuard;
 use uuid::Uuid;
 
-use super::ids::{SnapshotId, VOLUME, VolumeKey, is_own_dot};
+use super::ids::{VOLUME, VolumeKey, is_own_dot};
 use super::mark::{Mark, Purpose};
 use crate::layout::BranchRecord;
 use crate::ops::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dotmesh_csi_proto::csi as proto;
 use dotmesh_csi_proto::csi::volume_content_source::{self, SnapshotSource, VolumeSource};
 use dotmesh_model::format::VolumeFormat;
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, SnapshotId};
 use dotmesh_model::id::{DotId, HeadId};
 use dotmesh_model::tuning::{BlockSize, Tuning};
 use dotmesh_mount::Mount;
@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::alone::{Alone, Snapshot, Volume, branch_request, branches, commits, snapshots, volume_of};
 use super::controller::{parse_format, parse_range, parse_tuning};
-use super::ids::{Kind, Name, SnapshotId, VolumeKey};
+use super::ids::{Kind, Name, VolumeKey};
 use super::mark::{Mark, Purpose};
 use super::{here, invalid, node::parse_handle};
 use crate::layout::{BranchRecord, DotIdentity, DotState, GRAIN};

@@ -7,7 +7,7 @@ use dotmesh_csi_proto::csi as proto;
 use dotmesh_csi_proto::csi::group_controller_server::GroupController;
 use dotmesh_csi_proto::csi::group_controller_service_capability::rpc::Type as Rpc;
 use dotmesh_csi_proto::csi::group_controller_service_capability::{self, Type};
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, SnapshotId};
 use dotmesh_model::id::{CommitId, DotId, HeadId};
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::alone::{Alone, snapshots, volume_of};
 use super::controller::check_parameters;
-use super::ids::{GroupId, Kind, Name, SnapshotId, VolumeKey};
+use super::ids::{GroupId, Kind, Name, VolumeKey};
 use super::mark::Purpose;
 use super::node::parse_handle;
 use super::snapshots::{Taken, taken, time};

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use dotmesh_model::handle::{Handle, MAX_LEN};
+use dotmesh_model::handle::Handle;
 use dotmesh_model::id::{BranchId, ClaimUid, CommitId, DotId, HeadId, VolumeId};
 use dotmesh_model::name::BranchName;
 use uuid::Uuid;
@@ -137,14 +137,6 @@ impl VolumeKey {
     }
 }
 
-/// A snapshot's id: `s1.<dot>.<volume>.<commit>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SnapshotId {
-    pub dot: DotId,
-    pub volume: VolumeId,
-    pub commit: CommitId,
-}
-
 /// The id of a group of snapshots: `g1.<group>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupId(pub(super) Uuid);
@@ -154,34 +146,7 @@ pub(super) struct GroupId(pub(super) Uuid);
 #[error("not an id of this driver")]
 pub(super) struct ForeignId;
 
-const SNAPSHOT_VERSION: &str = "s1";
 const GROUP_VERSION: &str = "g1";
-const _: () = assert!(SNAPSHOT_VERSION.len() + 3 * (1 + DotId::LEN) <= MAX_LEN);
-
-impl fmt::Display for SnapshotId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{SNAPSHOT_VERSION}.{}.{}.{}", self.dot, self.volume, self.commit)
-    }
-}
-
-impl FromStr for SnapshotId {
-    type Err = ForeignId;
-
-    fn from_str(text: &str) -> Result<Self, ForeignId> {
-        let foreign = |_| ForeignId;
-        let mut parts = text.split('.');
-        let mut part = || parts.next().ok_or(ForeignId);
-        if part()? != SNAPSHOT_VERSION {
-            return Err(ForeignId);
-        }
-        let id = Self {
-            dot: part()?.parse().map_err(foreign)?,
-            volume: part()?.parse().map_err(foreign)?,
-            commit: part()?.parse().map_err(foreign)?,
-        };
-        parts.next().is_none().then_some(id).ok_or(ForeignId)
-    }
-}
 
 impl fmt::Display for GroupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -203,7 +168,9 @@ impl FromStr for GroupId {
 /// The ids that names get when they are used for the first time.
 #[cfg(test)]
 pub(in crate::edge) mod first {
-    use super::{CommitId, GroupId, Kind, SnapshotId, Uuid, VOLUME, VolumeId, VolumeKey, keys};
+    use dotmesh_model::handle::SnapshotId;
+
+    use super::{CommitId, GroupId, Kind, Uuid, VOLUME, VolumeId, VolumeKey, keys};
 
     fn key(kind: Kind, name: &str) -> Uuid {
         keys(kind, name).next().unwrap()
@@ -275,24 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_survive_the_round_trip() {
-        let id = SnapshotId {
-            dot: A.parse().unwrap(),
-            volume: A.parse().unwrap(),
-            commit: A.parse().unwrap(),
-        };
-        assert_eq!(id.to_string().parse(), Ok(id));
+    fn a_groups_id_survives_the_round_trip() {
         let group = GroupId(A.parse().unwrap());
         assert_eq!(group.to_string().parse(), Ok(group));
-        assert!(id.to_string().parse::<Handle>().is_err());
     }
 
     proptest! {
         #[test]
-        fn an_id_has_one_spelling(text in "([sg][12]\\.|)[0-9a-f.-]{0,120}|\\PC{0,40}") {
-            if let Ok(id) = text.parse::<SnapshotId>() {
-                prop_assert_eq!(id.to_string(), text.clone());
-            }
+        fn an_id_has_one_spelling(text in "(g[12]\\.|)[0-9a-f.-]{0,120}|\\PC{0,40}") {
             if let Ok(id) = text.parse::<GroupId>() {
                 prop_assert_eq!(id.to_string(), text);
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dotmesh_csi_proto::csi as proto;
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, SnapshotId};
 use dotmesh_model::id::CommitId;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::alone::{Alone, Snapshot, snapshots, volume_of};
 use super::controller::check_parameters;
-use super::ids::{GroupId, Kind, Name, SnapshotId};
+use super::ids::{GroupId, Kind, Name};
 use super::mark::{Mark, Purpose};
 use super::node::parse_handle;
 use super::{here, invalid};
