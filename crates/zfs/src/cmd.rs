@@ -130,13 +130,14 @@ const FSCK_UNCORRECTED: i32 = 4;
 
 /// The launcher's word for keeping the mount namespace.
 const SHARED: &str = "shared";
-/// The launcher's word for a mount namespace of the program's own.
-const PRIVATE: &str = "private";
+/// The launcher's word for a mount namespace of the program's own. What the host unmounts meanwhile is unmounted there,
+/// too: a copy that stayed would keep datasets busy for others.
+const OWN: &str = "own";
 
 /// Which mount namespace a command gets: its own, when it would unmount.
 fn namespace(verb: Verb) -> &'static str {
     if matches!(verb, Verb::Destroy | Verb::PoolExport) {
-        PRIVATE
+        OWN
     } else {
         SHARED
     }
@@ -209,7 +210,7 @@ const LAUNCH_FAILED: i32 = 127;
 pub fn chroot_exec_main(arguments: impl IntoIterator<Item = OsString>) -> i32 {
     let mut arguments = arguments.into_iter();
     let (Some(namespace), Some(root), Some(program)) = (arguments.next(), arguments.next(), arguments.next()) else {
-        eprintln!("usage: {CHROOT_EXEC} {SHARED}|{PRIVATE} <root> <program> [argument…]");
+        eprintln!("usage: {CHROOT_EXEC} {SHARED}|{OWN} <root> <program> [argument…]");
         return LAUNCH_FAILED;
     };
     match become_program(&namespace, &root, program, arguments) {
@@ -231,7 +232,7 @@ fn become_program(
     if namespace != SHARED {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
         let none: Option<&str> = None;
-        nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        nix::mount::mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none)?;
     }
     nix::unistd::chroot(root)?;
     nix::unistd::chdir("/")?;
@@ -333,7 +334,7 @@ mod tests {
     fn what_would_unmount_gets_mounts_of_its_own() {
         for verb in Verb::ALL {
             let unmounts = matches!(verb, Verb::Destroy | Verb::PoolExport);
-            assert_eq!(namespace(verb) == PRIVATE, unmounts, "{verb}");
+            assert_eq!(namespace(verb) == OWN, unmounts, "{verb}");
         }
     }
 

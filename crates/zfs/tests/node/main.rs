@@ -7,6 +7,7 @@
 #[path = "../generated/mod.rs"]
 mod generated;
 mod host;
+mod launcher;
 mod side_by_side;
 
 use std::fs::{self, File};
@@ -55,6 +56,7 @@ fn main() -> anyhow::Result<ExitCode> {
         "this makes pools and mounts: run it on a test node"
     );
     let mut findings = contract()?;
+    launcher::check(&mut findings)?;
     let operations = number("DOTMESH_CONTRACT_OPS", 60)?;
     let seed = number("DOTMESH_CONTRACT_SEED", 1)?;
     side_by_side::run(&mut findings, operations, seed)?;
