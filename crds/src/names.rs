@@ -44,6 +44,13 @@ pub const LABEL_AUTOMATIC: &str = "dotmesh.io/automatic";
 /// Label on our objects: the Dot they belong to.
 pub const LABEL_DOT: &str = "dotmesh.io/dot";
 
+/// Label on a Commit that is a snapshot of the CSI and goes with it: the uid in the snapshot's name.
+pub const LABEL_SNAPSHOT: &str = "dotmesh.io/snapshot";
+/// Annotation on such a Commit: the handle of the volume that the snapshot was asked of.
+pub const ANNOTATION_SOURCE: &str = "dotmesh.io/source";
+/// Annotation on a VolumeSnapshot: the message of its Commit.
+pub const ANNOTATION_MESSAGE: &str = "dotmesh.io/message";
+
 /// Label on a claim and a pod that fill a volume: the uid of the Dot whose import they are.
 pub const LABEL_IMPORT: &str = "dotmesh.io/import";
 
@@ -94,6 +101,11 @@ pub fn import_object(dot: &str, volume: &str) -> String {
 /// Commit gets. As csi-provisioner names volumes.
 pub fn volume_object(claim_uid: &str) -> String {
     format!("pvc-{claim_uid}")
+}
+
+/// Name of the Commit that is a snapshot of the CSI, by the uid in the snapshot's name.
+pub fn snapshot_object(uid: &str) -> String {
+    format!("snap-{uid}")
 }
 
 /// Name of the Branch of a pod's inline volume, by a uuid made of both, and of the branch it stands for.

@@ -38,6 +38,10 @@ pub struct Args {
     /// When that image is pulled: Always, IfNotPresent or Never.
     #[arg(long, default_value = "IfNotPresent", requires = "importer_image")]
     pub importer_pull_policy: String,
+    /// Serve snapshots on the façade, for csi-snapshotter: VolumeSnapshots become Commits. The chart has no csi-snapshotter
+    /// yet.
+    #[arg(long)]
+    pub csi_snapshots: bool,
     /// Port of csi-node's `dotmesh.node.v1`.
     #[arg(long, default_value_t = 9808)]
     pub node_port: u16,

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod modify;
 pub mod plan;
 pub mod request;
+pub mod snapshot;
 pub mod status;
 pub mod watch;
 
@@ -52,7 +53,7 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(socket)
 }
 
-/// Serves Identity and Controller until `shutdown`.
+/// Serves Identity and Controller until `shutdown`; snapshots only when there is somebody who asks for them.
 ///
 /// # Errors
 /// The socket cannot be served any more.
@@ -60,12 +61,16 @@ pub async fn serve<A: Api + Clone, W: WatchObject>(
     listener: UnixListener,
     api: A,
     watches: W,
-    readiness: Readiness,
+    (readiness, with_snapshots): (Readiness, bool),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     Server::builder()
         .add_service(IdentityServer::new(IdentityService::new(readiness)))
-        .add_service(ControllerServer::new(ControllerService::new(api, watches)))
+        .add_service(ControllerServer::new(ControllerService::new(
+            api,
+            watches,
+            with_snapshots,
+        )))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown)
         .await
 }

@@ -134,9 +134,17 @@ async fn start(
 
     let socket = facade::bind(&args.csi_socket).with_context(|| format!("{}", args.csi_socket.display()))?;
     let watches = KubeWatch::new(client);
+    let with_snapshots = args.csi_snapshots;
     let (facade_api, facade_watches) = (api.clone(), watches.clone());
     parts.spawn(async move {
-        Ok(facade::serve(socket, facade_api, facade_watches, readiness, std::future::pending()).await?)
+        Ok(facade::serve(
+            socket,
+            facade_api,
+            facade_watches,
+            (readiness, with_snapshots),
+            std::future::pending(),
+        )
+        .await?)
     });
     let listener = listen(args.enroll_listen).await?;
     let inline = InlineService::new(api.clone(), watches, args.namespace.clone());

@@ -1,4 +1,6 @@
-//! The wire: CSI, the kubelet's plugin registration, and `dotmesh.node.v1`, as tonic code. No logic.
+//! The wire: CSI, the kubelet's plugin registration, and `dotmesh.node.v1`, as tonic code. No logic but how lists are paged.
+
+pub mod list;
 
 /// Metadata of each call of `dotmesh.node.v1`: which time of leading its sender is in, a decimal number that only rises.
 pub const TERM: &str = "dotmesh-term";

@@ -336,7 +336,7 @@ impl Kubernetes {
         self.cluster
             .stage
             .say(Actor::Kubernetes, format_args!("CreateVolume for {}", claim.name_any()));
-        let service = ControllerService::new(replica.api.clone(), replica.api.clone());
+        let service = ControllerService::new(replica.api.clone(), replica.api.clone(), false);
         let answer = tokio::select! {
             biased;
             () = replica.life.over() => return,
@@ -405,7 +405,7 @@ impl Kubernetes {
         self.cluster
             .stage
             .say(Actor::Kubernetes, format_args!("DeleteVolume {}", request.volume_id));
-        let service = ControllerService::new(replica.api.clone(), replica.api.clone());
+        let service = ControllerService::new(replica.api.clone(), replica.api.clone(), false);
         let answer = tokio::select! {
             biased;
             () = replica.life.over() => return,

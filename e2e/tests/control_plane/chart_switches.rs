@@ -133,7 +133,7 @@ fn of_the_cluster() -> Vec<(&'static str, Value)> {
         ("gracePeriod", json!(0)),
         ("gracePeriod", json!("0")),
         ("gracePeriod", json!("90m")),
-        ("seLinuxMount", json!(true)),
+        ("seLinuxMount", json!(false)),
         ("pool.file.path", json!("/var/lib/dotmesh/big/pool.img")),
         ("pool.file.size", json!("1.5Ti")),
         ("pool.devices", json!(["/dev/vdb", "/dev/disk/by-id/wwn-0x5"])),

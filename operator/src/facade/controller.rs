@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use dotmesh_crds::names::TOPOLOGY_NODE;
 use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::controller_service_capability::{Rpc, Type, rpc};
+use dotmesh_csi_proto::csi::list_snapshots_response::Entry;
 use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
 use dotmesh_csi_proto::csi::{
     ControllerExpandVolumeRequest, ControllerExpandVolumeResponse, ControllerGetCapabilitiesRequest,
     ControllerGetCapabilitiesResponse, ControllerModifyVolumeRequest, ControllerModifyVolumeResponse,
-    ControllerServiceCapability, CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest, DeleteVolumeResponse,
-    Topology, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
+    ControllerServiceCapability, CreateSnapshotRequest, CreateSnapshotResponse, CreateVolumeRequest,
+    CreateVolumeResponse, DeleteSnapshotRequest, DeleteSnapshotResponse, DeleteVolumeRequest, DeleteVolumeResponse,
+    GetSnapshotRequest, GetSnapshotResponse, ListSnapshotsRequest, ListSnapshotsResponse, Snapshot, Topology,
+    ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
 };
-use dotmesh_model::handle::Handle;
+use dotmesh_csi_proto::list::SnapshotFilter;
+use dotmesh_model::handle::{Handle, SnapshotId};
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
 
@@ -22,7 +27,9 @@ use super::delete::{DeleteError, delete_volume, find_dot};
 use super::expand::{ExpandError, ExpandVolume, expand_volume};
 use super::modify::{ModifyError, ModifyVolume, modify_volume};
 use super::plan::Created;
-use super::request::{CreateVolume, parse_capability};
+use super::request::{CreateVolume, RequestError, parse_capability};
+use super::snapshot::list::{list_snapshots, taken};
+use super::snapshot::{SnapshotError, TakeSnapshot, Taken, delete_snapshot, find_snapshot, take_snapshot};
 use super::watch::WatchObject;
 use crate::api::Api;
 
@@ -31,13 +38,50 @@ use crate::api::Api;
 pub struct ControllerService<A, W> {
     api: A,
     watches: W,
+    with_snapshots: bool,
 }
 
 impl<A: Api, W: WatchObject> ControllerService<A, W> {
-    /// Over the API and a source of changes.
+    /// Over the API and a source of changes; with snapshots where somebody asks for them.
     #[must_use]
-    pub fn new(api: A, watches: W) -> Self {
-        Self { api, watches }
+    pub fn new(api: A, watches: W, with_snapshots: bool) -> Self {
+        Self {
+            api,
+            watches,
+            with_snapshots,
+        }
+    }
+
+    fn check_snapshots(&self) -> Result<(), Status> {
+        match self.with_snapshots {
+            true => Ok(()),
+            false => Err(Status::unimplemented("this operator runs without --csi-snapshots")),
+        }
+    }
+
+    /// A snapshot that is there.
+    async fn snapshot(&self, id: &str) -> Result<Option<Taken>, Status> {
+        let Ok(id) = id.parse::<SnapshotId>() else {
+            return Ok(None);
+        };
+        let found = find_snapshot(&self.api, id).await.map_err(SnapshotError::from)?;
+        Ok(found.and_then(|(dot, commit)| taken(&dot, &commit, id.volume)))
+    }
+}
+
+impl From<Taken> for Snapshot {
+    fn from(taken: Taken) -> Self {
+        Self {
+            size_bytes: i64::try_from(taken.size_bytes).unwrap_or(i64::MAX),
+            snapshot_id: taken.id.to_string(),
+            source_volume_id: taken.source.to_string(),
+            creation_time: Some(Timestamp {
+                seconds: taken.time.as_second(),
+                nanos: 0,
+            }),
+            ready_to_use: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -169,7 +213,7 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         }
         let not_found = || Status::not_found("there is no such volume");
         let handle: Handle = volume_id.parse().map_err(|_| not_found())?;
-        find_dot(&self.api, &handle)
+        find_dot(&self.api, handle.dot)
             .await
             .map_err(DeleteError::from)?
             .ok_or_else(not_found)?;
@@ -191,6 +235,82 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         }))
     }
 
+    async fn create_snapshot(
+        &self,
+        request: Request<CreateSnapshotRequest>,
+    ) -> Result<Response<CreateSnapshotResponse>, Status> {
+        self.check_snapshots()?;
+        let budget = budget(request.metadata());
+        let span = info_span!("CreateSnapshot", name = request.get_ref().name);
+        let call = async {
+            let request = TakeSnapshot::try_from(request.into_inner())?;
+            take_snapshot(&self.api, &self.watches, &request, budget).await
+        };
+        match call.instrument(span.clone()).await {
+            Ok(taken) => Ok(Response::new(CreateSnapshotResponse {
+                snapshot: Some(taken.into()),
+            })),
+            Err(error) => {
+                span.in_scope(|| tracing::warn!(error = %dotmesh_telemetry::Chain(&error), "no snapshot"));
+                Err(SnapshotError::into(error))
+            }
+        }
+    }
+
+    async fn delete_snapshot(
+        &self,
+        request: Request<DeleteSnapshotRequest>,
+    ) -> Result<Response<DeleteSnapshotResponse>, Status> {
+        self.check_snapshots()?;
+        let id = request.into_inner().snapshot_id;
+        if id.is_empty() {
+            return Err(RequestError::NoSnapshotId.into());
+        }
+        // Nothing of ours is behind an id that is not ours.
+        if let Ok(id) = id.parse() {
+            delete_snapshot(&self.api, id).await.map_err(SnapshotError::from)?;
+        }
+        Ok(Response::new(DeleteSnapshotResponse {}))
+    }
+
+    async fn get_snapshot(
+        &self,
+        request: Request<GetSnapshotRequest>,
+    ) -> Result<Response<GetSnapshotResponse>, Status> {
+        self.check_snapshots()?;
+        let id = request.into_inner().snapshot_id;
+        if id.is_empty() {
+            return Err(RequestError::NoSnapshotId.into());
+        }
+        let found = self.snapshot(&id).await?;
+        let found = found.ok_or_else(|| Status::not_found(format!("there is no snapshot {id:?}")))?;
+        Ok(Response::new(GetSnapshotResponse {
+            snapshot: Some(found.into()),
+        }))
+    }
+
+    async fn list_snapshots(
+        &self,
+        request: Request<ListSnapshotsRequest>,
+    ) -> Result<Response<ListSnapshotsResponse>, Status> {
+        self.check_snapshots()?;
+        let filter = SnapshotFilter::parse::<SnapshotId>(request.into_inner())?;
+        let found = match &filter.id {
+            Some(id) => self.snapshot(id).await?.into_iter().collect(),
+            None => list_snapshots(&self.api).await.map_err(SnapshotError::from)?,
+        };
+        let found = found.into_iter().filter(|taken| filter.takes(&taken.id, &taken.source));
+        let found = found.map(|taken| (taken.id.to_string(), taken)).collect();
+        let (page, next_token) = filter.page.cut(found);
+        let entry = |taken: Taken| Entry {
+            snapshot: Some(taken.into()),
+        };
+        Ok(Response::new(ListSnapshotsResponse {
+            entries: page.into_iter().map(entry).collect(),
+            next_token,
+        }))
+    }
+
     async fn controller_get_capabilities(
         &self,
         _: Request<ControllerGetCapabilitiesRequest>,
@@ -198,13 +318,21 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         let capability = |kind: rpc::Type| ControllerServiceCapability {
             r#type: Some(Type::Rpc(Rpc { r#type: kind.into() })),
         };
+        let mut all = vec![
+            rpc::Type::CreateDeleteVolume,
+            rpc::Type::ExpandVolume,
+            rpc::Type::ModifyVolume,
+            rpc::Type::SingleNodeMultiWriter,
+        ];
+        if self.with_snapshots {
+            all.extend([
+                rpc::Type::CreateDeleteSnapshot,
+                rpc::Type::ListSnapshots,
+                rpc::Type::GetSnapshot,
+            ]);
+        }
         Ok(Response::new(ControllerGetCapabilitiesResponse {
-            capabilities: vec![
-                capability(rpc::Type::CreateDeleteVolume),
-                capability(rpc::Type::ExpandVolume),
-                capability(rpc::Type::ModifyVolume),
-                capability(rpc::Type::SingleNodeMultiWriter),
-            ],
+            capabilities: all.into_iter().map(capability).collect(),
         }))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dotmesh_crds::Dot;
 use dotmesh_model::handle::Handle;
+use dotmesh_model::id::DotId;
 use kube::ResourceExt;
 use tokio::time::timeout;
 
@@ -37,12 +38,12 @@ pub async fn delete_volume<A: Api, W: WatchObject>(
 
 async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, handle: Handle) -> Result<(), DeleteError> {
     let uid = handle.claim.to_string();
-    let Some(key) = find_dot(api, &handle).await?.map(|dot| Key::of(&dot)) else {
+    let Some(key) = find_dot(api, handle.dot).await?.map(|dot| Key::of(&dot)) else {
         return Ok(());
     };
     let mut changes = watches.watch_object::<Dot>(&key);
     loop {
-        let Some(dot) = api.get::<Dot>(&key).await?.filter(|dot| is_dot(dot, &handle)) else {
+        let Some(dot) = api.get::<Dot>(&key).await?.filter(|dot| is_dot(dot, handle.dot)) else {
             return Ok(());
         };
         if entries::entry_of(&dot, &uid).is_some() {
@@ -60,20 +61,20 @@ async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, handle: Handle) -> R
     }
 }
 
-/// The handle's Dot; absent is concluded from a consistent read of all Dots.
-pub async fn find_dot<A: Api>(api: &A, handle: &Handle) -> Result<Option<Dot>, ApiError> {
-    for cached in api.cached_where::<Dot>(|dot| is_dot(dot, handle)) {
+/// The Dot of an id; absent is concluded from a consistent read of all Dots.
+pub async fn find_dot<A: Api>(api: &A, id: DotId) -> Result<Option<Dot>, ApiError> {
+    for cached in api.cached_where::<Dot>(|dot| is_dot(dot, id)) {
         let current: Option<Dot> = api.get(&Key::of(&*cached)).await?;
-        if let Some(dot) = current.filter(|dot| is_dot(dot, handle)) {
+        if let Some(dot) = current.filter(|dot| is_dot(dot, id)) {
             return Ok(Some(dot));
         }
     }
     let all: Vec<Dot> = api.list(None, None).await?;
-    Ok(all.into_iter().find(|dot| is_dot(dot, handle)))
+    Ok(all.into_iter().find(|dot| is_dot(dot, id)))
 }
 
-fn is_dot(dot: &Dot, handle: &Handle) -> bool {
-    let id = handle.dot.to_string();
+fn is_dot(dot: &Dot, id: DotId) -> bool {
+    let id = id.to_string();
     let recorded = dot.status.as_ref().and_then(|status| status.id.as_ref());
     recorded.map_or_else(|| dot.uid().as_ref() == Some(&id), |recorded| *recorded == id)
 }

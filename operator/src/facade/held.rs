@@ -63,7 +63,7 @@ where
     W: WatchObject,
     E: From<ApiError>,
 {
-    let key = Key::of(&find_dot(api, &handle).await?.ok_or(absent)?);
+    let key = Key::of(&find_dot(api, handle.dot).await?.ok_or(absent)?);
     let mut dots = watches.watch_object::<Dot>(&key);
     let mut branches: Option<(Key, Changes<Branch>)> = None;
     loop {
@@ -101,7 +101,7 @@ async fn either(one: impl Future<Output = ()> + Send, other: impl Future<Output 
 }
 
 /// The Dot and the claim's branch by consistent reads; the Pool as the cache has it.
-async fn observe<A: Api>(api: &A, key: &Key, handle: Handle, world: &mut World) -> Result<(), ApiError> {
+pub(super) async fn observe<A: Api>(api: &A, key: &Key, handle: Handle, world: &mut World) -> Result<(), ApiError> {
     world.dot = api.get(key).await?;
     world.branch = None;
     let Some(dot) = &world.dot else { return Ok(()) };

@@ -58,6 +58,12 @@ pub enum RequestError {
     /// The class has a parameter that nobody reads: perhaps a misspelling.
     #[error("the StorageClass has an unknown parameter {0:?}")]
     UnknownParameter(String),
+    /// Not what csi-snapshotter makes of a VolumeSnapshot.
+    #[error("name {0:?} does not end with the uid of a snapshot")]
+    SnapshotName(String),
+    /// The id is missing.
+    #[error("snapshot_id is missing")]
+    NoSnapshotId,
     /// A VolumeAttributesClass has a parameter that nobody reads: perhaps a misspelling.
     #[error("the VolumeAttributesClass has {0:?}; it can have compression, recordsize, sync and thin")]
     UnknownAttribute(String),

@@ -14,6 +14,8 @@ use super::expand::plan::Refusal as ExpandRefusal;
 use super::modify::{ModifyError, Refusal as ModifyRefusal};
 use super::plan::Refusal;
 use super::request::RequestError;
+use super::snapshot::SnapshotError;
+use super::snapshot::plan::Refusal as SnapshotRefusal;
 use crate::api::ApiErrorKind;
 use crate::pool::room::NoRoom;
 
@@ -34,6 +36,8 @@ impl From<RequestError> for Status {
             | RequestError::ContentSource
             | RequestError::Capacity
             | RequestError::NoVolumeId
+            | RequestError::SnapshotName(_)
+            | RequestError::NoSnapshotId
             | RequestError::NoTopology => Code::InvalidArgument,
         };
         Self::new(code, error.to_string())
@@ -100,6 +104,26 @@ impl From<ModifyError> for Status {
             },
             ModifyError::Deadline(_) => Code::DeadlineExceeded,
             ModifyError::Api(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<SnapshotError> for Status {
+    fn from(error: SnapshotError) -> Self {
+        let code = match error {
+            SnapshotError::Request(request) => return request.into(),
+            SnapshotError::UnknownHandle(_) => Code::NotFound,
+            SnapshotError::Refused(ref refusal) => match refusal {
+                SnapshotRefusal::NotFound(_) => Code::NotFound,
+                SnapshotRefusal::OtherNamespace { .. } => Code::FailedPrecondition,
+                SnapshotRefusal::Taken(_) => Code::AlreadyExists,
+                SnapshotRefusal::Going { .. } => Code::Aborted,
+                SnapshotRefusal::NoBranch(_) | SnapshotRefusal::NotReady { is_full: false, .. } => Code::Unavailable,
+                SnapshotRefusal::NotReady { is_full: true, .. } => Code::ResourceExhausted,
+            },
+            SnapshotError::Deadline(_) => Code::DeadlineExceeded,
+            SnapshotError::Api(_) => Code::Unavailable,
         };
         Self::new(code, error.to_string())
     }

@@ -17,6 +17,7 @@ mod pools;
 mod remnants;
 mod restores;
 mod sizes;
+mod snapshots;
 mod strays;
 mod tuning;
 mod wakes;

@@ -64,7 +64,7 @@ impl Kubernetes {
             Actor::Kubernetes,
             format_args!("ControllerExpandVolume {key} to {}", format_quantity(bytes)),
         );
-        let service = ControllerService::new(replica.api.clone(), replica.api.clone());
+        let service = ControllerService::new(replica.api.clone(), replica.api.clone(), false);
         let answer = tokio::select! {
             biased;
             () = replica.life.over() => return,

@@ -11,7 +11,7 @@ use dotmesh_csi_proto::csi::controller_service_capability::{self, Type};
 use dotmesh_csi_proto::csi::list_snapshots_response as snapshots_page;
 use dotmesh_csi_proto::csi::validate_volume_capabilities_response::Confirmed;
 use dotmesh_model::format::VolumeFormat;
-use dotmesh_model::handle::Handle;
+use dotmesh_model::handle::{Handle, SnapshotId};
 use dotmesh_model::tuning::Tuning;
 use dotmesh_mount::Mount;
 use dotmesh_zfs::Zfs;
@@ -21,10 +21,11 @@ use super::capability::parse_capability;
 use super::change::{parse_expand, parse_modify};
 use super::create::{parse_create, parse_snapshot_id};
 use super::health::switched_off;
-use super::list::{Page, parse_capacity, parse_filter};
+use super::list::parse_capacity;
 use super::node::parse_handle;
 use super::snapshots::{Taken, parse_take};
 use super::{Csi, KUBERNETES, invalid};
+use dotmesh_csi_proto::list::{Page, SnapshotFilter};
 
 /// What the parameters say: those of ZFS, and what csi-provisioner adds.
 pub(super) fn parse_tuning(parameters: &HashMap<String, String>) -> Result<Tuning, Status> {
@@ -213,7 +214,7 @@ impl<Z: Zfs, M: Mount> Controller for Csi<Z, M> {
         &self,
         request: Request<proto::ListSnapshotsRequest>,
     ) -> Result<Response<proto::ListSnapshotsResponse>, Status> {
-        let filter = parse_filter(request.into_inner())?;
+        let filter = SnapshotFilter::parse::<SnapshotId>(request.into_inner())?;
         let alone = Arc::clone(&self.alone);
         let operation = async move { alone.list_snapshots(&filter).await };
         let (taken, next_token) = self.calls.run("ListSnapshots", operation).await?;

@@ -15,8 +15,8 @@ use dotmesh_zfs::Zfs;
 use tonic::Status;
 
 use super::alone::{Alone, volumes};
-use super::list::Page;
 use crate::ops::{Error, Ops, PoolTrouble, Usage};
+use dotmesh_csi_proto::list::Page;
 
 /// The answer where the alpha parts are off.
 pub(super) fn switched_off() -> Status {

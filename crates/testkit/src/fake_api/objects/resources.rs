@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 19] = [
+const RESOURCES: [Resource; 20] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -131,6 +131,12 @@ const RESOURCES: [Resource; 19] = [
         group: "storage.k8s.io",
         plural: "volumeattributesclasses",
         namespaced: false,
+        ..CORE
+    },
+    Resource {
+        kind: "VolumeSnapshot",
+        group: "snapshot.storage.k8s.io",
+        plural: "volumesnapshots",
         ..CORE
     },
     Resource {

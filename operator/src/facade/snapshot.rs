@@ -1,0 +1,192 @@
+//! Snapshots of the CSI are Commits: CreateSnapshot makes one of the branch that the claim mounts, over all volumes of its
+//! Dot, and hands out the volume that was asked for; DeleteSnapshot deletes it.
+//!
+//! csi-snapshotter takes Unavailable, Aborted, DeadlineExceeded and ResourceExhausted for "goes on", and asks again; after
+//! everything else it forgets the snapshot and never deletes it. So that is answered only while there is no Commit.
+
+pub mod list;
+pub mod object;
+pub mod plan;
+
+use std::time::Duration;
+
+use dotmesh_crds::names::{LABEL_SNAPSHOT, snapshot_object};
+use dotmesh_crds::{Commit, Dot};
+use dotmesh_csi_proto::csi::CreateSnapshotRequest;
+use dotmesh_model::handle::{Handle, SnapshotId};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::delete::find_dot;
+use super::held;
+use super::request::RequestError;
+use super::watch::{WatchObject, changed};
+use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
+use crate::meta::belongs_to;
+use object::VolumeSnapshot;
+use plan::{Refusal, Step, World, plan};
+
+/// Where csi-snapshotter says, when it is told to, whose snapshot it is.
+const PARAMETER_NAME: &str = "csi.storage.k8s.io/volumesnapshot/name";
+const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/volumesnapshot/namespace";
+/// What Kubernetes and its sidecars add to parameters begins so.
+const SIDECARS: &str = "csi.storage.k8s.io/";
+
+/// A snapshot that shall be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakeSnapshot {
+    /// By which it is found again.
+    pub uid: Uuid,
+    /// The volume.
+    pub source: Handle,
+    /// The VolumeSnapshot that it is for, if that is said.
+    pub of: Option<Key>,
+}
+
+/// A snapshot that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The volume, as it was asked for.
+    pub source: Handle,
+    /// Bytes that a volume from it has at least.
+    pub size_bytes: u64,
+    /// When it was taken.
+    pub time: Timestamp,
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The request cannot be served by anybody.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Not a volume of this driver.
+    #[error("there is no volume {0:?}")]
+    UnknownHandle(String),
+    /// There will be none, or not now.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Work goes on; a repeated call finds it.
+    #[error("the Commit is not ready within {0:?}")]
+    Deadline(Duration),
+    /// The API did not do what was needed; what was begun goes on.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+impl TryFrom<CreateSnapshotRequest> for TakeSnapshot {
+    type Error = SnapshotError;
+
+    fn try_from(request: CreateSnapshotRequest) -> Result<Self, SnapshotError> {
+        let CreateSnapshotRequest {
+            source_volume_id,
+            name,
+            secrets: _,
+            parameters,
+            accessibility_requirements: _,
+        } = request;
+        let cut = |text: &str| text.chars().take(128).collect::<String>();
+        if source_volume_id.is_empty() {
+            return Err(RequestError::NoVolumeId.into());
+        }
+        let uid = name.len().checked_sub(Uuid::nil().hyphenated().to_string().len());
+        let uid = uid.and_then(|at| name.get(at..)?.parse().ok());
+        let uid = uid.ok_or_else(|| RequestError::SnapshotName(cut(&name)))?;
+        if let Some(key) = parameters.keys().filter(|key| !key.starts_with(SIDECARS)).min() {
+            return Err(RequestError::UnknownParameter(cut(key)).into());
+        }
+        let said = |key: &str| parameters.get(key).filter(|value| !value.is_empty());
+        Ok(Self {
+            uid,
+            source: source_volume_id
+                .parse()
+                .map_err(|_| SnapshotError::UnknownHandle(cut(&source_volume_id)))?,
+            of: said(PARAMETER_NAMESPACE)
+                .zip(said(PARAMETER_NAME))
+                .map(|(namespace, name)| Key::namespaced(namespace, name.as_str())),
+        })
+    }
+}
+
+/// Takes the snapshot, or finds the one an earlier call took.
+///
+/// # Errors
+/// When it is not there within the budget; a repeated call goes on.
+pub async fn take_snapshot<A: Api, W: WatchObject>(
+    api: &A,
+    watches: &W,
+    request: &TakeSnapshot,
+    budget: Duration,
+) -> Result<Taken, SnapshotError> {
+    timeout(budget, work(api, watches, request))
+        .await
+        .unwrap_or(Err(SnapshotError::Deadline(budget)))
+}
+
+async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, request: &TakeSnapshot) -> Result<Taken, SnapshotError> {
+    let dot = find_dot(api, request.source.dot).await?;
+    let dot = Key::of(&dot.ok_or(Refusal::NotFound(request.source))?);
+    let key = Key {
+        namespace: dot.namespace.clone(),
+        name: snapshot_object(&request.uid.to_string()),
+    };
+    let mut changes = watches.watch_object::<Commit>(&key);
+    let mut world = World::default();
+    loop {
+        held::observe(api, &dot, request.source, &mut world.held).await?;
+        world.commit = api.get(&key).await?;
+        world.object = match request.of.as_ref().filter(|_| world.commit.is_none()) {
+            Some(of) => api.get::<VolumeSnapshot>(of).await?,
+            None => None,
+        };
+        match plan(request, &world)? {
+            Step::Answer(taken) => return Ok(taken),
+            Step::Wait => changed(&mut changes, world.commit.as_ref()).await,
+            Step::Create(commit) => match api.create(&*commit).await {
+                Ok(_) => {}
+                // Another call was faster.
+                Err(error) if error.kind == ApiErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+}
+
+/// The Dot and the Commit of a snapshot's id, by consistent reads.
+///
+/// # Errors
+/// Those of the API.
+pub async fn find_snapshot<A: Api>(api: &A, id: SnapshotId) -> Result<Option<(Dot, Commit)>, ApiError> {
+    let Some(dot) = find_dot(api, id.dot).await? else {
+        return Ok(None);
+    };
+    let fields = format!("spec.dot={}", dot.name_any());
+    let commits: Vec<Commit> = api.list(dot.namespace().as_deref(), Some(&fields)).await?;
+    let (commit, volume) = (id.commit.to_string(), id.volume.to_string());
+    let is_it = |found: &Commit| {
+        let status = found.status.as_ref();
+        let has_volume = |status: &dotmesh_crds::CommitStatus| status.volumes.iter().any(|found| found.id == volume);
+        belongs_to(found, &dot)
+            && status.is_some_and(|status| status.id.as_ref() == Some(&commit) && has_volume(status))
+    };
+    let found = commits.into_iter().find(is_it);
+    Ok(found.map(|commit| (dot, commit)))
+}
+
+/// Deletes the Commit of a snapshot; one that people made stays. What is not there is deleted already.
+///
+/// # Errors
+/// Those of the API.
+pub async fn delete_snapshot<A: Api>(api: &A, id: SnapshotId) -> Result<(), ApiError> {
+    let Some((_, commit)) = find_snapshot(api, id).await? else {
+        return Ok(());
+    };
+    if !commit.labels().contains_key(LABEL_SNAPSHOT) {
+        return Ok(());
+    }
+    api.delete::<Commit>(&Key::of(&commit), &Guard::same(&commit)).await
+}
