@@ -172,6 +172,12 @@ pub(crate) enum Campaign {
         #[arg(long, env = "DOTMESH_ACCEL")]
         accel: Option<Accel>,
     },
+    /// VolumeSnapshots, with the real csi-snapshotter and snapshot-controller.
+    Snapshots {
+        /// How the node runs; by default KVM when a probe works, else emulation.
+        #[arg(long, env = "DOTMESH_ACCEL")]
+        accel: Option<Accel>,
+    },
     /// Histories of the simulator by chance; goes on where the last one stopped.
     Sim {
         /// How long.
@@ -251,6 +257,9 @@ impl Args {
             Command::Campaign {
                 which: Campaign::Selinux { accel },
             } => test::selinux(accel),
+            Command::Campaign {
+                which: Campaign::Snapshots { accel },
+            } => test::snapshots(accel),
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),

@@ -10,6 +10,7 @@ use crate::report;
 use crate::testbed::cache;
 use crate::testbed::cluster;
 use crate::testbed::evidence;
+use crate::testbed::gotools::{self, SNAPSHOTTER_VERSION, Tool};
 use crate::testbed::instance::Instance;
 use crate::testbed::nodeimage;
 use crate::workspace;
@@ -134,6 +135,36 @@ pub(crate) fn import(instance: &Instance) -> Result<()> {
 
 /// Installs the chart, with our images, and waits until everything in it is ready.
 pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
+    install_chart_with(instance, &[])
+}
+
+/// The same with csi-snapshotter, and before it what it watches.
+pub(crate) fn install_chart_with_snapshots(instance: &Instance) -> Result<()> {
+    let image = format!("dotmesh.io/testbed/csi-snapshotter:{SNAPSHOTTER_VERSION}");
+    let file = instance.state().join("csi-snapshotter.tar");
+    nodeimage::write_program_image(&image, &Tool::CsiSnapshotter.path()?, &file)?;
+    let nodes = instance.record().map_or(0, |record| record.nodes);
+    (1..=nodes).try_for_each(|index| instance.node(index).import(&file))?;
+    let crds = gotools::snapshot_crds()?;
+    for kind in ["volumesnapshotclasses", "volumesnapshotcontents", "volumesnapshots"] {
+        let file = crds.join(format!("snapshot.storage.k8s.io_{kind}.yaml"));
+        cluster::kubectl(instance)?.args(["apply", "-f"]).arg(file).run()?;
+    }
+    let wait = ["wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"];
+    cluster::kubectl(instance)?.args(wait).output()?;
+    install_chart_with(
+        instance,
+        &[
+            "csiSnapshotter.enabled=true".to_owned(),
+            "csiSnapshotter.image.registry=".to_owned(),
+            "csiSnapshotter.image.repository=dotmesh.io/testbed/csi-snapshotter".to_owned(),
+            format!("csiSnapshotter.image.tag={SNAPSHOTTER_VERSION}"),
+            "csiSnapshotter.image.pullPolicy=Never".to_owned(),
+        ],
+    )
+}
+
+fn install_chart_with(instance: &Instance, more: &[String]) -> Result<()> {
     report::step("install the chart", || {
         let (provisioner, provisioner_tag) = nodeimage::provisioner_image();
         let (resizer, resizer_tag) = nodeimage::resizer_image();
@@ -169,7 +200,7 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
             "--create-namespace",
         ]);
         let helm = helm
-            .args(values.iter().flat_map(|value| ["--set", value]))
+            .args(values.iter().chain(more).flat_map(|value| ["--set", value]))
             .args(["--wait", "--timeout", "5m"]);
         let installed = helm.within(Duration::from_secs(360)).output();
         installed

@@ -101,7 +101,7 @@ impl Part {
 }
 
 /// Names of test targets that are no ordinary tests: each belongs to a part or a campaign.
-pub(crate) const TARGETS: [&str; 4] = ["control_plane", "node", "e2e", "two_nodes"];
+pub(crate) const TARGETS: [&str; 5] = ["control_plane", "node", "e2e", "snapshots", "two_nodes"];
 
 /// How many tests passed and failed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -416,18 +416,51 @@ fn e2e(accel: Option<Accel>, args: &[&str]) -> Result<Count> {
     scenarios("e2e", 1, accel, args)
 }
 
+/// VolumeSnapshots, with the real csi-snapshotter and snapshot-controller; the answer is the exit code.
+pub(crate) fn snapshots(accel: Option<Accel>) -> Result<u8> {
+    let programs = [
+        ("DOTMESH_SNAPSHOT_CONTROLLER", Tool::SnapshotController),
+        // Built before the machine starts.
+        ("DOTMESH_CSI_SNAPSHOTTER", Tool::CsiSnapshotter),
+    ];
+    let count = on_cluster(
+        "snapshots",
+        1,
+        accel,
+        &programs,
+        &[],
+        images::install_chart_with_snapshots,
+    )?;
+    Ok(count.conclude())
+}
+
 /// Runs the tests from outside of that name on a cluster with so many nodes and the chart installed.
 fn scenarios(target: &str, nodes: u8, accel: Option<Accel>, args: &[&str]) -> Result<Count> {
+    let programs = [("DOTMESH_CSI_SANITY", Tool::CsiSanity)];
+    on_cluster(target, nodes, accel, &programs, args, images::install_chart)
+}
+
+/// The same with programs that tests are told of, and another way to install.
+fn on_cluster(
+    target: &str,
+    nodes: u8,
+    accel: Option<Accel>,
+    programs: &[(&str, Tool)],
+    args: &[&str],
+    install: impl Fn(&Instance) -> Result<()>,
+) -> Result<Count> {
     host::ensure()?;
     let tests = compile_outside(target)?;
     // Built before the machine starts; importing finds them done.
     images::build()?;
-    let sanity = Tool::CsiSanity.path()?;
-    let env = [("DOTMESH_CSI_SANITY".to_owned(), sanity.to_string_lossy().into_owned())];
+    let mut env = Vec::new();
+    for (name, tool) in programs {
+        env.push(((*name).to_owned(), tool.path()?.to_string_lossy().into_owned()));
+    }
     let bed = Ephemeral::up("e2e", nodes, true, accel)?;
     finish(bed, |instance| {
         images::import(instance)?;
-        images::install_chart(instance)?;
+        install(instance)?;
         run_here(instance, &tests, args, &env)
     })
 }

@@ -16,7 +16,11 @@ async fn populators_are_announced_where_the_cluster_knows_them() {
     for version in ["v1", "v1beta1"] {
         let known = format!("populator.storage.k8s.io/{version}/VolumePopulator");
         let text = storage(&["--api-versions", &known]).output().await.unwrap();
-        assert_eq!(text.matches("kind: VolumePopulator").count(), 2, "{text}");
+        let sources = ["Dot", "Branch", "Commit"];
+        assert_eq!(text.matches("kind: VolumePopulator").count(), sources.len(), "{text}");
+        for kind in sources {
+            assert!(text.contains(&format!("  group: dotmesh.io\n  kind: {kind}\n")), "{text}");
+        }
         assert!(
             text.contains(&format!("apiVersion: populator.storage.k8s.io/{version}\n")),
             "{text}"

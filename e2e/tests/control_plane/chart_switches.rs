@@ -81,6 +81,14 @@ fn of_all_pods() -> Vec<(&'static str, Value)> {
         ("csiResizer.image.pullPolicy", json!("Always")),
         ("csiResizer.verbosity", json!(5)),
         ("csiResizer.resources", resources()),
+        ("csiSnapshotter.enabled", json!(true)),
+        ("csiSnapshotter.image.registry", json!("registry.example.com")),
+        ("csiSnapshotter.image.repository", json!("csi/snapshotter")),
+        ("csiSnapshotter.image.tag", json!("v8.7.1")),
+        ("csiSnapshotter.image.digest", json!(DIGEST)),
+        ("csiSnapshotter.image.pullPolicy", json!("Always")),
+        ("csiSnapshotter.verbosity", json!(5)),
+        ("csiSnapshotter.resources", resources()),
     ]
 }
 
@@ -159,6 +167,9 @@ fn of_the_cluster() -> Vec<(&'static str, Value)> {
 fn beside(path: &str) -> Value {
     if matches!(path, "pool.devices" | "pool.existing") {
         return json!({"pool": {"file": null}});
+    }
+    if path.starts_with("csiSnapshotter.") && path != "csiSnapshotter.enabled" {
+        return json!({"csiSnapshotter": {"enabled": true}});
     }
     if path.starts_with("networkPolicy.") && path != "networkPolicy.enabled" {
         return json!({"networkPolicy": {"enabled": true}});

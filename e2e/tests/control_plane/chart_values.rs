@@ -62,6 +62,8 @@ async fn a_misspelled_name_is_refused_wherever_it_stands() {
         "csiProvisioner.image",
         "csiResizer",
         "csiResizer.image",
+        "csiSnapshotter",
+        "csiSnapshotter.image",
         "pool",
         "pool.file",
         "storageClass",
@@ -116,6 +118,8 @@ fn senseless() -> Vec<(&'static str, Vec<Value>)> {
         ("csiProvisioner.verbosity", vec![json!(11), json!(-1)]),
         ("csiResizer.image.tag", vec![json!("")]),
         ("csiResizer.verbosity", vec![json!(11), json!(-1)]),
+        ("csiSnapshotter.image.tag", vec![json!("")]),
+        ("csiSnapshotter.verbosity", vec![json!(11), json!(-1)]),
         (
             "csiNode.kubeletDir",
             vec![

@@ -120,6 +120,8 @@ async fn the_operator_may_do_its_work_and_not_much_more() {
         &["get", "csidrivers.storage.k8s.io/another"],
         &["patch", "csidrivers.storage.k8s.io/csi.dotmesh.io"],
         &["patch", "storageclasses.storage.k8s.io/dotmesh"],
+        // Only with csiSnapshotter.enabled.
+        &["get", "volumesnapshots.snapshot.storage.k8s.io", "-n", "default"],
     ] {
         assert!(
             !may("dotmesh-operator", question).await.unwrap(),

@@ -21,6 +21,25 @@ pub(crate) const PROVISIONER_VERSION: &str = "v6.3.0";
 /// Version of the csi-resizer module in go.mod.
 pub(crate) const RESIZER_VERSION: &str = "v2.2.0";
 
+/// The module of csi-snapshotter and snapshot-controller, and the one that has their CustomResourceDefinitions.
+const SNAPSHOTTER: &str = "github.com/kubernetes-csi/external-snapshotter/v8";
+const SNAPSHOT_CRDS: &str = "github.com/kubernetes-csi/external-snapshotter/client/v8";
+
+/// Version of the former in go.mod.
+pub(crate) const SNAPSHOTTER_VERSION: &str = "v8.7.0";
+
+/// The folder with the CustomResourceDefinitions of VolumeSnapshots.
+///
+/// # Errors
+/// When the Go toolchain fails.
+pub(crate) fn snapshot_crds() -> Result<PathBuf> {
+    let module = workspace::root().join("xtask/testbed/snapshots");
+    let list = Cmd::new("go").args(["list", "-m", "-f", "{{.Dir}}", SNAPSHOT_CRDS]);
+    let list = list.dir(&module).env("GOTOOLCHAIN", "auto").env("GOWORK", "off");
+    let folder = list.within(Duration::from_secs(300)).output()?;
+    Ok(PathBuf::from(folder.trim()).join("config/crd"))
+}
+
 /// A program built from Go modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -35,10 +54,12 @@ pub(crate) enum Tool {
     CsiProvisioner,
     CsiResizer,
     CsiSanity,
+    CsiSnapshotter,
+    SnapshotController,
 }
 
 impl Tool {
-    /// All of them.
+    /// Those that `test` needs.
     pub(crate) const ALL: [Self; 11] = [
         Self::Kubelet,
         Self::KubeApiserver,
@@ -67,6 +88,8 @@ impl Tool {
             Self::CsiProvisioner => "csi-provisioner",
             Self::CsiResizer => "csi-resizer",
             Self::CsiSanity => "csi-sanity",
+            Self::CsiSnapshotter => "csi-snapshotter",
+            Self::SnapshotController => "snapshot-controller",
         }
     }
 
@@ -83,6 +106,9 @@ impl Tool {
                 "kubernetes",
                 "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer".to_owned(),
             ),
+            Self::CsiSnapshotter | Self::SnapshotController => {
+                ("snapshots", format!("{SNAPSHOTTER}/cmd/{}", self.name()))
+            }
             Self::CsiSanity => ("csi", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity".to_owned()),
             Self::KubeApiserver
             | Self::KubeControllerManager
