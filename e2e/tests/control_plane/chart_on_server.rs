@@ -19,7 +19,10 @@ async fn populators_are_announced_where_the_cluster_knows_them() {
         let sources = ["Dot", "Branch", "Commit"];
         assert_eq!(text.matches("kind: VolumePopulator").count(), sources.len(), "{text}");
         for kind in sources {
-            assert!(text.contains(&format!("  group: dotmesh.io\n  kind: {kind}\n")), "{text}");
+            assert!(
+                text.contains(&format!("  group: dotmesh.io\n  kind: {kind}\n")),
+                "{text}"
+            );
         }
         assert!(
             text.contains(&format!("apiVersion: populator.storage.k8s.io/{version}\n")),

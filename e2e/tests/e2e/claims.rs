@@ -176,16 +176,30 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
         aside["metadata"]["annotations"] = json!({names::ANNOTATION_BRANCH: "side", names::ANNOTATION_VOLUME: "data"});
         let mut shared = claim("shared", "64Mi", "Dot", "shop", "data");
         shared["metadata"]["annotations"][names::ANNOTATION_SHARED] = "true".into();
+        let mut frozen = claim("frozen", "64Mi", "Commit", "one", "data");
+        frozen["spec"]["accessModes"] = json!(["ReadOnlyMany"]);
         s.cluster
             .apply([
                 branch("side", "shop", "one"),
                 aside,
                 claim("seen", "64Mi", "Commit", "one", "data"),
                 shared,
-                holder("viewer", &["aside", "seen", "shared"]),
+                holder("viewer", &["aside", "seen", "shared", "frozen"]),
+                frozen,
+                holder("second", &["frozen"]),
             ])
             .await?;
-        s.cluster.wait_pod("viewer").await?;
+        for reader in ["viewer", "second"] {
+            s.cluster.wait_pod(reader).await?;
+            let seen = s
+                .cluster
+                .bash(reader, "touch /frozen/new 2>&1; cat /frozen/word")
+                .await?;
+            ensure!(
+                seen.contains("Read-only file system") && seen.ends_with("one\n"),
+                "{seen}"
+            );
+        }
         used(s, "side", "data by pod viewer").await?;
         let seen = s
             .cluster
@@ -213,8 +227,10 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
         ensure!(s.cluster.bash("viewer", "cat /aside/word").await?.trim() == "three");
         let own = names::volume_object(&s.cluster.uid::<PersistentVolumeClaim>("seen").await?);
         s.cluster.wait_ready::<Branch>(&own).await?;
-        s.cluster.delete::<Pod>("viewer").await?;
-        for claim in ["aside", "seen", "shared"] {
+        for reader in ["viewer", "second"] {
+            s.cluster.delete::<Pod>(reader).await?;
+        }
+        for claim in ["aside", "seen", "shared", "frozen"] {
             s.cluster.delete::<PersistentVolumeClaim>(claim).await?;
         }
         s.cluster.wait_gone::<Branch>("side").await?;

@@ -120,7 +120,8 @@ pub enum ClaimError {
     },
     /// An access mode that several nodes would share.
     #[error(
-        "the claim has access mode {mode}; a volume is used on one node at a time: ReadWriteOnce or ReadWriteOncePod"
+        "the claim has access mode {mode}; a volume is used on one node at a time: ReadWriteOnce, ReadWriteOncePod or \
+         ReadOnlyMany"
     )]
     AccessMode {
         /// The refused mode.

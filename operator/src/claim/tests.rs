@@ -89,6 +89,11 @@ fn a_claim_is_read_whole() {
     assert_eq!(request.selected_node.as_deref(), Some("n1"));
     assert_eq!(request.size_bytes, 1 << 30);
     assert_eq!(request.class.reclaim_policy, "Delete");
+    for mode in ["ReadWriteOncePod", "ReadOnlyMany"] {
+        let spec = format!("{DOT}{SIZE}, accessModes: [{mode}]");
+        let request = validate(&claim("", &spec), &class()).unwrap();
+        assert_eq!(request.access_modes, [mode]);
+    }
 }
 
 #[test]

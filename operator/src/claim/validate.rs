@@ -179,7 +179,7 @@ pub fn validate(claim: &PersistentVolumeClaim, class: &StorageClass) -> Result<R
     let access_modes = spec.access_modes.clone().unwrap_or_default();
     if let Some(mode) = access_modes
         .iter()
-        .find(|mode| !matches!(mode.as_str(), "ReadWriteOnce" | "ReadWriteOncePod"))
+        .find(|mode| !matches!(mode.as_str(), "ReadWriteOnce" | "ReadWriteOncePod" | "ReadOnlyMany"))
     {
         return Err(ClaimError::AccessMode { mode: mode.clone() });
     }

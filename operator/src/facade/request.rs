@@ -86,8 +86,8 @@ pub enum RequestError {
         "volumes have the filesystem zfs, ext4 or xfs; correct csi.storage.k8s.io/fstype {0:?} of the StorageClass"
     )]
     FsType(String),
-    /// Several nodes at a time.
-    #[error("a volume is used on one node at a time; use access mode ReadWriteOnce or ReadWriteOncePod")]
+    /// Several nodes that write.
+    #[error("a volume is used on one node at a time; use access mode ReadWriteOnce, ReadWriteOncePod or ReadOnlyMany")]
     MultiNode,
     /// A source that volumes are not made from here.
     #[error("volume_content_source is not served; name a Dot or Branch in the claim's dataSourceRef")]
@@ -210,10 +210,10 @@ pub fn parse_capability(capability: &VolumeCapability) -> Result<VolumeFormat, R
         Mode::SingleNodeWriter
         | Mode::SingleNodeReaderOnly
         | Mode::SingleNodeSingleWriter
-        | Mode::SingleNodeMultiWriter => Ok(format),
-        Mode::MultiNodeReaderOnly | Mode::MultiNodeSingleWriter | Mode::MultiNodeMultiWriter => {
-            Err(RequestError::MultiNode)
-        }
+        | Mode::SingleNodeMultiWriter
+        // Whoever reads comes to the node: the PersistentVolume says where it is.
+        | Mode::MultiNodeReaderOnly => Ok(format),
+        Mode::MultiNodeSingleWriter | Mode::MultiNodeMultiWriter => Err(RequestError::MultiNode),
         Mode::Unknown => Err(RequestError::NoCapability),
     }
 }

@@ -184,6 +184,8 @@ fn what_cannot_be_served_names_its_field() {
         refused(|request| request.volume_capabilities = capability(mount(""), Mode::MultiNodeMultiWriter)),
         RequestError::MultiNode
     );
+    let readers = capability(mount(""), Mode::MultiNodeReaderOnly);
+    assert_eq!(parse_capability(&readers[0]), Ok(VolumeFormat::Zfs));
     assert_eq!(
         refused(|request| request.volume_content_source = Some(VolumeContentSource::default())),
         RequestError::ContentSource
