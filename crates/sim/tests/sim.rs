@@ -58,15 +58,24 @@ fn no_order_and_no_mix_of_faults_breaks_a_rule() {
 
 #[test]
 fn the_same_seed_gives_the_same_history() {
-    for workload in &workload::all() {
-        for schedule in by_chance(SEEDS).into_iter().chain([Schedule::default()]) {
-            let (first, second) = (run(workload, &schedule), run(workload, &schedule));
-            assert_eq!(first.hash, second.hash, "{} {schedule:?}", workload.name);
-            assert_eq!(first.end, second.end, "{} {schedule:?}", workload.name);
-            let untraced = run_untraced(workload, &schedule);
-            assert_eq!(first.effects, untraced.effects, "{} {schedule:?}", workload.name);
-            assert_eq!(first.end, untraced.end, "{} {schedule:?}", workload.name);
+    let workloads = workload::all();
+    let threads = std::thread::available_parallelism().unwrap().get();
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            let part = workloads.iter().skip(first).step_by(threads);
+            scope.spawn(|| part.for_each(repeat));
         }
+    });
+}
+
+fn repeat(workload: &Workload) {
+    for schedule in by_chance(SEEDS).into_iter().chain([Schedule::default()]) {
+        let (first, second) = (run(workload, &schedule), run(workload, &schedule));
+        assert_eq!(first.hash, second.hash, "{} {schedule:?}", workload.name);
+        assert_eq!(first.end, second.end, "{} {schedule:?}", workload.name);
+        let untraced = run_untraced(workload, &schedule);
+        assert_eq!(first.effects, untraced.effects, "{} {schedule:?}", workload.name);
+        assert_eq!(first.end, untraced.end, "{} {schedule:?}", workload.name);
     }
 }
 
