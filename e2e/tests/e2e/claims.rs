@@ -225,8 +225,15 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
             "claim and pod are named: {why}"
         );
         ensure!(s.cluster.bash("viewer", "cat /aside/word").await?.trim() == "three");
-        let own = names::volume_object(&s.cluster.uid::<PersistentVolumeClaim>("seen").await?);
-        s.cluster.wait_ready::<Branch>(&own).await?;
+        let mut own = Vec::new();
+        for claim in ["seen", "frozen"] {
+            own.push(names::volume_object(
+                &s.cluster.uid::<PersistentVolumeClaim>(claim).await?,
+            ));
+        }
+        for branch in &own {
+            s.cluster.wait_ready::<Branch>(branch).await?;
+        }
         for reader in ["viewer", "second"] {
             s.cluster.delete::<Pod>(reader).await?;
         }
@@ -235,7 +242,9 @@ async fn claims_see_what_they_name_and_leave_the_rest_alone() {
         }
         s.cluster.wait_gone::<Branch>("side").await?;
         // The claim of a Commit takes its Branch along, and leaves the Commit.
-        s.cluster.wait_gone::<Branch>(&own).await?;
+        for branch in &own {
+            s.cluster.wait_gone::<Branch>(branch).await?;
+        }
         s.cluster.wait_ready::<Commit>("one").await?;
         s.settled().await?;
         ensure!(count(&entries(s).await?) == (1, 4), "{:?}", entries(s).await?);
