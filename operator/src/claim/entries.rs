@@ -80,11 +80,24 @@ pub fn holder<'a>(dot: &'a Dot, names: &'a BranchNames, wanted: &DotClaim) -> Op
     })
 }
 
-/// The Dot's entries with this one added, or put in the place of the claim's earlier one.
+/// The Dot's entries with this one added, or put in the place of the claim's earlier one. When it says how its volume's
+/// data is to be kept, it alone does.
 pub fn with(dot: &Dot, entry: DotClaim) -> Vec<DotClaim> {
     let mut all: Vec<DotClaim> = without(dot, &entry.uid);
+    if entry.attributes.is_some() {
+        silence_others(&mut all, &entry);
+    }
     all.push(entry);
     all
+}
+
+/// The other entries of this one's volume no longer say how its data is to be kept: a volume is one on all branches, and
+/// what was said last counts.
+pub fn silence_others(all: &mut [DotClaim], entry: &DotClaim) {
+    let others = all
+        .iter_mut()
+        .filter(|other| other.uid != entry.uid && other.volume == entry.volume);
+    others.for_each(|other| other.attributes = None);
 }
 
 /// The Dot's entries without that of this claim.
@@ -112,6 +125,31 @@ mod tests {
              status: {{checkout: main, claims: {claims}}}}}"
         ))
         .unwrap()
+    }
+
+    #[test]
+    fn of_a_volumes_claims_the_one_that_said_something_last_counts() {
+        let said = "{compression: lz4}";
+        let dot = dot(&format!(
+            "[{{uid: a, namespace: dev, name: a, volume: db, size: 1Gi, attributes: {said}}}, \
+             {{uid: b, namespace: dev, name: b, volume: cache, size: 1Gi, attributes: {said}}}]"
+        ));
+        let says = |all: &[DotClaim]| -> Vec<(String, bool)> {
+            all.iter()
+                .map(|entry| (entry.uid.clone(), entry.attributes.is_some()))
+                .collect()
+        };
+        let pair = |uid: &str, says| (uid.to_owned(), says);
+        let silent = with(&dot, entry("c", "db", None));
+        assert_eq!(says(&silent), [pair("a", true), pair("b", true), pair("c", false)]);
+        let speaks = with(
+            &dot,
+            DotClaim {
+                attributes: entries(&dot)[0].attributes.clone(),
+                ..entry("c", "db", None)
+            },
+        );
+        assert_eq!(says(&speaks), [pair("a", false), pair("b", true), pair("c", true)]);
     }
 
     fn entry(uid: &str, volume: &str, branch: Option<&str>) -> DotClaim {

@@ -17,6 +17,7 @@ use super::held::{Step, World, held_volume, pursue};
 use super::request::RequestError;
 use super::watch::WatchObject;
 use crate::api::{Api, ApiError};
+use crate::claim::entries;
 use crate::meta::is_deleting;
 
 /// A volume whose data shall be kept in another way.
@@ -177,19 +178,13 @@ pub fn plan(request: &ModifyVolume, world: &World) -> Result<Step<()>, Refusal> 
     }
 }
 
-/// All entries, of which this one says it of its volume, and the others of that volume no longer say anything: a volume is
-/// one on all branches, and what was said last counts.
+/// All entries, of which this one alone says it of its volume.
 fn with_wish(dot: &Dot, of: &DotClaim, wish: Option<ZfsProperties>) -> Vec<DotClaim> {
-    let entries = dot.status.iter().flat_map(|status| &status.claims);
-    let entry = |entry: &DotClaim| DotClaim {
-        attributes: match (entry.uid == of.uid, entry.volume == of.volume) {
-            (true, _) => wish.clone(),
-            (false, true) => None,
-            (false, false) => entry.attributes.clone(),
-        },
-        ..entry.clone()
-    };
-    entries.map(entry).collect()
+    let mut all = entries::entries(dot).to_vec();
+    entries::silence_others(&mut all, of);
+    let own = all.iter_mut().filter(|entry| entry.uid == of.uid);
+    own.for_each(|entry| entry.attributes.clone_from(&wish));
+    all
 }
 
 /// What the Dot's list of volumes says.
