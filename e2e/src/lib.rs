@@ -9,7 +9,8 @@
 //! | `DOTMESH_BIN` | folders with kubectl and helm, separated by `:` |
 //! | `DOTMESH_TEST_SSH` | words before a command for the node, as a JSON array; with several nodes an object from name to array |
 //! | `DOTMESH_DATABASE_IMAGE` | an image with PostgreSQL 17, Redis and bash that the nodes have |
-//! | `DOTMESH_CSI_SANITY` | the conformance program |
+//! | `DOTMESH_CSI_SANITY` | the conformance program; for the target `e2e` |
+//! | `DOTMESH_SNAPSHOT_CONTROLLER` | the snapshot-controller; for the target `snapshots` |
 //!
 //! A missing variable is a failure, never a skipped test.
 

@@ -196,6 +196,13 @@ mod tests {
                 prop_assert_eq!(handle.to_string(), text);
             }
         }
+
+        #[test]
+        fn a_snapshots_id_has_one_spelling(text in "([sg][12]\\.|)[0-9a-f.-]{0,120}|\\PC{0,40}") {
+            if let Ok(id) = text.parse::<SnapshotId>() {
+                prop_assert_eq!(id.to_string(), text);
+            }
+        }
     }
 
     #[test]

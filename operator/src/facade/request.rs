@@ -19,7 +19,7 @@ use dotmesh_model::tuning::{Tuning, TuningError};
 /// Capacity when the caller does not ask for any (CSI: the plugin's choice).
 const DEFAULT_BYTES: u64 = 1 << 30;
 /// What external-provisioner adds to the class's parameters begins so.
-const PROVISIONER_PREFIX: &str = "csi.storage.k8s.io/";
+pub(super) const SIDECARS: &str = "csi.storage.k8s.io/";
 const PARAMETER_CLAIM: &str = "csi.storage.k8s.io/pvc/name";
 const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/pvc/namespace";
 
@@ -165,7 +165,7 @@ fn parameter(parameters: &HashMap<String, String>, key: &'static str) -> Result<
 fn check_parameters(parameters: &HashMap<String, String>) -> Result<(), RequestError> {
     let unknown = parameters
         .keys()
-        .filter(|key| !key.starts_with(PROVISIONER_PREFIX) && *key != PARAMETER_POOL_CLASS)
+        .filter(|key| !key.starts_with(SIDECARS) && *key != PARAMETER_POOL_CLASS)
         .filter(|key| !Tuning::PARAMETERS.contains(&key.as_str()))
         .min();
     unknown.map_or(Ok(()), |key| Err(RequestError::UnknownParameter(key.clone())))

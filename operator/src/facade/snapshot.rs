@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::delete::find_dot;
 use super::held;
-use super::request::RequestError;
+use super::request::{RequestError, SIDECARS};
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
 use crate::meta::belongs_to;
@@ -31,8 +31,6 @@ use plan::{Refusal, Step, World, plan};
 /// Where csi-snapshotter says, when it is told to, whose snapshot it is.
 const PARAMETER_NAME: &str = "csi.storage.k8s.io/volumesnapshot/name";
 const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/volumesnapshot/namespace";
-/// What Kubernetes and its sidecars add to parameters begins so.
-const SIDECARS: &str = "csi.storage.k8s.io/";
 
 /// A snapshot that shall be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
