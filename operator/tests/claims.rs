@@ -80,6 +80,16 @@ impl Cluster {
         written.await.unwrap();
     }
 
+    /// The entries say nothing of how data is kept, as after another claim's word.
+    async fn silence(&self) {
+        let dot = self.api.must_get::<Dot>(&shop());
+        let mut all = dot.status.unwrap_or_default().claims;
+        all.iter_mut().for_each(|entry| entry.attributes = None);
+        let (key, guard, status) = (shop(), Default::default(), json!({ "claims": all }));
+        let written = self.api.apply_status::<Dot>(&key, &guard, "dotmesh-claims", status);
+        written.await.unwrap();
+    }
+
     async fn attach(&self, uids: &[&str]) {
         self.report(json!({
             "id": DOT_ID, "node": "n1", "checkout": "main", "attachments": uids,
@@ -213,6 +223,11 @@ async fn a_claims_class_of_attributes_is_its_volumes() {
         cluster.look("pg").await;
         assert_eq!(compression(&cluster).as_deref(), Some(expected));
     }
+    // Another claim's word on the volume comes later, and stays: this one does not speak again.
+    cluster.silence().await;
+    cluster.api.take_writes();
+    cluster.look("pg").await;
+    assert_eq!((cluster.api.take_writes(), compression(&cluster)), (Vec::new(), None));
     cluster.attach(&[CLAIM]).await;
     cluster.look("pg").await;
     let made: PersistentVolume = cluster.api.must_get(&volume(CLAIM));

@@ -365,8 +365,8 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
             .clone()
             .of_format(format_of(entry.volume_mode, entry.fs_type)),
     );
-    // The claim names another class than it did.
-    if entry.attributes != attributes {
+    // The claim names another class than it did. What says nothing was silenced by a later word on its volume.
+    if entry.attributes.is_some() && entry.attributes != attributes {
         return Ok(Plan::Enter(Box::new(DotClaim {
             attributes,
             ..entry.clone()
