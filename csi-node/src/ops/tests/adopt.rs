@@ -76,6 +76,28 @@ async fn a_volume_is_a_clone_of_what_was_given_and_that_stays() {
 }
 
 #[tokio::test]
+async fn a_device_is_adopted_with_what_is_on_it() {
+    let device = CreateKind::Volume {
+        size: SIZE,
+        sparse: false,
+        block_size: None,
+    };
+    let (host, ops) = Host::with_empty_dot().await;
+    give(&host, device, Some("dev/shop/db")).await;
+    let mut request = adopting(THEIRS);
+    request.volumes[1].format = VolumeFormat::Ext4;
+    request.volumes[1].size = 2 * SIZE;
+    let made = ops.ensure_branch(&request).await.unwrap();
+    assert_eq!((made[1].cloned, made[1].size), (true, 2 * SIZE));
+    let counts = host.zfs.counts().snapshot();
+    let formatted = counts
+        .get(&dotmesh_zfs::Verb::MakeFilesystem)
+        .map_or(0, |count| count.count);
+    assert_eq!(formatted, 0, "nothing is written over what is on it");
+    assert_eq!(ops.ensure_branch(&request).await.unwrap(), made);
+}
+
+#[tokio::test]
 async fn what_was_not_given_to_it_is_refused() {
     let device = CreateKind::Volume {
         size: SIZE,
