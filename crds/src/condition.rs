@@ -69,6 +69,8 @@ reasons! {
     ObjectMissing,
     /// The claim that is named does not exist.
     ClaimNotFound,
+    /// The VolumeSnapshot that is named does not exist, or what it stands for is gone.
+    SnapshotNotFound,
     /// Volumes are being filled from claims.
     Importing,
     /// An import ended before its end; it is tried again.

@@ -165,8 +165,8 @@ pub struct DotVolume {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.persistentVolumeClaim) != has(self.zfsSnapshot)")
-        .message("importFrom has either a persistentVolumeClaim or a zfsSnapshot")
+    validation = Rule::new("[has(self.persistentVolumeClaim), has(self.zfsSnapshot), has(self.commit)].exists_one(one, one)")
+        .message("importFrom has one of persistentVolumeClaim, zfsSnapshot and commit")
 )]
 pub struct VolumeImport {
     /// The claim of the Dot's namespace, of any driver, whose files are copied into the volume while no pod uses it. It
@@ -181,6 +181,30 @@ pub struct VolumeImport {
     /// A snapshot of a dataset that is not Dotmesh's, on the pool where the Dot comes to lie: the volume is a clone of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs_snapshot: Option<ZfsSnapshot>,
+    /// A Commit of another Dot of this namespace: the volume is a clone of one in it, and the Dot lies where that does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitVolumeRef>,
+}
+
+/// A volume in a Commit of the same namespace.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitVolumeRef {
+    /// The name of the Commit.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+            .message("name is the name of a Commit of this namespace")
+    )]
+    pub name: String,
+    /// The name of the volume in it; absent: the one that is called like this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+            .message("volume is the name of a volume of the Commit")
+    )]
+    pub volume: Option<String>,
 }
 
 /// A snapshot of a dataset that is not Dotmesh's. Whoever manages the node has said of it which volume may have it.
@@ -203,10 +227,16 @@ impl VolumeImport {
     /// What it is, for people.
     #[must_use]
     pub fn describe(&self) -> String {
-        match (&self.persistent_volume_claim, &self.zfs_snapshot) {
-            (Some(claim), _) => format!("claim {claim}"),
-            (None, Some(snapshot)) => format!("snapshot {}", snapshot.name),
-            (None, None) => String::new(),
+        let Self {
+            persistent_volume_claim,
+            zfs_snapshot,
+            commit,
+        } = self;
+        match (persistent_volume_claim, zfs_snapshot, commit) {
+            (Some(claim), ..) => format!("claim {claim}"),
+            (None, Some(snapshot), _) => format!("snapshot {}", snapshot.name),
+            (None, None, Some(commit)) => format!("Commit {}", commit.name),
+            (None, None, None) => String::new(),
         }
     }
 }
@@ -228,6 +258,13 @@ impl DotVolume {
     #[must_use]
     pub fn adopted_from(&self) -> Option<&ZfsSnapshot> {
         self.import_from.as_ref()?.zfs_snapshot.as_ref()
+    }
+
+    /// The Commit that it is a clone of a volume of, and the name of that.
+    #[must_use]
+    pub fn forked_from(&self) -> Option<(&str, &str)> {
+        let commit = self.import_from.as_ref()?.commit.as_ref()?;
+        Some((&commit.name, commit.volume.as_deref().unwrap_or(&self.name)))
     }
 }
 
@@ -297,6 +334,39 @@ pub struct DotVolumeStatus {
     /// How ZFS keeps its data, as far as that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zfs: Option<ZfsProperties>,
+    /// The volume in a Commit of another Dot that it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<DotVolumeOrigin>,
+}
+
+/// What a volume began with.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DotVolumeOrigin {
+    /// The name that the Dot had.
+    #[schemars(length(max = 253))]
+    pub dot: String,
+    /// The Dot's id.
+    #[schemars(length(max = 36))]
+    pub dot_id: String,
+    /// The name that the Commit had.
+    #[schemars(length(max = 253))]
+    pub commit: String,
+    /// The Commit's id.
+    #[schemars(length(max = 36))]
+    pub commit_id: String,
+    /// The head that the Commit is of.
+    #[schemars(length(max = 36))]
+    pub head: String,
+    /// The name that the volume has there.
+    #[schemars(length(max = 63))]
+    pub volume: String,
+    /// Its id there.
+    #[schemars(length(max = 36))]
+    pub volume_id: String,
+    /// GUID of its snapshot, decimal.
+    #[schemars(length(max = 20))]
+    pub guid: String,
 }
 
 impl DotVolumeStatus {

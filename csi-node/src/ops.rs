@@ -56,7 +56,7 @@ use cache::Cache;
 use index::Index;
 
 pub use attach::AttachRequest;
-pub use branch::{Begun, BranchRequest, OriginRequest, VolumeRequest, VolumeState};
+pub use branch::{Begun, BranchRequest, OriginRequest, Seed, SeedCommit, VolumeRequest, VolumeState};
 pub use commit::{CommitRecord, CommitRequest, CommitState, SnapshotState};
 pub use compare::NewestCommit;
 pub use describe::{CommitDescription, DotDescription, HeadDescription};

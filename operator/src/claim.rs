@@ -1,6 +1,7 @@
 //! Claims that name a Dot, Branch or Commit: the controller that gives them their PersistentVolume.
 
 pub mod apply;
+pub mod copy;
 pub mod entries;
 pub mod error;
 pub mod observe;
@@ -14,7 +15,7 @@ pub mod volume;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dotmesh_crds::names::volume_object;
+use dotmesh_crds::names::{snapshot_object, volume_object};
 use dotmesh_crds::{Branch, Commit};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -62,6 +63,10 @@ async fn serve<A: Api>(
     class: &StorageClass,
 ) -> Result<(), ObserveError> {
     let request = validate::validate(claim, class)?;
+    // Its Dot's coming tells of the rest.
+    if copy::is_needed(api, &request).await? {
+        return copy::begin(api, claim, &request).await;
+    }
     let mut looks = 0;
     loop {
         looks += 1;
@@ -101,6 +106,7 @@ pub fn waiting_for<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key>
         let dot = match validate::parse_source(claim).ok()? {
             Source::Dot(dot) => dot,
             Source::Branch { name, .. } => of_branch(name)?,
+            Source::Snapshot(_) | Source::Claim(_) => volume_object(claim.metadata.uid.as_deref()?),
             Source::Commit(name) => match api.cached::<Commit>(&beside(name)) {
                 Some(commit) => commit.spec.dot.clone(),
                 None => of_branch(volume_object(claim.metadata.uid.as_deref()?))?,
@@ -118,7 +124,11 @@ pub fn waiting_for_commit<A: Api>(api: &A, commit: &Key) -> Vec<Key> {
     let names_it = |claim: &PersistentVolumeClaim| {
         claim.metadata.namespace == commit.namespace
             && waits(claim)
-            && validate::parse_source(claim).is_ok_and(|source| source == Source::Commit(commit.name.clone()))
+            && validate::parse_source(claim).is_ok_and(|source| match source {
+                Source::Commit(name) => name == commit.name,
+                Source::Claim(_) => snapshot_object(claim.metadata.uid.as_deref().unwrap_or_default()) == commit.name,
+                Source::Dot(_) | Source::Branch { .. } | Source::Snapshot(_) => false,
+            })
     };
     let waiting = api.cached_where(names_it);
     waiting.iter().map(|claim| Key::of(&**claim)).collect()

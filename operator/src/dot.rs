@@ -48,8 +48,8 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         self.owner = observe::observe_claim(&context.api, &found).await?;
         self.source = takeover::observe_source(&context.api, &found).await?;
         self.left = observe::observe_left(context, &found).await?;
-        self.adopted = import::adopt::observe(&context.api, &found);
-        self.pool = observe::observe_pool(&context.api, &found, self.adopted.as_ref());
+        self.begun_at = import::clones::observe(&context.api, &found).await?;
+        self.pool = observe::observe_pool(&context.api, &found, self.begun_at.as_ref());
         self.imports = import::observe::observe(context, &found).await?;
         self.dot = found;
         self.is_fresh = true;

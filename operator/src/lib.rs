@@ -28,4 +28,5 @@ pub mod remnant;
 pub mod run;
 pub mod status;
 pub mod turn;
+pub mod volume_snapshot;
 pub mod wake;

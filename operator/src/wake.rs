@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use dotmesh_crds::names::{ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, LABEL_DOT, volume_object};
+use dotmesh_crds::names::{
+    ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, LABEL_DOT, snapshot_object, volume_object,
+};
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool, Remnant};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -12,10 +14,10 @@ use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use kube::{Resource, ResourceExt};
 
 use crate::api::{Api, Key};
-use crate::claim::validate::{has_source, is_unbound};
+use crate::claim::validate::{has_source, is_copy, is_unbound};
 use crate::claim::{waiting_for, waiting_for_commit};
 use crate::context::NewUsers;
-use crate::dot::import::{self, adopt};
+use crate::dot::import::{self, clones};
 use crate::dot::observe::node_of;
 use crate::meta::{dot_id, is_deleting, is_restoring, uid};
 use crate::pool::discover::serving_node;
@@ -147,8 +149,10 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
     let pools = node.map_or_else(Vec::new, |node| {
         api.cached_where::<Pool>(|pool| pool.spec.node_name == node)
     });
+    let mut commits = waiting_commits(api, |named| *named == key);
+    commits.extend(commit_of_clone(dot.namespace(), dot.labels().get(LABEL_CLAIM_UID)));
     Wake {
-        commits: waiting_commits(api, |named| *named == key),
+        commits,
         claims: waiting_for(api, |named| *named == key),
         dots: vec![key],
         branches: branches.iter().map(|branch| Key::of(&**branch)).collect(),
@@ -157,6 +161,14 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
         pods: Vec::new(),
         capacities: false,
     }
+}
+
+/// The Commit that may have been taken for the clone of this claim.
+fn commit_of_clone(namespace: Option<String>, claim: Option<&String>) -> Option<Key> {
+    claim.map(|uid| Key {
+        namespace,
+        name: snapshot_object(uid),
+    })
 }
 
 /// Those that a Dot leaves, or takes over.
@@ -252,6 +264,8 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
             .is_some_and(|dot| dot.labels().contains_key(LABEL_CLAIM_UID) || is_restoring(&dot))
     };
     let mut dots = restoring_beside(api, commit);
+    let begins = |dot: &Dot| clones::is_awaited_of(dot, &Key::of(commit));
+    dots.extend(api.cached_where(begins).iter().map(|dot| Key::of(&**dot)));
     if is_automatic || is_claims() {
         dots.push(dot.clone());
     }
@@ -269,8 +283,8 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
 pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
     let node = Some(pool.spec.node_name.as_str());
     let pods = api.cached_where::<Pod>(|pod| serving_node(pod) == node);
-    let dots =
-        api.cached_where::<Dot>(|dot| node_of(dot).as_deref() == node || adopt::is_awaited_from(dot, &pool.name_any()));
+    let dots = api
+        .cached_where::<Dot>(|dot| node_of(dot).as_deref() == node || clones::is_awaited_from(dot, &pool.name_any()));
     let here: BTreeSet<Key> = dots.iter().map(|dot| Key::of(&**dot)).collect();
     let mut claims = claims_placed_on(api, &pool.spec.node_name);
     claims.extend(waiting_for(api, |named| here.contains(named)));
@@ -385,6 +399,10 @@ pub fn claim_changed<A: Api>(api: &A, claim: &PersistentVolumeClaim) -> Wake {
     let importing = api.cached_where(imports);
     wake.dots.extend(importing.iter().map(|dot| Key::of(&**dot)));
     wake.claims.push(Key::of(claim));
+    if is_copy(claim) {
+        wake.commits
+            .extend(commit_of_clone(claim.namespace(), claim.metadata.uid.as_ref()));
+    }
     wake.dots.push(own.clone());
     wake.branches.push(own);
     wake

@@ -32,6 +32,7 @@ fn request() -> CreateVolume {
         pool_class: "default".to_owned(),
         format: VolumeFormat::Zfs,
         tuning: Tuning::default(),
+        source: None,
     }
 }
 

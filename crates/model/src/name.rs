@@ -65,13 +65,27 @@ impl FromStr for VolumeName {
 /// # Errors
 /// The rule that it breaks.
 pub fn check_label(text: &str) -> Result<(), InvalidName> {
+    check_part(text, VolumeName::MAX_LEN)
+}
+
+/// Whether a text is a DNS subdomain (RFC 1123), as names of most objects are: parts with dots between them.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn check_subdomain(text: &str) -> Result<(), InvalidName> {
+    const MAX_LEN: usize = 253;
+    if text.chars().count() > MAX_LEN {
+        return Err(InvalidName::TooLong { max: MAX_LEN });
+    }
+    text.split('.').try_for_each(|part| check_part(part, MAX_LEN))
+}
+
+fn check_part(text: &str, max: usize) -> Result<(), InvalidName> {
     if text.is_empty() {
         return Err(InvalidName::Empty);
     }
-    if text.chars().count() > VolumeName::MAX_LEN {
-        return Err(InvalidName::TooLong {
-            max: VolumeName::MAX_LEN,
-        });
+    if text.chars().count() > max {
+        return Err(InvalidName::TooLong { max });
     }
     let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if let Some(found) = text.chars().find(|c| !allowed(*c)) {

@@ -92,6 +92,8 @@ mutants! {
     AnImportIsDoneWhenItsPodHasEnded = "an import is done when its pod has ended",
     WhatIsAdoptedNeedsNoPermission = "what is adopted needs no permission",
     WhatIsAdoptedBeginsEmpty = "what is adopted begins empty",
+    WhatIsClonedIsAnybodys = "what is cloned is anybody's",
+    TheCommitOfACloneStays = "the commit of a clone stays",
 }
 
 #[cfg(feature = "planted")]

@@ -259,6 +259,25 @@ impl State {
             .ok_or_else(|| (NodeErrorKind::PoolMissing, format!("no pool with GUID {guid}")))
     }
 
+    /// The snapshots of all commits of a pool, by Dot, commit and volume: namespace and GUID.
+    #[expect(clippy::type_complexity, reason = "used once")]
+    fn kept_snapshots(
+        &mut self,
+        node: &str,
+        guid: u64,
+    ) -> Result<BTreeMap<(String, String, String), (String, u64)>, (NodeErrorKind, String)> {
+        let mut all = BTreeMap::new();
+        for (id, dot) in &self.pool(node, guid)?.dots {
+            for (commit, (_, response)) in &dot.commits {
+                for snapshot in &response.snapshots {
+                    let key = (id.clone(), commit.clone(), snapshot.volume_id.clone());
+                    all.insert(key, (dot.identity.0.clone(), snapshot.guid));
+                }
+            }
+        }
+        Ok(all)
+    }
+
     fn dot(&mut self, (node, guid): (&str, u64), id: &str) -> Result<&mut Dot, (NodeErrorKind, String)> {
         let pool = self.pool(node, guid)?;
         pool.dots
@@ -349,6 +368,7 @@ impl Nodes for FakeNodes {
         self.call("EnsureBranch", node, |state| {
             let mut next = state.next() * 1000;
             let given = state.given.clone();
+            let kept = state.kept_snapshots(node, request.pool_guid)?;
             let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
             let found = |id: &str| Some(dot.heads.get(&request.head_id)?.get(id)?.guid);
             let is_lost = |volume: &&Volume| volume.known_guid != 0 && found(&volume.id) != Some(volume.known_guid);
@@ -363,6 +383,25 @@ impl Nodes for FakeNodes {
                 return Err((NodeErrorKind::Invalid, format!("snapshot {snapshot} does not exist")));
             }
             let mut cloned: BTreeSet<String> = adopted.into_keys().cloned().collect();
+            let begun = |volume: &&Volume| found(&volume.id).is_none();
+            for volume in request.volumes.iter().filter(begun) {
+                let Some(origin) = &volume.origin else { continue };
+                let wanted = (
+                    origin.dot_id.clone(),
+                    origin.commit_id.clone(),
+                    origin.volume_id.clone(),
+                );
+                match kept.get(&wanted) {
+                    None => return Err(not_found("commit", &origin.commit_id)),
+                    Some((namespace, _)) if *namespace != dot.identity.0 => {
+                        return Err((NodeErrorKind::Invalid, format!("it is of namespace {namespace}")));
+                    }
+                    Some((_, guid)) if *guid != origin.snapshot_guid => {
+                        return Err((NodeErrorKind::Conflict, "another snapshot".to_owned()));
+                    }
+                    Some(_) => cloned.insert(volume.id.clone()),
+                };
+            }
             if let Some(origin) = &request.origin {
                 let (_, commit) = dot
                     .commits

@@ -23,11 +23,14 @@ use crate::layout::{
     decode_volume, encode_branch, encode_checkout, encode_head, encode_object, encode_volume,
 };
 use current::{Current, check_formats, check_head, check_known, record_of, verify_head};
+use seed::check_room;
 
 mod adopt;
 mod current;
+mod seed;
 mod zvols;
 
+pub use seed::{Seed, SeedCommit};
 pub(super) use zvols::{filesystem, volume_device};
 
 const GUID: PropName = PropName::from_static("guid");
@@ -77,8 +80,8 @@ pub struct VolumeRequest {
     pub tuning: Tuning,
     /// Its dataset, if it was made already: then it is never made anew.
     pub known: Option<Guid>,
-    /// A snapshot that is not ours, which it is cloned from.
-    pub adopted: Option<SnapshotName>,
+    /// What it is cloned from although its head is not.
+    pub seed: Option<Seed>,
 }
 
 /// A volume that is there, perhaps not completely.
@@ -253,7 +256,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .filter(|volume| !current.volumes.contains_key(&volume.id))
             .collect();
         let mut origins = self.check_origins(pool, request, &missing).await?;
-        origins.extend(self.check_adopted(pool, state, &missing).await?);
+        origins.extend(self.check_seeds(pool, state, &missing).await?);
         let mut changed = false;
         let mut properties = Properties::new();
         if current.record.is_none() {
@@ -425,14 +428,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
             if let Some(row) = row {
                 check_format(volume, &snapshot, row)?;
-            }
-            let content = number(&REFERENCED).unwrap_or(0);
-            // A block device is never made smaller, whatever is asked for.
-            if volume.format == VolumeFormat::Zfs && content > volume.size {
-                return Err(Error::Invalid(format!(
-                    "volume {} holds {content} bytes at commit {}; {} bytes are too few for it",
-                    volume.name, origin.commit, volume.size
-                )));
+                check_room(volume, &format!("commit {}", origin.commit), row)?;
             }
             origins.insert(volume.id, snapshot);
         }
@@ -517,11 +513,11 @@ fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error>
             format,
             tuning,
             known: _,
-            adopted,
+            seed,
         } = volume;
-        if adopted.is_some() && request.origin.is_some() {
+        if seed.is_some() && request.origin.is_some() {
             return Err(Error::Invalid(format!(
-                "volume {name}: a head begins with a commit or with a snapshot of others, not with both"
+                "volume {name}: a head begins with a commit of its Dot or with what others have, not with both"
             )));
         }
         if *tuning != tuning.clone().of_format(*format) {

@@ -28,6 +28,10 @@ use crate::layout::{
     parse_volume_dataset, snap_name,
 };
 
+mod content;
+
+use content::HeadContent;
+
 /// How often it is tried again what could not be collected.
 const PERIOD: Duration = Duration::from_secs(30);
 
@@ -49,16 +53,6 @@ struct Left {
     needed: BTreeSet<CommitId>,
     /// Mounted, or being sent.
     busy: BTreeSet<CommitId>,
-}
-
-/// What is in a head.
-struct HeadContent {
-    /// The datasets directly below it, with the bytes written to each since its newest snapshot.
-    volumes: BTreeMap<DatasetName, u64>,
-    /// Those of them that are volumes of ZFS.
-    devices: BTreeSet<DatasetName>,
-    /// The newest snapshot of each dataset that has any, whoever made it.
-    newest: BTreeMap<DatasetName, SnapName>,
 }
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
@@ -387,6 +381,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let HeadContent {
             volumes,
             devices,
+            others,
             newest,
         } = content;
         if !self.unmount_unused(&what, head, &volumes).await? {
@@ -417,6 +412,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 Destroyed::Needed => return Ok(Destroyed::Needed),
             }
         }
+        for other in others {
+            // What its clones needed may go now.
+            self.cache.unpin_all(other);
+            self.collect_now.notify_one();
+        }
         self.note_usage();
         self.destroy(pool, &dataset).await
     }
@@ -426,50 +426,6 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Ok(()) => Ok(Destroyed::Gone),
             Err(error) => self.outcome(pool, &format!("destroying {dataset}"), &error).await,
         }
-    }
-
-    /// What is in a head, by one `zfs list`; nothing when it is not there itself.
-    async fn content(&self, pool: &KnownPool, head: &DatasetName) -> Result<Option<HeadContent>, Error> {
-        let list = ListRequest {
-            roots: vec![ObjectName::from(head.clone())],
-            depth: Some(2),
-            kinds: vec![Kind::Filesystem, Kind::Volume, Kind::Snapshot],
-            columns: vec![WRITTEN, CREATETXG, VOLSIZE],
-        };
-        let looked = self.host.zfs.list(&list).await;
-        let Some(rows) = self.unless_absent(pool, &format!("listing {head}"), looked).await? else {
-            return Ok(None);
-        };
-        let (mut volumes, mut devices) = (BTreeMap::new(), BTreeSet::new());
-        let mut newest: BTreeMap<DatasetName, (u64, SnapName)> = BTreeMap::new();
-        for row in &rows {
-            let dataset = row.name.dataset();
-            let Some(snapshot) = row.name.snapshot() else {
-                if dataset.parent().as_ref() == Some(head) {
-                    volumes.insert(dataset.clone(), row.number(&WRITTEN).unwrap_or(0));
-                    if row.number(&VOLSIZE).is_ok() {
-                        devices.insert(dataset.clone());
-                    }
-                }
-                continue;
-            };
-            let txg = row.number(&CREATETXG).unwrap_or(0);
-            let candidate = (txg, snapshot.snap().clone());
-            newest
-                .entry(dataset.clone())
-                .and_modify(|current| {
-                    if current.0 < txg {
-                        *current = candidate.clone();
-                    }
-                })
-                .or_insert(candidate);
-        }
-        let newest = newest.into_iter().map(|(dataset, (_, snap))| (dataset, snap)).collect();
-        Ok(Some(HeadContent {
-            volumes,
-            devices,
-            newest,
-        }))
     }
 
     /// The datasets directly below a Dot's; nothing when it is not there itself.

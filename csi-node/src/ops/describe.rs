@@ -260,8 +260,9 @@ fn describe_head(
             .filter(|origin| !origin.is_empty())
             .and_then(|name| name.parse().ok());
         let cloned = origin.is_some();
-        // Somebody else's is no commit.
-        let origin = origin.filter(|origin| layout.owns(origin.dataset()));
+        // Only its own Dot's is a commit that the head began with.
+        let of_dot = layout.dot(dot);
+        let origin = origin.filter(|origin| origin.dataset().is_below(&of_dot));
         let state = VolumeState {
             id,
             guid: Guid(found.number(&volume, &GUID)?),

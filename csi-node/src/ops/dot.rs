@@ -16,6 +16,21 @@ use crate::layout::{DotIdentity, DotState, encode_deleted, encode_identity};
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
     /// Reads a Dot's properties, from disk, by one `zfs get`. Nothing when the Dot is certainly not there.
     pub(crate) async fn read_dot(&self, pool: &KnownPool, dot: DotId) -> Result<Option<Arc<DotState>>, Error> {
+        let Some(state) = self.fetch_dot(pool, dot).await? else {
+            self.index.remove(dot);
+            return Ok(None);
+        };
+        let state = Arc::new(state);
+        self.index.add(dot);
+        self.cache.put_dot(dot, Arc::clone(&state));
+        Ok(Some(state))
+    }
+
+    /// The same for whoever does not have the Dot's lock: nothing of it is remembered.
+    ///
+    /// # Errors
+    /// What cannot be read.
+    pub(crate) async fn fetch_dot(&self, pool: &KnownPool, dot: DotId) -> Result<Option<DotState>, Error> {
         let request = GetRequest::local(vec![ObjectName::from(pool.layout.dot(dot))], Vec::new());
         let rows = match self.host.zfs.get(&request).await {
             Ok(rows) => rows,
@@ -23,15 +38,13 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Err(error) => {
                 let absent = self.failed(pool, &format!("reading Dot {dot}"), "", &error).await;
                 absent.absent_as(())?;
-                self.index.remove(dot);
                 return Ok(None);
             }
         };
         let local = rows.iter().filter(|row| row.source == Source::Local);
-        let state = Arc::new(DotState::decode(local.map(|row| (&row.property, row.value.as_str())))?);
-        self.index.add(dot);
-        self.cache.put_dot(dot, Arc::clone(&state));
-        Ok(Some(state))
+        Ok(Some(DotState::decode(
+            local.map(|row| (&row.property, row.value.as_str())),
+        )?))
     }
 
     /// What a Dot's dataset says; nothing when the Dot is certainly not there.

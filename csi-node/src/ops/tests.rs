@@ -13,6 +13,7 @@ mod places;
 mod pool;
 mod pools;
 mod publish;
+mod seed;
 mod tuning;
 
 use std::collections::BTreeSet;
@@ -185,7 +186,7 @@ fn volume(name: &str) -> VolumeRequest {
         size: SIZE,
         format: VolumeFormat::Zfs,
         known: None,
-        adopted: None,
+        seed: None,
     }
 }
 

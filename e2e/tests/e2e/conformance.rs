@@ -13,17 +13,19 @@ use dotmesh_csi_proto::csi::identity_client::IdentityClient;
 use dotmesh_csi_proto::csi::identity_server::{Identity, IdentityServer};
 use dotmesh_csi_proto::csi::node_client::NodeClient;
 use dotmesh_csi_proto::csi::node_server::{Node as NodeService, NodeServer};
+use dotmesh_csi_proto::csi::volume_content_source::Type as ContentSource;
 use dotmesh_csi_proto::csi::*;
 use dotmesh_e2e::chart;
 use dotmesh_e2e::cluster::PATIENCE;
-use dotmesh_e2e::objects::plain_claim;
+use dotmesh_e2e::objects::{CLASS, plain_claim};
 use dotmesh_e2e::scenario::{Scenario, scenario};
 use dotmesh_e2e::wait::{Look, until};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use kube::runtime::conditions::is_deleted;
 use kube::runtime::wait::await_condition;
+use serde_json::json;
 use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -44,8 +46,19 @@ struct Provisioner {
     /// csi-node's, which the program asks before it tidies up.
     on_node: NodeClient<Channel>,
     claims: Api<PersistentVolumeClaim>,
+    volumes: Api<PersistentVolume>,
     namespace: String,
     node: String,
+}
+
+/// Whether a volume was made for a claim.
+fn is_its(claim: &PersistentVolumeClaim, volume_id: &str) -> bool {
+    claim.uid().is_some_and(|uid| volume_id.ends_with(&uid))
+}
+
+fn is_bound(claim: Option<&PersistentVolumeClaim>) -> bool {
+    let status = claim.and_then(|claim| claim.status.as_ref());
+    status.and_then(|status| status.phase.as_deref()) == Some("Bound")
 }
 
 fn failed(error: impl std::fmt::Display) -> Status {
@@ -53,23 +66,76 @@ fn failed(error: impl std::fmt::Display) -> Status {
 }
 
 impl Provisioner {
-    /// The uid of the claim of this name, which is made when it is not there.
-    async fn claim(&self, name: &str) -> Result<String, kube::Error> {
+    /// The uid of the claim of this name, which is made when it is not there, to be a copy of that one.
+    async fn claim(&self, name: &str, copy_of: Option<&str>) -> Result<String> {
         let made = match self.claims.get_opt(name).await? {
             Some(claim) => claim,
             None => {
-                let claim = serde_json::from_value(plain_claim(name, "64Mi")).map_err(kube::Error::SerdeError)?;
+                let mut claim = plain_claim(name, "64Mi");
+                if let Some(source) = copy_of {
+                    claim["spec"]["dataSource"] = json!({"kind": "PersistentVolumeClaim", "name": source});
+                }
+                let claim = serde_json::from_value(claim)?;
                 self.claims.create(&PostParams::default(), &claim).await?
             }
         };
         Ok(made.uid().unwrap_or_default())
     }
 
+    /// The claim that a volume was made for. That is bound now, as Kubernetes has it before anything is made from it.
+    async fn bound(&self, volume_id: &str) -> Result<Option<String>> {
+        let all = self.claims.list(&ListParams::default()).await?.items;
+        let mut its = all.into_iter().filter(|claim| is_its(claim, volume_id));
+        let Some(claim) = its.next() else {
+            return Ok(None);
+        };
+        let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
+        let volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": names::volume_object(&uid)},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "64Mi"}, "storageClassName": CLASS,
+                "persistentVolumeReclaimPolicy": "Retain",
+                "claimRef": {
+                    "apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": self.namespace, "name": name, "uid": uid,
+                },
+                "csi": {"driver": names::DRIVER, "volumeHandle": volume_id},
+            },
+        });
+        match self
+            .volumes
+            .create(&PostParams::default(), &serde_json::from_value(volume)?)
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            made => drop(made?),
+        }
+        let bound = await_condition(self.claims.clone(), &name, is_bound);
+        tokio::time::timeout(PATIENCE, bound)
+            .await
+            .context("the claim is not bound")??;
+        Ok(Some(name))
+    }
+
     /// As csi-provisioner asks: by the claim's uid, with its name, and where its pod is.
     async fn asked(&self, mut request: CreateVolumeRequest) -> Result<CreateVolumeRequest, Status> {
         if !request.name.is_empty() {
             let name = request.name.to_lowercase();
-            let uid = self.claim(&name).await.map_err(failed)?;
+            let source = request
+                .volume_content_source
+                .as_ref()
+                .and_then(|source| source.r#type.as_ref());
+            let source = match source {
+                Some(ContentSource::Volume(volume)) => {
+                    let claim = self
+                        .bound(&volume.volume_id)
+                        .await
+                        .map_err(|error| failed(format!("{error:#}")))?;
+                    Some(claim.unwrap_or_else(|| "not-there".to_owned()))
+                }
+                Some(ContentSource::Snapshot(_)) | None => None,
+            };
+            let uid = self.claim(&name, source.as_deref()).await;
+            let uid = uid.map_err(|error| failed(format!("{error:#}")))?;
             request.name = names::volume_object(&uid);
             let said = [("namespace", self.namespace.clone()), ("name", name)];
             let said = said.map(|(key, value)| (format!("csi.storage.k8s.io/pvc/{key}"), value));
@@ -88,11 +154,14 @@ impl Provisioner {
     /// A volume is deleted when its claim is gone.
     async fn forget(&self, volume_id: &str) -> Result<()> {
         let all = self.claims.list(&ListParams::default()).await?;
-        let is_its = |claim: &PersistentVolumeClaim| claim.uid().is_some_and(|uid| volume_id.ends_with(&uid));
-        for claim in all.items.iter().filter(|claim| is_its(claim)) {
+        for claim in all.items.iter().filter(|claim| is_its(claim, volume_id)) {
             let name = claim.name_any();
             self.claims.delete(&name, &DeleteParams::default()).await?;
             let uid = claim.uid().unwrap_or_default();
+            if let Some(volume) = self.volumes.get_opt(&names::volume_object(&uid)).await? {
+                let name = volume.name_any();
+                drop(self.volumes.delete(&name, &DeleteParams::default()).await);
+            }
             let gone = await_condition(self.claims.clone(), &name, is_deleted(&uid));
             tokio::time::timeout(PATIENCE, gone)
                 .await
@@ -268,6 +337,7 @@ async fn conformance(s: &Scenario, folder: &Path) -> Result<()> {
         identity: IdentityClient::new(channel),
         on_node: NodeClient::new(on_node),
         claims: s.cluster.api(),
+        volumes: Api::all(s.cluster.client.clone()),
         namespace: s.cluster.namespace.clone(),
         node: node.context("there is no node")?.name_any(),
     };

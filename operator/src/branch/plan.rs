@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use dotmesh_crds::branch::{BranchOrigin, BranchVolume};
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::dot::DotVolumeStatus;
+use dotmesh_crds::dot::{DotVolumeOrigin, DotVolumeStatus};
 use dotmesh_crds::names::ANNOTATION_RESTORED;
 use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Branch, Dot, DotStatus, Remnant};
 use dotmesh_csi_proto::node::{
     DeleteBranchRequest, EnsureBranchRequest, Origin, Tuning as WireTuning, Volume, VolumeFormat as WireFormat,
+    VolumeOrigin,
 };
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{BranchId, HeadId};
@@ -23,7 +24,7 @@ use super::observe::{Observed, is_accepted};
 use super::takeover::volumes_of;
 use super::validate::{Start, Valid, validate};
 use crate::claim::own::Owner;
-use crate::dot::import::adopt;
+use crate::dot::import::clones;
 use crate::driver::Plan;
 use crate::inline::own::is_pods;
 use crate::loss::{lost, named, what_helps};
@@ -269,11 +270,21 @@ pub fn model_format(format: WireFormat) -> VolumeFormat {
     }
 }
 
-/// The snapshot that a volume of the default branch begins with, until it has.
-fn adopted(seen: &Observed, valid: &Valid, volume: &DotVolumeStatus, known: Option<&u64>) -> Option<String> {
-    let is_first = known.is_none() && valid.start.origin().is_none() && seen.branch.spec.restore_from.is_none();
-    let snapshot = adopt::snapshot_of(&valid.dot, &volume.name).filter(|_| is_first);
-    snapshot.map(str::to_owned)
+/// Whether a volume of this branch may begin as a clone although the branch does not: one of the default branch, until it
+/// is made.
+fn may_begin(seen: &Observed, valid: &Valid, known: Option<&u64>) -> bool {
+    known.is_none() && valid.start.origin().is_none() && seen.branch.spec.restore_from.is_none()
+}
+
+fn wire_origin(origin: &DotVolumeOrigin) -> Result<VolumeOrigin, String> {
+    let guid = origin.guid.parse();
+    Ok(VolumeOrigin {
+        dot_id: origin.dot_id.clone(),
+        head_id: origin.head.clone(),
+        volume_id: origin.volume_id.clone(),
+        commit_id: origin.commit_id.clone(),
+        snapshot_guid: guid.map_err(|why| format!("status.volumes.origin.guid: {why}"))?,
+    })
 }
 
 fn build_request(
@@ -288,6 +299,9 @@ fn build_request(
     let known: BTreeMap<&str, u64> = known.collect();
     let mut volumes = Vec::new();
     for volume in &dot.volumes {
+        let begins = may_begin(seen, valid, known.get(volume.id.as_str()));
+        let snapshot = clones::snapshot_of(&valid.dot, &volume.name).filter(|_| begins);
+        let origin = clones::origin_of(&valid.dot, volume).filter(|_| begins);
         volumes.push(Volume {
             id: volume.id.clone(),
             name: volume.name.clone(),
@@ -298,7 +312,8 @@ fn build_request(
                 .zfs
                 .as_ref()
                 .map(|zfs| wire_tuning(&ZfsProperties::recorded(Some(zfs)))),
-            adopted_snapshot: adopted(seen, valid, volume, known.get(volume.id.as_str())).unwrap_or_default(),
+            adopted_snapshot: snapshot.unwrap_or_default().to_owned(),
+            origin: origin.map(wire_origin).transpose()?,
         });
     }
     let origin = match valid.start.origin() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::copy::error::CopyError;
 use dotmesh_crds::Reason;
 use dotmesh_model::name::InvalidName;
 use dotmesh_model::size::InvalidSize;
@@ -265,10 +266,13 @@ pub enum ClaimError {
         /// The claim that holds it.
         holder: String,
     },
+    /// What it is to be a copy of cannot be that, or not yet.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// An object of the name we need is somebody else's.
     #[error("{kind} {name:?} exists and belongs to another claim; remove it if nobody needs it")]
     Conflict {
-        /// `PersistentVolume` or `Branch`.
+        /// `PersistentVolume`, `Dot`, `Branch` or `Commit`.
         kind: &'static str,
         /// Its name.
         name: String,
@@ -278,6 +282,9 @@ pub enum ClaimError {
 impl ClaimError {
     /// How long until the claim is looked at again although nothing tells of a change.
     pub fn again(&self) -> Option<Duration> {
+        if let Self::Copy(error) = self {
+            return Some(error.again());
+        }
         matches!(self, Self::AttributesClassNotFound { .. }).then_some(AGAIN)
     }
 
@@ -313,6 +320,7 @@ impl ClaimError {
             Self::NotReady { .. } => Reason::NotReady,
             Self::VolumeNotFound { .. } => Reason::VolumeNotFound,
             Self::VolumeHeld { .. } => Reason::VolumeHeld,
+            Self::Copy(error) => error.reason(),
             Self::Conflict { .. } => Reason::Conflict,
         }
     }

@@ -8,6 +8,7 @@ use dotmesh_model::tuning::Tuning;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 
+use super::copy::error::CopyError;
 use super::entries::{self, BranchNames};
 use super::error::ClaimError;
 use super::own::is_made_for;
@@ -36,6 +37,12 @@ pub enum ObserveError {
     /// The API did not answer.
     #[error(transparent)]
     Api(#[from] ApiError),
+}
+
+impl From<CopyError> for ObserveError {
+    fn from(error: CopyError) -> Self {
+        Self::Claim(error.into())
+    }
 }
 
 /// What a claim names, as it is there.
@@ -73,6 +80,10 @@ async fn observe_target<A: Api>(api: &A, request: &Request) -> Result<Target, Ob
             })
         }
         Source::Commit(name) => observe_own_branch(api, request, name).await,
+        Source::Snapshot(_) | Source::Claim(_) => Ok(Target {
+            dot: volume_object(&request.uid.to_string()),
+            ..Target::default()
+        }),
     }
 }
 

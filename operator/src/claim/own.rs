@@ -1,7 +1,13 @@
 //! The claim that a Dot or Branch was made for, and goes with.
 
-use dotmesh_crds::names::{ANNOTATION_CLAIM, LABEL_CLAIM_UID};
+use std::collections::BTreeMap;
+
+use dotmesh_crds::dot::{DotPlacement, DotVolume};
+use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
+use dotmesh_crds::{Dot, DotSpec};
+use dotmesh_model::id::ClaimUid;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 
 use crate::api::{Api, ApiError, Key};
@@ -21,6 +27,31 @@ pub enum Owner {
 /// Whether an object was made for the claim of this uid and goes with it.
 pub fn is_made_for<K: Resource>(object: &K, claim: &str) -> bool {
     object.labels().get(LABEL_CLAIM_UID).is_some_and(|uid| uid == claim)
+}
+
+/// The Dot of a claim's own, with one volume. No owner reference to the claim: commits that people make of it outlive the
+/// claim.
+pub fn build_own_dot(claim: (ClaimUid, &str, &str), volume: DotVolume, pool_class: &str) -> Dot {
+    let (uid, namespace, name) = claim;
+    let uid = uid.to_string();
+    Dot {
+        metadata: ObjectMeta {
+            name: Some(volume_object(&uid)),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(BTreeMap::from([(LABEL_CLAIM_UID.to_owned(), uid)])),
+            annotations: Some(BTreeMap::from([(ANNOTATION_CLAIM.to_owned(), name.to_owned())])),
+            ..ObjectMeta::default()
+        },
+        spec: DotSpec {
+            volumes: Some(vec![volume]),
+            placement: Some(DotPlacement {
+                pool_class: pool_class.to_owned(),
+            })
+            .filter(|placement| placement.pool_class != DEFAULT_CLASS),
+            ..DotSpec::default()
+        },
+        status: None,
+    }
 }
 
 /// Looks for the claim that an object was made for. Entries are the caller's to look at.

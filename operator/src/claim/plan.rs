@@ -18,6 +18,7 @@ use kube::api::ObjectMeta;
 
 use super::entries::{self, BranchNames};
 use super::error::ClaimError;
+use super::own::is_made_for;
 use super::validate::{Request, Source};
 use super::volume::build_volume;
 use crate::dot::import::is_importing;
@@ -84,6 +85,10 @@ pub fn plan(request: &Request, world: &World) -> Result<Plan, ClaimError> {
             })
         };
     }
+    if request.source.is_copy() && !is_made_for(&world.dot, &uid) {
+        let name = world.dot.name_any();
+        return Err(ClaimError::Conflict { kind: "Dot", name });
+    }
     check_pool_class(request, &world.dot)?;
     if let Some(commit) = &world.origin {
         return plan_branch(request, world, commit);
@@ -126,7 +131,7 @@ fn check_dot(world: &World) -> Result<(), ClaimError> {
 
 /// Before volumes have been filled, only the claims by which that is done get them.
 fn check_import(request: &Request, dot: &Dot) -> Result<(), ClaimError> {
-    let is_its = request.import.as_deref() == Some(uid(dot));
+    let is_its = request.import.as_deref() == Some(uid(dot)) || request.source.is_copy();
     if is_importing(dot) && !is_its && !is_planted(Mutant::ClaimsAreServedBeforeTheImport) {
         return Err(ClaimError::Importing { dot: dot.name_any() });
     }
@@ -229,6 +234,11 @@ fn plan_entry(request: &Request, world: &World) -> Result<Plan, ClaimError> {
         });
     }
     let placed = dot.status.as_ref().and_then(|status| status.node.as_ref());
+    // A copy lies where its original does.
+    if request.source.is_copy() {
+        let selected_node = None;
+        return Ok(Plan::Enter(Box::new(DotClaim { selected_node, ..entry })));
+    }
     let Some(node) = placed.or(request.selected_node.as_ref()) else {
         return Ok(Plan::Wait(Waiting::FirstPod));
     };
@@ -374,9 +384,8 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
     }
     if let Some((handle, node, (bytes, format))) = ready_volume(&status, entry, request) {
         // Recorded before anybody can write: what was handed out and goes without being deleted is kept.
-        let is_own_branch =
-            matches!(request.source, Source::Commit(_)) && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded);
-        if is_own_branch && !entry.provisioned {
+        let is_own = matches!(request.source, Source::Commit(_)) || request.source.is_copy();
+        if is_own && !entry.provisioned && !is_planted(Mutant::WhatWasHandedOutIsNotRecorded) {
             return Ok(Plan::Enter(Box::new(DotClaim {
                 provisioned: true,
                 ..entry.clone()
@@ -390,7 +399,8 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
         ))));
     }
     // The scheduler changed its mind before anything was placed.
-    if status.node.is_none() && request.selected_node.is_some() && entry.selected_node != request.selected_node {
+    let may_move = status.node.is_none() && !request.source.is_copy();
+    if may_move && request.selected_node.is_some() && entry.selected_node != request.selected_node {
         return Ok(Plan::Enter(Box::new(DotClaim {
             selected_node: request.selected_node.clone(),
             ..entry.clone()
@@ -402,6 +412,7 @@ fn plan_volume(request: &Request, world: &World, entry: &DotClaim) -> Result<Pla
         &status.conditions,
         &[
             Reason::Invalid,
+            Reason::CommitNotFound,
             Reason::RemnantNotFound,
             Reason::RemnantTaken,
             Reason::PoolUnavailable,

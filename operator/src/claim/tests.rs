@@ -5,7 +5,7 @@ use dotmesh_model::format::VolumeFormat;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use super::validate::{Source, is_served, validate};
+use super::validate::{Source, is_copy, is_served, validate};
 
 fn class() -> StorageClass {
     serde_yaml::from_str("{metadata: {name: dotmesh}, provisioner: csi.dotmesh.io}").unwrap()
@@ -62,14 +62,23 @@ fn a_claim_with_our_source_and_class_is_ours_until_it_is_bound_or_deleted() {
         &claim(", annotations: {dotmesh.io/branch: try}", ""),
         &class()
     ));
+    for copy in [
+        ", dataSourceRef: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}",
+        ", dataSourceRef: {kind: PersistentVolumeClaim, name: x}",
+    ] {
+        assert!(
+            is_served(&claim("", copy), &class()) && is_copy(&claim("", copy)),
+            "{copy}"
+        );
+    }
+    assert!(!is_copy(&claim("", DOT)));
     for (metadata, spec) in [
         ("", ""),
         (", annotations: {dotmesh.io/volume: db}", ""),
         (
             "",
-            ", dataSourceRef: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}",
+            ", dataSourceRef: {apiGroup: other.example.com, kind: VolumeSnapshot, name: x}",
         ),
-        ("", ", dataSourceRef: {kind: PersistentVolumeClaim, name: x}"),
         (", deletionTimestamp: '2026-01-01T00:00:00Z'", DOT),
         ("", &format!("{DOT}, volumeName: pvc-1")),
     ] {

@@ -10,7 +10,7 @@ use dotmesh_crds::names::{
 };
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
-use dotmesh_model::name::{VolumeName, check_label};
+use dotmesh_model::name::{InvalidName, VolumeName, check_label, check_subdomain};
 use dotmesh_model::size::parse_volume_size;
 use dotmesh_model::tuning::Tuning;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedObjectReference};
@@ -67,6 +67,21 @@ pub enum Source {
     },
     /// A Branch of its own, from the Commit of this name.
     Commit(String),
+    /// A Dot of its own, from what the VolumeSnapshot of this name stands for.
+    Snapshot(String),
+    /// A Dot of its own, from what the claim of this name has.
+    Claim(String),
+}
+
+impl Source {
+    /// Whether it gets a Dot of its own, which begins as a clone.
+    #[must_use]
+    pub fn is_copy(&self) -> bool {
+        match self {
+            Self::Snapshot(_) | Self::Claim(_) => true,
+            Self::Dot(_) | Self::Branch { .. } | Self::Commit(_) => false,
+        }
+    }
 }
 
 /// The parts of a StorageClass that a PersistentVolume carries.
@@ -84,13 +99,30 @@ fn annotation<'a>(claim: &'a PersistentVolumeClaim, key: &str) -> Option<&'a Str
     claim.metadata.annotations.as_ref()?.get(key)
 }
 
-/// The reference into our group, when the claim has one.
+/// The group of VolumeSnapshots.
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
+
+/// The reference that is ours to serve, when the claim has one: into our group, or to what it is to be a copy of. The API
+/// server says the latter twice, in `dataSource` as well.
 fn our_reference(claim: &PersistentVolumeClaim) -> Option<&TypedObjectReference> {
     let source = claim.spec.as_ref()?.data_source_ref.as_ref()?;
-    (source.api_group.as_deref() == Some(GROUP)).then_some(source)
+    let group = source.api_group.as_deref().unwrap_or_default();
+    (group == GROUP || is_copy_of(group, &source.kind)).then_some(source)
 }
 
-/// Whether the claim names something of ours that it is to follow, in whichever way.
+fn is_copy_of(group: &str, kind: &str) -> bool {
+    matches!(
+        (group, kind),
+        (SNAPSHOTS, "VolumeSnapshot") | ("", "PersistentVolumeClaim")
+    )
+}
+
+/// Whether the claim is to be a copy of a VolumeSnapshot or of another claim.
+pub fn is_copy(claim: &PersistentVolumeClaim) -> bool {
+    our_reference(claim).is_some_and(|source| is_copy_of(source.api_group.as_deref().unwrap_or_default(), &source.kind))
+}
+
+/// Whether the claim names something that it is to follow or to be a copy of, in whichever way.
 pub fn has_source(claim: &PersistentVolumeClaim) -> bool {
     our_reference(claim).is_some()
         || [ANNOTATION_DOT, ANNOTATION_BRANCH]
@@ -122,8 +154,12 @@ pub fn parse_source(claim: &PersistentVolumeClaim) -> Result<Source, ClaimError>
     if let Some(other) = source.namespace.as_ref().filter(|other| Some(*other) != own) {
         return Err(ClaimError::OtherNamespace { other: other.clone() });
     }
-    let name = || named(format!("dataSourceRef to a {}", source.kind), source.name.clone());
+    let how = || format!("dataSourceRef to a {}", source.kind);
+    let name = || named(how(), source.name.clone());
+    let theirs = || named_by(check_subdomain, how(), source.name.clone());
     match source.kind.as_str() {
+        "VolumeSnapshot" if is_copy(claim) => theirs().map(Source::Snapshot),
+        "PersistentVolumeClaim" if is_copy(claim) => theirs().map(Source::Claim),
         "Dot" => name().map(Source::Dot),
         "Branch" => name().map(|name| Source::Branch { name, dot: None }),
         "Commit" => name().map(Source::Commit),
@@ -133,7 +169,11 @@ pub fn parse_source(claim: &PersistentVolumeClaim) -> Result<Source, ClaimError>
 
 /// A name that an object of ours can have.
 fn named(how: String, name: String) -> Result<String, ClaimError> {
-    match check_label(&name) {
+    named_by(check_label, how, name)
+}
+
+fn named_by(check: fn(&str) -> Result<(), InvalidName>, how: String, name: String) -> Result<String, ClaimError> {
+    match check(&name) {
         Ok(()) => Ok(name),
         Err(source) => Err(ClaimError::SourceName {
             how,

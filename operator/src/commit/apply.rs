@@ -1,5 +1,6 @@
 //! One effect per step.
 
+use dotmesh_crds::Commit;
 use dotmesh_crds::names::ANNOTATION_HEAD;
 use dotmesh_mutant::{Mutant, is_planted};
 use serde_json::json;
@@ -35,6 +36,11 @@ pub async fn apply<A: Api, N: Nodes>(
             }
             Ok(_) | Err(_) => seen.is_tombstoned = true,
         },
+        Step::Discard => {
+            api.delete::<Commit>(&Key::of(&seen.commit), &Guard::same(&seen.commit))
+                .await?;
+            return Ok(Then::Gone);
+        }
         Step::Release => {
             release(api, &seen.commit).await?;
             return Ok(Then::Gone);

@@ -6,6 +6,7 @@ use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_csi_proto::node::CommitResponse;
 
 use crate::api::Api;
+use crate::claim::copy::clone::is_done_with;
 use crate::context::{Context, ReconcileError};
 use crate::loss::Data;
 use crate::meta::{Leaves, belongs_to, named_dot, uid};
@@ -31,6 +32,8 @@ pub struct Observed {
     pub branches: Vec<Arc<Branch>>,
     /// What its node said of its snapshots.
     pub data: Data,
+    /// It was taken for a clone that needs it no more: by consistent reads.
+    pub is_done_with: bool,
     /// What the node made in this pass.
     pub taken: Option<CommitResponse>,
     /// The node recorded the tombstone in this pass.
@@ -51,6 +54,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) 
         leaves: Leaves::Alone,
         is_retiring: dot.as_deref().is_some_and(|dot| context.memory.is_retiring(uid(dot))),
         is_fresh: false,
+        is_done_with: is_done_with(api, &commit).await?,
         commit,
         dot,
         branches,

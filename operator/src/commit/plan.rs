@@ -30,6 +30,8 @@ pub enum Step {
         /// What.
         request: Box<CommitRequest>,
     },
+    /// Delete the object.
+    Discard,
     /// Record the tombstone.
     Delete {
         /// Where.
@@ -46,6 +48,9 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     let commit = &seen.commit;
     if is_deleting(commit) {
         return plan_deletion(seen);
+    }
+    if seen.is_done_with {
+        return Plan::Do(Step::Discard);
     }
     if let Some(status) = commit.status.as_ref().filter(|status| is_taken(status)) {
         return plan_taken(seen, status);
@@ -194,6 +199,7 @@ mod tests {
             is_retiring: false,
             branches: Vec::new(),
             data: Data::Unknown,
+            is_done_with: false,
             taken: None,
             is_tombstoned: false,
         };

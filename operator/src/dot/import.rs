@@ -1,12 +1,12 @@
 //! Volumes that begin with the data of a claim: a claim of our own on the volume, a pod that copies from one into the
-//! other, and nothing else of the Dot is served before it is done. Those that begin as clones of a snapshot come with the
-//! head ([`adopt`]).
+//! other, and nothing else of the Dot is served before it is done. Those that begin as clones come with the head
+//! ([`clones`]).
 //!
 //! A pod, and no Job: one object has what is decided on (its phase), the reason of a failure and the address that tells how
 //! far it is; its restarts are the kubelet's, with its back-off. Made anew after its end it goes on where it was.
 
-pub mod adopt;
 pub mod build;
+pub mod clones;
 pub mod observe;
 pub mod plan;
 pub mod progress;

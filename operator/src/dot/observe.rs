@@ -12,7 +12,7 @@ use dotmesh_csi_proto::node::VolumeUser;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::import::{self, Imports, adopt};
+use super::import::{self, Imports, clones};
 use super::restore::Stored;
 use super::takeover::observe_source;
 use crate::api::{Api, Key};
@@ -24,6 +24,7 @@ use crate::nodes::Nodes;
 use crate::pool::pool_for;
 use crate::remnant::leave::{Left, has_data};
 use crate::remnant::takeover::Source;
+use crate::status::Verdict;
 
 /// What there is, and what was done in this pass.
 #[derive(Debug, Clone)]
@@ -56,8 +57,8 @@ pub struct Observed {
     pub left: Left,
     /// The imports of its volumes, until they are over.
     pub imports: Imports,
-    /// Where the snapshots are that its volumes begin with, until they have.
-    pub adopted: Option<adopt::Place>,
+    /// Where that is which its volumes begin as clones of, until they have; or what is missing of it.
+    pub begun_at: Option<Result<clones::Place, Verdict>>,
     /// Now.
     pub now: Timestamp,
     /// The Pool where it lies or will lie.
@@ -82,7 +83,7 @@ pub struct Observed {
 /// takes data over, or begins with what lies somewhere, no claim chooses.
 pub fn node_of(dot: &Dot) -> Option<String> {
     let status = dot.status.as_ref()?;
-    if is_restoring(dot) || adopt::is_awaited(dot) {
+    if is_restoring(dot) || clones::is_awaited(dot) {
         return status.node.clone();
     }
     let chosen = || status.claims.iter().find_map(|claim| claim.selected_node.clone());
@@ -90,10 +91,14 @@ pub fn node_of(dot: &Dot) -> Option<String> {
 }
 
 /// The Pool where a Dot lies or will lie.
-pub fn observe_pool<A: Api>(api: &A, dot: &Dot, adopted: Option<&adopt::Place>) -> Option<Arc<Pool>> {
+pub fn observe_pool<A: Api>(
+    api: &A,
+    dot: &Dot,
+    begun_at: Option<&Result<clones::Place, Verdict>>,
+) -> Option<Arc<Pool>> {
     let recorded = dot.status.as_ref().and_then(|status| status.pool.as_ref());
-    match adopted.filter(|_| recorded.is_none()) {
-        Some(place) => place.pool.clone(),
+    match begun_at.filter(|_| recorded.is_none()) {
+        Some(place) => place.as_ref().ok()?.pool.clone(),
         None => pool_for(api, dot, node_of(dot).as_deref()),
     }
 }
@@ -116,10 +121,10 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, dot: Dot) -> Res
         true => observe_users(context, &dot, &branches),
         false => Vec::new(),
     };
-    let adopted = adopt::observe(api, &dot);
+    let begun_at = clones::observe(api, &dot).await?;
     Ok(Observed {
-        pool: observe_pool(api, &dot, adopted.as_ref()),
-        adopted,
+        pool: observe_pool(api, &dot, begun_at.as_ref()),
+        begun_at,
         data: context
             .memory
             .data(Some(&dot), dot.status.as_ref().and_then(|status| status.id.as_ref())),

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeStatus};
+use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeOrigin, DotVolumeStatus};
 use dotmesh_crds::format::words_of;
+use dotmesh_crds::names::LABEL_CLAIM_UID;
 use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Dot, Pool};
 use dotmesh_model::format::VolumeFormat;
@@ -56,11 +57,16 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let id: DotId = id
         .parse()
         .map_err(|why| Verdict::new(Reason::Error, format!("the Dot's id: {why}")))?;
-    if let Some(place) = &seen.adopted {
+    let begun_at = seen.begun_at.clone().transpose()?;
+    if let Some(place) = &begun_at {
         place.check(dot)?;
     }
     let there = taken.map_or(&[][..], |remnant| &remnant.volumes);
-    let (volumes, refused) = effective_volumes(dot, id, there, seen.pool.as_deref())?;
+    let (mut volumes, refused) = effective_volumes(dot, id, there, seen.pool.as_deref())?;
+    for volume in &mut volumes {
+        let found = begun_at.as_ref().and_then(|place| place.origins.get(&volume.name));
+        volume.origin = found.cloned().or(recorded_origin(dot, there, &volume.name));
+    }
     if let Some(pool) = seen.pool.as_deref() {
         fits(&volumes, pool)?;
     }
@@ -69,7 +75,7 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
         node: taken
             .map(|remnant| remnant.node.clone())
             .or_else(|| node_of(dot))
-            .or_else(|| Some(seen.adopted.as_ref()?.node()?.to_owned())),
+            .or_else(|| Some(begun_at?.node()?.to_owned())),
         volumes,
         refused,
         claims: dot
@@ -129,9 +135,19 @@ fn effective_volumes(
             volume_mode,
             fs_type,
             zfs: ZfsProperties::of(&tuning),
+            origin: None,
         });
     }
     Ok((volumes, refused))
+}
+
+/// What it is recorded that a volume began with.
+fn recorded_origin(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Option<DotVolumeOrigin> {
+    let recorded = dot.status.iter().flat_map(|status| &status.volumes).chain(taken);
+    let mut origins = recorded
+        .filter(|volume| volume.name == name)
+        .filter_map(|volume| volume.origin.clone());
+    origins.next()
 }
 
 /// What a volume is, which the list of volumes must not say otherwise; of a new one what it is asked for as.
@@ -175,15 +191,18 @@ fn effective_tuning(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Result<
     let listed = values(listed.and_then(|volume| volume.zfs.as_ref()))?;
     let mut of_volume = entries::entries(dot).iter().filter(|entry| entry.volume == name);
     let wished = values(of_volume.find_map(|entry| entry.attributes.as_ref()))?;
+    let claim = entries::entries(dot).iter().find(|entry| entry.volume == name);
+    let claimed = |claim: Option<&DotClaim>| values(claim.and_then(|claim| claim.zfs.as_ref()));
     let Some(there) = there else {
-        let claim = entries::entries(dot).iter().find(|entry| entry.volume == name);
-        let claimed = values(claim.and_then(|claim| claim.zfs.as_ref()))?;
-        return Ok(listed.or(wished).or(claimed));
+        return Ok(listed.or(wished).or(claimed(claim)?));
     };
     let volblocksize = there.volblocksize;
+    // A copy may be there before its claim's entry.
+    let is_its = |entry: &&DotClaim| dot.labels().get(LABEL_CLAIM_UID) == Some(&entry.uid);
+    let claimed = claimed(claim.filter(is_its))?;
     Ok(Tuning {
         volblocksize,
-        ..listed.or(wished).or(there)
+        ..listed.or(wished).or(there).or(claimed)
     })
 }
 

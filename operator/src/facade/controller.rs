@@ -112,13 +112,19 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
     ) -> Result<Response<CreateVolumeResponse>, Status> {
         let budget = budget(request.metadata());
         let span = info_span!("CreateVolume", name = request.get_ref().name);
+        let request = request.into_inner();
+        // csi-provisioner deletes a volume whose answer does not say it again.
+        let content_source = request.volume_content_source.clone();
         let call = async {
-            let request = CreateVolume::try_from(request.into_inner())?;
+            let request = CreateVolume::try_from(request)?;
             create_volume(&self.api, &self.watches, &request, budget).await
         };
         match call.instrument(span.clone()).await {
             Ok(created) => Ok(Response::new(CreateVolumeResponse {
-                volume: Some(created.into()),
+                volume: Some(Volume {
+                    content_source,
+                    ..created.into()
+                }),
             })),
             Err(error) => {
                 span.in_scope(|| tracing::warn!(error = %dotmesh_telemetry::Chain(&error), "no volume"));
@@ -320,6 +326,7 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         };
         let mut all = vec![
             rpc::Type::CreateDeleteVolume,
+            rpc::Type::CloneVolume,
             rpc::Type::ExpandVolume,
             rpc::Type::ModifyVolume,
             rpc::Type::SingleNodeMultiWriter,

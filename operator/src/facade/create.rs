@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Branch, Commit, Dot};
+use dotmesh_csi_proto::csi::volume_content_source::Type as ContentSource;
+use dotmesh_model::handle::Handle;
 use dotmesh_model::size::parse_quantity;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Resource, ResourceExt};
 use tokio::time::timeout;
 
+use super::delete::find_dot;
+use super::held::held_volume;
 use super::plan::{Created, PoolState, Refusal, Step, World, attached_volume, build_dot, is_claim, plan};
 use super::request::{CreateVolume, RequestError};
+use super::snapshot::find_snapshot;
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
 use crate::claim::{entries, validate::has_source};
@@ -30,6 +35,9 @@ pub enum CreateError {
     /// The claim is served by the operator itself and is not ready.
     #[error("the claim's volume comes from its Dot, and is not ready yet")]
     ServedElsewhere,
+    /// What it is to be a copy of is not there.
+    #[error("there is no snapshot or volume {0:?} to make the volume from")]
+    NoSource(String),
     /// Work goes on; a repeated call finds it.
     #[error("the volume is not ready within {0:?}: {1}")]
     Deadline(Duration, String),
@@ -69,7 +77,11 @@ async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, request: &CreateVolu
         let claim: Option<PersistentVolumeClaim> = api.get(&Key::namespaced(&request.namespace, &request.name)).await?;
         let claim_exists = is_claim(claim.as_ref(), request);
         if claim_exists && claim.as_ref().is_some_and(has_source) {
+            check_source(api, request).await?;
             return served_elsewhere(api, request);
+        }
+        if request.source.is_some() {
+            return Err(RequestError::NoDataSource.into());
         }
         let world = World {
             claim_exists,
@@ -145,6 +157,36 @@ async fn has_peoples<A: Api, K: Kind + Resource>(
     Ok(found
         .iter()
         .any(|object| *dot_of(object) == name && !object.labels().contains_key(LABEL_AUTOMATIC)))
+}
+
+/// What the volume is to be a copy of is there: the claim controller finds out all the rest, and tells it.
+async fn check_source<A: Api>(api: &A, request: &CreateVolume) -> Result<(), CreateError> {
+    let (id, is_there) = match &request.source {
+        None => return Ok(()),
+        Some(ContentSource::Snapshot(snapshot)) => {
+            let id = &snapshot.snapshot_id;
+            let found = match id.parse() {
+                Ok(id) => find_snapshot(api, id).await?.is_some(),
+                Err(_) => false,
+            };
+            (id, found)
+        }
+        Some(ContentSource::Volume(volume)) => {
+            let id = &volume.volume_id;
+            let found = match id.parse::<Handle>() {
+                Ok(handle) => {
+                    let dot = find_dot(api, handle.dot).await?;
+                    dot.is_some_and(|dot| held_volume(&dot, handle).is_some())
+                }
+                Err(_) => false,
+            };
+            (id, found)
+        }
+    };
+    match is_there {
+        true => Ok(()),
+        false => Err(CreateError::NoSource(id.chars().take(128).collect())),
+    }
 }
 
 /// A claim with a source of ours is served by the claim controller; should it come here all the same (csi-provisioner

@@ -101,7 +101,7 @@ async fn either(one: impl Future<Output = ()> + Send, other: impl Future<Output 
 }
 
 /// The Dot and the claim's branch by consistent reads; the Pool as the cache has it.
-pub(super) async fn observe<A: Api>(api: &A, key: &Key, handle: Handle, world: &mut World) -> Result<(), ApiError> {
+pub async fn observe<A: Api>(api: &A, key: &Key, handle: Handle, world: &mut World) -> Result<(), ApiError> {
     world.dot = api.get(key).await?;
     world.branch = None;
     let Some(dot) = &world.dot else { return Ok(()) };

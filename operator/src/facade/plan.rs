@@ -1,21 +1,17 @@
 //! What a plain claim's volume needs next, from what was read. Pure.
 
-use std::collections::BTreeMap;
-
-use dotmesh_crds::dot::{DotClaim, DotPlacement, DotVolume};
+use dotmesh_crds::dot::{DotClaim, DotVolume};
 use dotmesh_crds::format::words_of;
-use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::zfs::ZfsProperties;
-use dotmesh_crds::{Dot, DotSpec, Reason};
+use dotmesh_crds::{Dot, Reason};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::{format_quantity, parse_quantity};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::ObjectMeta;
 
 use super::request::CreateVolume;
 use crate::claim::entries;
-use crate::claim::own::is_made_for;
+use crate::claim::own::{build_own_dot, is_made_for};
 use crate::status::ready_condition;
 
 /// Name of the one volume of a plain claim's Dot.
@@ -251,36 +247,20 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
     }
 }
 
-/// The Dot of a plain claim. No owner reference to the claim: commits that people make of it outlive the claim.
+/// The Dot of a plain claim.
 pub fn build_dot(request: &CreateVolume) -> Dot {
-    let uid = request.claim.to_string();
     let (volume_mode, fs_type) = words_of(request.format);
-    Dot {
-        metadata: ObjectMeta {
-            name: Some(volume_object(&uid)),
-            namespace: Some(request.namespace.clone()),
-            labels: Some(BTreeMap::from([(LABEL_CLAIM_UID.to_owned(), uid)])),
-            annotations: Some(BTreeMap::from([(ANNOTATION_CLAIM.to_owned(), request.name.clone())])),
-            ..ObjectMeta::default()
-        },
-        spec: DotSpec {
-            volumes: Some(vec![DotVolume {
-                name: VOLUME.to_owned(),
-                size: format_quantity(request.size_bytes),
-                volume_mode,
-                fs_type,
-                // In the claim's entry: what is said here, nobody but people can change.
-                zfs: None,
-                import_from: None,
-            }]),
-            placement: Some(DotPlacement {
-                pool_class: request.pool_class.clone(),
-            })
-            .filter(|placement| placement.pool_class != DEFAULT_CLASS),
-            ..DotSpec::default()
-        },
-        status: None,
-    }
+    let volume = DotVolume {
+        name: VOLUME.to_owned(),
+        size: format_quantity(request.size_bytes),
+        volume_mode,
+        fs_type,
+        // In the claim's entry: what is said here, nobody but people can change.
+        zfs: None,
+        import_from: None,
+    };
+    let claim = (request.claim, request.namespace.as_str(), request.name.as_str());
+    build_own_dot(claim, volume, &request.pool_class)
 }
 
 /// Whether the claim that was read is the one of the request.

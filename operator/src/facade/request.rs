@@ -10,6 +10,7 @@ use super::modify::parse_mutable;
 use dotmesh_crds::names::{DEFAULT_CLASS, PARAMETER_POOL_CLASS, TOPOLOGY_NODE};
 use dotmesh_crds::pool::is_class;
 use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
+use dotmesh_csi_proto::csi::volume_content_source::Type as ContentSource;
 use dotmesh_csi_proto::csi::{CreateVolumeRequest, TopologyRequirement, VolumeCapability};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
@@ -44,6 +45,8 @@ pub struct CreateVolume {
     pub format: VolumeFormat,
     /// How its data is kept.
     pub tuning: Tuning,
+    /// What it is to be a copy of.
+    pub source: Option<ContentSource>,
 }
 
 /// What is wrong with a request. Each names the field.
@@ -89,9 +92,12 @@ pub enum RequestError {
     /// Several nodes that write.
     #[error("a volume is used on one node at a time; use access mode ReadWriteOnce, ReadWriteOncePod or ReadOnlyMany")]
     MultiNode,
-    /// A source that volumes are not made from here.
-    #[error("volume_content_source is not served; name a Dot or Branch in the claim's dataSourceRef")]
+    /// A source that is none.
+    #[error("volume_content_source names neither a snapshot nor a volume")]
     ContentSource,
+    /// A source that the claim does not name.
+    #[error("volume_content_source is given, and the claim has no dataSource")]
+    NoDataSource,
     /// No bytes, bytes below zero, or a limit below the request.
     #[error("capacity_range is missing, contradictory or negative")]
     Capacity,
@@ -126,9 +132,6 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             .ok_or_else(|| RequestError::Name(name.chars().take(128).collect()))?;
         check_parameters(&parameters)?;
         let attributes = parse_mutable(&mutable_parameters)?;
-        if volume_content_source.is_some() {
-            return Err(RequestError::ContentSource);
-        }
         if volume_capabilities.is_empty() {
             return Err(RequestError::NoCapability);
         }
@@ -142,6 +145,9 @@ impl TryFrom<CreateVolumeRequest> for CreateVolume {
             size_bytes,
             limit_bytes,
             pool_class: parse_pool_class(&parameters)?,
+            source: volume_content_source
+                .map(|source| source.r#type.ok_or(RequestError::ContentSource))
+                .transpose()?,
             tuning: attributes
                 .or(Tuning::of_parameters(|name| parameters.get(name).map(String::as_str))?)
                 .of_format(format),

@@ -5,7 +5,6 @@
 //! everything else it forgets the snapshot and never deletes it. So that is answered only while there is no Commit.
 
 pub mod list;
-pub mod object;
 pub mod plan;
 
 use std::time::Duration;
@@ -25,7 +24,7 @@ use super::request::{RequestError, SIDECARS};
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
 use crate::meta::belongs_to;
-use object::VolumeSnapshot;
+use crate::volume_snapshot::VolumeSnapshot;
 use plan::{Refusal, Step, World, plan};
 
 /// Where csi-snapshotter says, when it is told to, whose snapshot it is.

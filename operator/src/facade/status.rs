@@ -34,6 +34,7 @@ impl From<RequestError> for Status {
             | RequestError::FsType(_)
             | RequestError::MultiNode
             | RequestError::ContentSource
+            | RequestError::NoDataSource
             | RequestError::Capacity
             | RequestError::NoVolumeId
             | RequestError::SnapshotName(_)
@@ -58,6 +59,7 @@ impl From<CreateError> for Status {
                 | Refusal::OutOfSpace { .. } => Code::ResourceExhausted,
             },
             CreateError::ServedElsewhere => Code::Aborted,
+            CreateError::NoSource(_) => Code::NotFound,
             CreateError::Deadline(..) => Code::DeadlineExceeded,
             CreateError::Api(_) => Code::Unavailable,
         };

@@ -236,6 +236,7 @@ fn volume_of(volume: &StoredVolume) -> Option<DotVolumeStatus> {
         volume_mode,
         fs_type,
         zfs: ZfsProperties::of(&model_tuning(state.tuning.as_ref())),
+        origin: None,
     })
 }
 

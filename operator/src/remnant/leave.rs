@@ -145,6 +145,7 @@ pub fn build_branch(
         volume_mode: of_dot(&volume.id).and_then(|volume| volume.volume_mode),
         fs_type: of_dot(&volume.id).and_then(|volume| volume.fs_type),
         zfs: of_dot(&volume.id).and_then(|volume| volume.zfs.clone()),
+        origin: of_dot(&volume.id).and_then(|volume| volume.origin.clone()),
     });
     let what = What {
         kind: RemnantKind::Branch,

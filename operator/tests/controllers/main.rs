@@ -5,6 +5,7 @@
 mod branches;
 mod capacities;
 mod commits;
+mod copies;
 mod deletion;
 mod dots;
 mod faults;

@@ -92,7 +92,7 @@ async fn with_volume(node: &CsiNode, cluster: &Cluster) -> Handle {
             format: VolumeFormat::Zfs,
             tuning: Tuning::default(),
             known: None,
-            adopted: None,
+            seed: None,
         }],
         origin: None,
         checkout: true,

@@ -10,18 +10,18 @@ use crate::kubernetes::importer::TORN;
 fn importing(source: &str) -> Step {
     beginning_with(VolumeImport {
         persistent_volume_claim: Some(source.to_owned()),
-        zfs_snapshot: None,
+        ..VolumeImport::default()
     })
 }
 
 /// Dot `shop` with volumes `db`, from this snapshot of Pool `n1`, and `cache`.
 fn adopting(name: &str) -> Step {
     beginning_with(VolumeImport {
-        persistent_volume_claim: None,
         zfs_snapshot: Some(ZfsSnapshot {
             pool: "n1".to_owned(),
             name: name.to_owned(),
         }),
+        ..VolumeImport::default()
     })
 }
 

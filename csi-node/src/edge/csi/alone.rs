@@ -352,7 +352,7 @@ pub(super) fn branch_request(
             format,
             tuning,
             known: None,
-            adopted: None,
+            seed: None,
         }],
         origin: None,
         checkout: dot == key.own_dot(),

@@ -15,7 +15,7 @@ use crate::edge::{invalid, parse};
 use crate::layout::DotIdentity;
 use crate::ops::{
     AttachRequest, BranchRequest, CommitRecord, CommitRequest, CommitState, NewestCommit, NodeState, OriginRequest,
-    Place, PoolRequest, PoolState, Recorded, User, VolumeRequest, VolumeState, VolumeUser,
+    Place, PoolRequest, PoolState, Recorded, Seed, SeedCommit, User, VolumeRequest, VolumeState, VolumeUser,
 };
 
 pub(super) fn ensure_pool(request: proto::EnsurePoolRequest) -> Result<PoolRequest, Status> {
@@ -111,7 +111,15 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         format,
         tuning,
         adopted_snapshot,
+        origin,
     } = volume;
+    let adopted = word("volumes.adopted_snapshot", adopted_snapshot)?.map(Seed::Adopted);
+    let commit = origin.as_ref().map(seed_commit).transpose()?.map(Seed::Commit);
+    if adopted.is_some() && commit.is_some() {
+        return Err(invalid(
+            "volumes: adopted_snapshot and origin; a volume begins with one of them",
+        ));
+    }
     Ok(VolumeRequest {
         id: parse("volumes.id", id)?,
         name: parse("volumes.name", name)?,
@@ -119,7 +127,24 @@ fn volume(volume: &proto::Volume) -> Result<VolumeRequest, Status> {
         format: parse_format(*format).ok_or_else(|| invalid("volumes.format: none of ours"))?,
         tuning: tuning.as_ref().map(tuning_request).transpose()?.unwrap_or_default(),
         known: Some(Guid(*known_guid)).filter(|guid| guid.0 != 0),
-        adopted: word("volumes.adopted_snapshot", adopted_snapshot)?,
+        seed: adopted.or(commit),
+    })
+}
+
+fn seed_commit(origin: &proto::VolumeOrigin) -> Result<SeedCommit, Status> {
+    let proto::VolumeOrigin {
+        dot_id,
+        head_id,
+        volume_id,
+        commit_id,
+        snapshot_guid,
+    } = origin;
+    Ok(SeedCommit {
+        dot: parse("volumes.origin.dot_id", dot_id)?,
+        head: parse("volumes.origin.head_id", head_id)?,
+        volume: parse("volumes.origin.volume_id", volume_id)?,
+        commit: parse("volumes.origin.commit_id", commit_id)?,
+        guid: Guid(*snapshot_guid),
     })
 }
 

@@ -94,6 +94,7 @@ impl Dot {
                 ..proto::Tuning::default()
             }),
             adopted_snapshot: String::new(),
+            origin: None,
         };
         proto::EnsureBranchRequest {
             dot_id: self.id().to_string(),

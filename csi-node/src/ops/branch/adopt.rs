@@ -3,10 +3,7 @@
 //! Nothing of what lies outside our root is changed: the snapshot stays, and ZFS keeps it while there is a clone of it.
 //! Whoever manages the host allows it, by a property of the snapshot itself that names the volume.
 
-use std::collections::BTreeMap;
-
 use dotmesh_model::format::VolumeFormat;
-use dotmesh_model::id::VolumeId;
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{GetRequest, PropName, PropertyRow, SnapshotName, Source, Zfs};
@@ -18,7 +15,7 @@ use crate::ops::{Error, KnownPool, Ops};
 const ENCRYPTION: PropName = PropName::from_static("encryption");
 
 impl<Z: Zfs, M: Mount> Ops<Z, M> {
-    /// The snapshots that missing volumes are cloned from and that are not ours.
+    /// A snapshot that is not ours, with which a missing volume begins.
     ///
     /// # Errors
     /// [`Error::Invalid`] of a snapshot that is not there, that nobody has allowed, or that the volume cannot be cloned
@@ -27,32 +24,24 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         &self,
         pool: &KnownPool,
         state: &DotState,
-        missing: &[&VolumeRequest],
-    ) -> Result<BTreeMap<VolumeId, SnapshotName>, Error> {
-        let mut adopted = BTreeMap::new();
-        for volume in missing {
-            let Some(snapshot) = &volume.adopted else { continue };
-            if is_planted(Mutant::WhatIsAdoptedBeginsEmpty) {
-                continue;
-            }
-            self.check_place(pool, volume, snapshot)?;
-            let get = GetRequest {
-                targets: vec![snapshot.clone().into()],
-                properties: vec![ADOPT, ENCRYPTION, REFERENCED, VOLSIZE],
-                sources: Vec::new(),
-                depth: Some(0),
-                kinds: Vec::new(),
-            };
-            let looked = self.host.zfs.get(&get).await;
-            let rows = self
-                .unless_absent(pool, &format!("reading {snapshot}"), looked)
-                .await?
-                .unwrap_or_default();
-            check_allowed(state, volume, snapshot, &rows)?;
-            check_clonable(volume, snapshot, &rows)?;
-            adopted.insert(volume.id, snapshot.clone());
-        }
-        Ok(adopted)
+        volume: &VolumeRequest,
+        snapshot: &SnapshotName,
+    ) -> Result<(), Error> {
+        self.check_place(pool, volume, snapshot)?;
+        let get = GetRequest {
+            targets: vec![snapshot.clone().into()],
+            properties: vec![ADOPT, ENCRYPTION, REFERENCED, VOLSIZE],
+            sources: Vec::new(),
+            depth: Some(0),
+            kinds: Vec::new(),
+        };
+        let looked = self.host.zfs.get(&get).await;
+        let rows = self
+            .unless_absent(pool, &format!("reading {snapshot}"), looked)
+            .await?
+            .unwrap_or_default();
+        check_allowed(state, volume, snapshot, &rows)?;
+        check_clonable(volume, snapshot, &rows)
     }
 
     fn check_place(&self, pool: &KnownPool, volume: &VolumeRequest, snapshot: &SnapshotName) -> Result<(), Error> {

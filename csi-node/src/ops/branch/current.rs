@@ -221,11 +221,13 @@ pub(super) fn verify_head(
                 .volume_snapshot(request.dot, origin.head, volume.id, origin.commit);
             origin.guids.get(&volume.id).map(|_| snapshot)
         });
-        // What somebody else's snapshot has to do with it is theirs to change once the volume is known.
-        let is_ours = |origin: &&SnapshotName| pool.layout.owns(origin.dataset());
-        let (found, wanted) = match &volume.adopted {
-            Some(_) => (there.origin.as_ref(), of_commit.as_ref().or(volume.adopted.as_ref())),
-            None => (there.origin.as_ref().filter(is_ours), of_commit.as_ref()),
+        let of_seed = volume.seed.as_ref().map(|seed| seed.snapshot(&pool.layout));
+        // What others' snapshots have to do with it is asked about until the volume is known.
+        let dot = pool.layout.dot(request.dot);
+        let is_its = |origin: &&SnapshotName| origin.dataset().is_below(&dot);
+        let (found, wanted) = match &of_seed {
+            Some(seed) => (there.origin.as_ref(), Some(seed)),
+            None => (there.origin.as_ref().filter(is_its), of_commit.as_ref()),
         };
         if found != wanted {
             let text = |origin: Option<&SnapshotName>| origin.map_or("nothing".into(), ToString::to_string);

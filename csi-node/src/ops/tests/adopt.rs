@@ -29,7 +29,7 @@ async fn give(host: &Host, kind: CreateKind, volume: Option<&str>) {
 /// Branch `main` with `cache`, and `db` that begins with a snapshot.
 fn adopting(snapshot: &str) -> BranchRequest {
     let mut request = main();
-    request.volumes[1].adopted = Some(snapshot.parse().unwrap());
+    request.volumes[1].seed = Some(Seed::Adopted(snapshot.parse().unwrap()));
     request
 }
 

@@ -18,6 +18,7 @@ fn request() -> CreateVolume {
         pool_class: "default".to_owned(),
         format: VolumeFormat::Zfs,
         tuning: dotmesh_model::tuning::Tuning::default(),
+        source: None,
     }
 }
 

@@ -60,6 +60,7 @@ fn a_plain_claim_is_read_whole() {
             pool_class: "default".to_owned(),
             format: VolumeFormat::Zfs,
             tuning: Tuning::default(),
+            source: None,
         }
     );
 }

@@ -10,11 +10,11 @@ use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
 use super::list::taken;
-use super::object::VolumeSnapshot;
 use super::{TakeSnapshot, Taken};
 use crate::facade::held::{self, held_volume};
 use crate::meta::{belongs_to, is_deleting};
 use crate::status::ready_condition;
+use crate::volume_snapshot::VolumeSnapshot;
 
 /// What was read.
 #[derive(Debug, Clone, Default)]

@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 20] = [
+const RESOURCES: [Resource; 21] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -137,6 +137,13 @@ const RESOURCES: [Resource; 20] = [
         kind: "VolumeSnapshot",
         group: "snapshot.storage.k8s.io",
         plural: "volumesnapshots",
+        ..CORE
+    },
+    Resource {
+        kind: "VolumeSnapshotContent",
+        group: "snapshot.storage.k8s.io",
+        plural: "volumesnapshotcontents",
+        namespaced: false,
         ..CORE
     },
     Resource {
