@@ -18,6 +18,9 @@ use crate::testbed::host;
 use crate::testbed::instance::Instance;
 use crate::testbed::qemu::Accel;
 use crate::{interrupt, report, sim, tidy, wire, workspace};
+use count::Count;
+
+mod count;
 
 /// The crate with the tests from outside.
 pub(crate) const OUTSIDE: &str = "dotmesh-e2e";
@@ -103,57 +106,6 @@ impl Part {
 /// Names of test targets that are no ordinary tests: each belongs to a part or a campaign.
 pub(crate) const TARGETS: [&str; 5] = ["control_plane", "node", "e2e", "snapshots", "two_nodes"];
 
-/// How many tests passed and failed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
-}
-
-impl Count {
-    fn add(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-    }
-
-    /// Says so, and is the exit code: 0 only when something passed and nothing failed.
-    fn conclude(self) -> u8 {
-        println!("{} passed, {} failed", self.passed, self.failed);
-        u8::from(self.failed > 0 || self.passed == 0)
-    }
-
-    /// A check that is one thing.
-    fn of(name: &str, result: Result<()>) -> Self {
-        match result {
-            Ok(()) => Self { passed: 1, failed: 0 },
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                Self { passed: 0, failed: 1 }
-            }
-        }
-    }
-
-    /// Adds up the lines `test result: ok. 3 passed; 0 failed; …` of Rust's test programs.
-    fn parse(output: &str) -> Self {
-        let mut count = Self::default();
-        for line in output.lines().filter(|line| line.starts_with("test result: ")) {
-            let number = |word: &str| {
-                let before = line.split(word).next().unwrap_or_default().trim_end();
-                before
-                    .rsplit(' ')
-                    .next()
-                    .and_then(|n| n.parse::<u64>().ok())
-                    .unwrap_or(0)
-            };
-            count.add(Self {
-                passed: number(" passed"),
-                failed: number(" failed"),
-            });
-        }
-        count
-    }
-}
-
 /// Runs the parts; the answer is the exit code.
 pub(crate) fn run(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
     if only.is_some() {
@@ -184,7 +136,7 @@ fn run_parts(only: Option<Part>, accel: Option<Accel>) -> Result<u8> {
         let begin = Instant::now();
         let count = part.run(accel).unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
-            Count { passed: 0, failed: 1 }
+            Count::failure(format!("{}: {error:#}", part.name()))
         });
         interrupt::check()?;
         let time = report::seconds(begin.elapsed());
@@ -510,26 +462,12 @@ fn run_here(instance: &Instance, program: &Path, args: &[&str], env: &[(String, 
     counted(cmd)
 }
 
-/// Runs test programs, shows their output, and counts. One that fails without saying which test has failed once.
+/// Runs test programs, shows their output, and counts.
 fn counted(cmd: Cmd) -> Result<Count> {
     let (success, output) = cmd.shown_and_kept()?;
-    let mut count = Count::parse(&output);
-    if !success && count.failed == 0 {
-        count.failed = 1;
-    }
+    let count = Count::parse(&output, success);
     if success && count.passed == 0 {
         bail!("no test ran");
     }
     Ok(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn results_of_several_programs_are_added() {
-        let output = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 0 ignored\n\ntest result: FAILED. 5 passed; 3 failed; 1 ignored; finished\n";
-        assert_eq!(Count::parse(output), Count { passed: 7, failed: 3 });
-    }
 }

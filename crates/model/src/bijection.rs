@@ -68,11 +68,11 @@ impl Expected {
 pub fn compare(expected: &Expected, found: &[Entry]) -> Vec<String> {
     let by_name: BTreeMap<&str, &Entry> = found.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     let origins: BTreeSet<&str> = found.iter().filter_map(|entry| entry.origin.as_deref()).collect();
-    // A clone keeps the datasets alive that its origin is a snapshot of.
+    // A clone keeps the datasets alive that its origin is a snapshot of, also of a Dot that is gone.
     let pinned = |name: &str| {
         origins.iter().any(|origin| {
             let dataset = origin.split('@').next().unwrap_or_default();
-            dataset == name || dataset.rsplit_once('/').is_some_and(|(head, _)| head == name)
+            dataset == name || dataset.strip_prefix(name).is_some_and(|below| below.starts_with('/'))
         })
     };
     let missing = expected.datasets.iter().chain(expected.snapshots.keys());

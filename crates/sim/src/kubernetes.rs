@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dotmesh_crds::names::{ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, DRIVER, TOPOLOGY_NODE, volume_object};
+use dotmesh_crds::names::{
+    ANNOTATION_PROVISIONED_BY, ANNOTATION_SELECTED_NODE, DRIVER, GROUP, TOPOLOGY_NODE, volume_object,
+};
 use dotmesh_csi_proto::csi::controller_server::Controller;
 use dotmesh_csi_proto::csi::{CapacityRange, CreateVolumeRequest, DeleteVolumeRequest, Topology, TopologyRequirement};
 use dotmesh_model::size::format_quantity;
@@ -261,7 +263,8 @@ impl Kubernetes {
                 .await;
             return false;
         }
-        let is_ours = claim.spec.as_ref().is_some_and(|spec| spec.data_source_ref.is_some());
+        let source = claim.spec.as_ref().and_then(|spec| spec.data_source_ref.as_ref());
+        let is_ours = source.is_some_and(|source| source.api_group.as_deref() == Some(GROUP));
         let node = claim.annotations().get(ANNOTATION_SELECTED_NODE);
         if let (false, Some(node)) = (is_ours, node) {
             self.ask(

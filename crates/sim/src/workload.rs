@@ -4,6 +4,7 @@ pub mod branches;
 pub mod capacities;
 pub mod claims;
 pub mod commits;
+pub mod copies;
 pub mod deletions;
 pub mod disruptions;
 pub mod formats;
@@ -142,6 +143,9 @@ pub enum Foreign {
     Pod(&'static str, &'static str),
     /// That pod is gone.
     EndPod(&'static str),
+    /// A VolumeSnapshot as csi-snapshotter leaves it: its namespace and name, and the Commit and the volume of Dot `shop` that
+    /// it stands for.
+    VolumeSnapshot(&'static str, &'static str, &'static str, &'static str),
     /// A snapshot of a dataset beside ours, on the first node, for the volume that is named as namespace, Dot and volume.
     Snapshot(&'static str, &'static str),
 }
@@ -194,6 +198,7 @@ pub fn all() -> Vec<Workload> {
     let mut all = Vec::new();
     all.extend(claims::all());
     all.extend(commits::all());
+    all.extend(copies::all());
     all.extend(branches::all());
     all.extend(capacities::all());
     all.extend(deletions::all());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_csi_proto::csi::volume_content_source::Type as ContentSource;
@@ -18,6 +19,7 @@ use super::request::{CreateVolume, RequestError};
 use super::snapshot::find_snapshot;
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
+use crate::claim::own::is_made_for;
 use crate::claim::{entries, validate::has_source};
 use crate::dot::plan::tell_no_pool;
 use crate::pool::pool_of;
@@ -197,9 +199,14 @@ fn served_elsewhere<A: Api>(api: &A, request: &CreateVolume) -> Result<Created, 
     let holders = api.cached_where::<Dot>(|dot| {
         dot.namespace().as_deref() == Some(&request.namespace) && entries::entry_of(dot, &uid).is_some()
     });
+    // What is handed out of a Dot of the claim's own is recorded first.
+    let is_recorded = |dot: &Dot, entry: &DotClaim| entry.provisioned || !is_made_for(dot, &uid);
     holders
         .first()
-        .and_then(|dot| attached_volume(dot, entries::entry_of(dot, &uid)?, request))
+        .and_then(|dot| {
+            let entry = entries::entry_of(dot, &uid).filter(|entry| is_recorded(dot, entry))?;
+            attached_volume(dot, entry, request)
+        })
         .filter(|created| created.size_bytes >= request.size_bytes)
         .ok_or(CreateError::ServedElsewhere)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dotmesh_crds::names::{LABEL_IMPORT, import_object};
+use dotmesh_crds::names::{LABEL_CLAIM_UID, LABEL_IMPORT, import_object};
 use dotmesh_csi_node::layout::ADOPT;
 use dotmesh_model::id::{DotId, VolumeId};
 use dotmesh_testkit::{Change, Object};
@@ -96,7 +96,8 @@ impl Oracle {
         let (Some(name), Some(origin)) = (below(&new.name), &new.origin) else {
             return;
         };
-        if below(origin).is_some() {
+        if let Some(origin) = below(origin) {
+            self.judge_copied(name, origin);
             return;
         }
         let mut parts = name.split('/');
@@ -119,17 +120,64 @@ impl Oracle {
         }
     }
 
+    /// A clone of another Dot's commit: one that its own Dot asks for, and of the same namespace.
+    fn judge_copied(&mut self, name: &str, origin: &str) {
+        let dot_of = |name: &str| text(&Value::from(name.split('/').next().unwrap_or_default()));
+        let (own, other) = (dot_of(name), dot_of(origin));
+        if own == other {
+            return;
+        }
+        let dots = self.server.all("Dot");
+        let namespace = |id: &str| {
+            let dot = dots
+                .iter()
+                .find(|dot| dot["status"]["id"] == *id || dot["metadata"]["uid"] == *id)?;
+            Some(text(&dot["metadata"]["namespace"]))
+        };
+        let volume = self.volume_of(&own, name.split('/').nth(2).unwrap_or_default());
+        let asked = volume.and_then(|(_, volume)| volume["importFrom"]["commit"]["name"].as_str().map(str::to_owned));
+        let commits = self.server.all("Commit");
+        let named = commits
+            .iter()
+            .find(|commit| Some(text(&commit["metadata"]["name"])) == asked);
+        let is_it = named.is_none_or(|commit| origin.ends_with(&text(&commit["status"]["id"])));
+        if asked.is_none() || !is_it {
+            self.violated(
+                "I3 no wrong data",
+                format!("{name} is a clone of {origin}, and not of Commit {asked:?}"),
+            );
+        }
+        // A Dot that is gone has no namespace any more.
+        if let (Some(own), Some(other)) = (namespace(&own), namespace(&other))
+            && own != other
+        {
+            let what = format!("{name} of namespace {own} is a clone of {origin} of namespace {other}");
+            self.violated("I3 no wrong data", what);
+        }
+    }
+
     /// A volume of a Branch that is Ready and began with nothing of ours: it is a clone of what the Dot says, if it says
     /// anything.
     pub(super) fn begins_wrongly(&self, dot: &str, id: &str, found: &FakeObject) -> Option<String> {
         let (_, volume) = self.volume_of(dot, id)?;
+        if !volume["importFrom"]["commit"].is_null() {
+            let other = found.origin.as_deref().and_then(below);
+            let is_other = other.is_some_and(|origin| !origin.starts_with(dot));
+            return (!is_other).then(|| format!("{} is a clone of {:?}", found.name, found.origin));
+        }
         let wanted = volume["importFrom"]["zfsSnapshot"]["name"].as_str()?;
         let is_it = found.origin.as_deref() == Some(wanted);
         (!is_it).then(|| format!("{} is a clone of {:?}, and not of {wanted}", found.name, found.origin))
     }
 
-    /// Nothing is left of an import that is over.
+    /// Nothing is left of an import that is over, nor of a clone that is made.
     pub(super) fn judge_imports(&mut self) {
+        for object in self.server.all("Commit") {
+            if !object["metadata"]["labels"][LABEL_CLAIM_UID].is_null() {
+                let what = format!("Commit {} is still there", text(&object["metadata"]["name"]));
+                self.violated("clones leave nothing", what);
+            }
+        }
         for kind in ["Pod", "PersistentVolumeClaim"] {
             for object in self.server.all(kind).iter().filter(|object| is_import(object)) {
                 let what = format!("{kind} {} is still there", text(&object["metadata"]["name"]));

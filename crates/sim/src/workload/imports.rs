@@ -1,6 +1,6 @@
 //! Data of claims of other drivers becomes a Dot's.
 
-use dotmesh_crds::dot::{DotSpec, DotVolume, VolumeImport, ZfsSnapshot};
+use dotmesh_crds::dot::{CommitVolumeRef, DotSpec, DotVolume, VolumeImport, ZfsSnapshot};
 use dotmesh_crds::{Dot, Reason};
 
 use super::{Foreign, Step, Until, Workload, claim, commit, delete, end, gone, pod, ready, volume, workload};
@@ -23,6 +23,21 @@ fn adopting(name: &str) -> Step {
         }),
         ..VolumeImport::default()
     })
+}
+
+/// Dot `name` with volumes `db`, from that of this Commit, and `cache`.
+pub(super) fn forking(name: &str, commit: &str) -> Step {
+    let mut step = beginning_with(VolumeImport {
+        commit: Some(CommitVolumeRef {
+            name: commit.to_owned(),
+            volume: None,
+        }),
+        ..VolumeImport::default()
+    });
+    if let Step::Dot(dot) = &mut step {
+        dot.metadata.name = Some(name.to_owned());
+    }
+    step
 }
 
 fn beginning_with(import: VolumeImport) -> Step {

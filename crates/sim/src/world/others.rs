@@ -1,7 +1,10 @@
 //! What other people and tools do on a machine.
 
+use dotmesh_crds::names::DRIVER;
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_csi_node::layout::ADOPT;
+use dotmesh_model::handle::SnapshotId;
+use dotmesh_model::id::VolumeId;
 use dotmesh_operator::api::{ApiError, Key};
 use dotmesh_zfs::{CreateKind, CreateRequest, PropValue, Properties, SnapshotName, Zfs};
 use k8s_openapi::api::core::v1::Pod;
@@ -50,6 +53,10 @@ impl World {
                 self.make_adoptable(name, volume).await;
                 return Ok(());
             }
+            Foreign::VolumeSnapshot(namespace, name, commit, volume) => {
+                self.make_volume_snapshot((namespace, name), commit, volume);
+                return Ok(());
+            }
             Foreign::Claim(name) => json!({
                 "apiVersion": "v1", "kind": "PersistentVolumeClaim",
                 "metadata": { "name": name, "namespace": "dev" },
@@ -66,6 +73,39 @@ impl World {
         };
         server.put_object(object);
         Ok(())
+    }
+
+    /// The pair of VolumeSnapshot and VolumeSnapshotContent for a volume in a Commit of Dot `shop`.
+    fn make_volume_snapshot(&self, (namespace, name): (&str, &str), commit: &str, volume: &str) {
+        let server = &self.cluster.server;
+        let commit: Commit = server.must_get(&Key::namespaced("dev", commit));
+        let dot: Dot = server.must_get(&Key::namespaced("dev", "shop"));
+        let id = |id: Option<String>| id.unwrap_or_default();
+        let dot = id(dot.status.and_then(|status| status.id)).parse();
+        let commit = id(commit.status.and_then(|status| status.id)).parse();
+        let (Ok(dot), Ok(commit)) = (dot, commit) else {
+            panic!("the Commit is not Ready");
+        };
+        let handle = SnapshotId {
+            dot,
+            volume: VolumeId::derive(dot, volume),
+            commit,
+        };
+        let uid = format!("uid-of-{namespace}-{name}");
+        server.put_object(json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
+            "metadata": { "name": format!("content-{namespace}-{name}") },
+            "spec": { "driver": DRIVER, "volumeSnapshotRef": { "namespace": namespace, "name": name, "uid": uid } },
+            "status": { "snapshotHandle": handle.to_string() },
+        }));
+        server.put_object(json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+            "metadata": { "name": name, "namespace": namespace, "uid": uid }, "spec": {},
+            "status": {
+                "boundVolumeSnapshotContentName": format!("content-{namespace}-{name}"), "readyToUse": true,
+                "restoreSize": "1Gi",
+            },
+        }));
     }
 
     /// A dataset and a snapshot beside ours.

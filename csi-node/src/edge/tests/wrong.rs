@@ -320,6 +320,18 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
         Call::EnsureBranch(request)
     };
     let adopting = |name: &str| of_main(&|r| r.volumes[0].adopted_snapshot = name.to_owned());
+    let of_commit = || proto::VolumeOrigin {
+        dot_id: uuid(98).to_string(),
+        head_id: uuid(98).to_string(),
+        volume_id: uuid(98).to_string(),
+        commit_id: uuid(98).to_string(),
+        snapshot_guid: 1,
+    };
+    let seeded = |change: &dyn Fn(&mut proto::VolumeOrigin)| {
+        let mut origin = of_commit();
+        change(&mut origin);
+        of_main(&|r| r.volumes[0].origin = Some(origin.clone()))
+    };
     let (invalid, conflict) = (Reason::Invalid, Reason::Conflict);
     let zfs = dot.volume_id("zfs").to_string();
     let mut wrong = vec![
@@ -357,7 +369,33 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
         (
             with(&|r| r.volumes[0].adopted_snapshot = "dotmesh/theirs@move".to_owned()),
             invalid,
-            "with a commit or with a snapshot",
+            "with what others have, not with both",
+        ),
+        (seeded(&|o| o.dot_id.clear()), invalid, "volumes.origin.dot_id"),
+        (
+            seeded(&|o| o.head_id = "..".to_owned()),
+            invalid,
+            "volumes.origin.head_id",
+        ),
+        (seeded(&|o| o.volume_id.push('x')), invalid, "volumes.origin.volume_id"),
+        (
+            seeded(&|o| o.commit_id = "a@b".to_owned()),
+            invalid,
+            "volumes.origin.commit_id",
+        ),
+        (seeded(&|_| {}), conflict, "was cloned from nothing"),
+        (
+            of_main(&|r| {
+                r.volumes[0].origin = Some(of_commit());
+                r.volumes[0].adopted_snapshot = "dotmesh/theirs@move".to_owned();
+            }),
+            invalid,
+            "a volume begins with one of them",
+        ),
+        (
+            with(&|r| r.volumes[0].origin = Some(of_commit())),
+            invalid,
+            "with what others have, not with both",
         ),
         (of_main(&|r| tuned(r, 0).volblocksize = 8192), invalid, "volblocksize"),
         (of_main(&|r| tuned(r, 1).recordsize = 8192), invalid, "recordsize"),
