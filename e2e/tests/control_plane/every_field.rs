@@ -36,17 +36,22 @@ fn examples() -> Vec<Value> {
     files["spec"]["volumes"][0]["importFrom"] = json!({"persistentVolumeClaim": "old-db"});
     let mut adopted = dot("adopted", &[("a", "1Gi")]);
     adopted["spec"]["volumes"][0]["importFrom"] = json!({"zfsSnapshot": {"pool": "n1", "name": "tank/old data@move"}});
+    let mut forked = dot("forked", &[("a", "1Gi")]);
+    forked["spec"]["volumes"][0]["importFrom"] = json!({"commit": {"name": "before.sale", "volume": "db"}});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
     let zfs =
         json!({"compression": "off", "recordsize": "1Mi", "volblocksize": "4Ki", "thin": false, "sync": "standard"});
+    let origin = json!({
+        "dot": "d", "dotId": id, "commit": "c", "commitId": id, "head": id, "volume": "v", "volumeId": id, "guid": "1",
+    });
     let remnant = json!({
         "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": format!("dot-{id}")},
         "spec": {
             "kind": "Dot", "id": id, "dot": id, "name": "d", "uid": id, "namespace": {"name": "n", "uid": id},
             "node": "n1", "pool": "p", "poolClass": "fast",
-            "volumes": [{"name": "a", "id": id, "size": "1Gi", "volumeMode": "Filesystem", "fsType": "xfs", "zfs": zfs}],
+            "volumes": [{"name": "a", "id": id, "size": "1Gi", "volumeMode": "Filesystem", "fsType": "xfs", "zfs": zfs, "origin": origin}],
             "deletedAt": "2026-01-31T12:00:00Z", "expiresAt": "2026-02-01T12:00:00Z",
         },
     });
@@ -63,6 +68,7 @@ fn examples() -> Vec<Value> {
         full_dot,
         files,
         adopted,
+        forked,
         remnant,
         of_branch,
         restored,

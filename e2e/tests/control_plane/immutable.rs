@@ -134,17 +134,23 @@ async fn an_import_is_decided_when_the_dot_is_made() {
     adopted["importFrom"] = json!({"zfsSnapshot": snapshot});
     let mut another = adopted.clone();
     another["importFrom"]["zfsSnapshot"]["name"] = json!("tank/old@later");
+    let mut forked = both.clone();
+    forked["importFrom"] = json!({"commit": {"name": "c1"}, "zfsSnapshot": both["importFrom"]["zfsSnapshot"]});
     let mut restored = made("imports", &[volume("a", Some("old"))]);
     restored["spec"]["restoreFrom"] = json!("0c5a6f6e-1111-4222-8333-444455556666");
     for (wrong, because) in [
         (made("imports", &[block]), "it is for volumeMode Filesystem"),
         (
             made("imports", &[both]),
-            "either a persistentVolumeClaim or a zfsSnapshot",
+            "one of persistentVolumeClaim, zfsSnapshot and commit",
         ),
         (
             made("imports", &[neither]),
-            "either a persistentVolumeClaim or a zfsSnapshot",
+            "one of persistentVolumeClaim, zfsSnapshot and commit",
+        ),
+        (
+            made("imports", &[forked]),
+            "one of persistentVolumeClaim, zfsSnapshot and commit",
         ),
         (restored, "a Dot with restoreFrom has data already"),
     ] {
