@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Cached, Key};
+use dotmesh_operator::claim::copy;
 use dotmesh_operator::claim::report::Said;
 use dotmesh_operator::context::{Context, ReconcileError};
 use dotmesh_operator::dot::import::plan::WAITS;
@@ -227,6 +228,7 @@ impl Leader {
             Ok(action) if action == Action::await_change() => None,
             Ok(action) if turn.kind == Controller::Remnant => Some(self.wait_of(&turn.key, &action)),
             Ok(action) if turn.kind == Controller::Dot && import_waits(&action).is_some() => import_waits(&action),
+            Ok(action) if turn.kind == Controller::Claim && copy_waits(&action).is_some() => copy_waits(&action),
             Ok(action) if turn.kind == Controller::Branch && action == Action::requeue(branch::POD_CHECK) => {
                 Some(branch::POD_CHECK)
             }
@@ -251,6 +253,12 @@ impl Leader {
 }
 
 /// How long a Dot whose volumes are being filled wants to wait.
+/// When a claim is to be looked at again that waits for what it is to be a copy of.
+fn copy_waits(action: &Action) -> Option<Duration> {
+    let mut waits = copy::error::WAITS.into_iter();
+    waits.find(|wait| *action == Action::requeue(*wait))
+}
+
 fn import_waits(action: &Action) -> Option<Duration> {
     let mut waits = WAITS.into_iter();
     waits.find(|wait| Action::requeue(*wait) == *action)

@@ -387,23 +387,42 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         if !self.unmount_unused(&what, head, &volumes).await? {
             return Ok(Destroyed::Needed);
         }
-        if !newest.is_empty() {
-            if is_planted(Mutant::DestroyTakesSnapshotsAlong) {
-                let commits = self.commits_of(pool, &dataset).await?;
-                self.destroy_commits(pool, &dataset, &commits).await?;
+        if !newest.is_empty() && is_planted(Mutant::DestroyTakesSnapshotsAlong) {
+            let commits = self.commits_of(pool, &dataset).await?;
+            self.destroy_commits(pool, &dataset, &commits).await?;
+        }
+        for (volume, snap) in &newest {
+            if volumes.get(volume).is_some_and(|written| *written > 0) {
+                self.roll_back(volume, snap).await?;
             }
-            for (volume, snap) in newest {
-                if volumes.get(&volume).is_some_and(|written| *written > 0) {
-                    self.roll_back(&volume, &snap).await?;
-                }
-            }
+        }
+        let free: Vec<&DatasetName> = volumes
+            .keys()
+            .filter(|volume| !newest.contains_key(*volume) && volume.base().parse::<VolumeId>().is_ok())
+            .collect();
+        let destroyed = self.destroy_volumes(pool, &free, &devices).await;
+        // What these were cloned from may go now, whatever became of the answer.
+        for other in others.iter().filter(|_| !free.is_empty()) {
+            self.cache.unpin_all(*other);
+            self.collect_now.notify_one();
+        }
+        let is_needed = matches!(destroyed?, Destroyed::Needed);
+        if is_needed || !newest.is_empty() {
             return Ok(Destroyed::Needed);
         }
-        for volume in volumes
-            .keys()
-            .filter(|volume| volume.base().parse::<VolumeId>().is_ok())
-        {
-            let device = parse_volume_dataset(volume.as_str()).filter(|_| devices.contains(volume));
+        self.note_usage();
+        self.destroy(pool, &dataset).await
+    }
+
+    /// Destroys volumes of a dead head that have no snapshots.
+    async fn destroy_volumes(
+        &self,
+        pool: &KnownPool,
+        volumes: &[&DatasetName],
+        devices: &BTreeSet<DatasetName>,
+    ) -> Result<Destroyed, Error> {
+        for volume in volumes {
+            let device = parse_volume_dataset(volume.as_str()).filter(|_| devices.contains(*volume));
             if let Some(device) = device {
                 self.host.forget_device(device).await?;
             }
@@ -412,13 +431,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
                 Destroyed::Needed => return Ok(Destroyed::Needed),
             }
         }
-        for other in others {
-            // What its clones needed may go now.
-            self.cache.unpin_all(other);
-            self.collect_now.notify_one();
-        }
-        self.note_usage();
-        self.destroy(pool, &dataset).await
+        Ok(Destroyed::Gone)
     }
 
     async fn destroy(&self, pool: &KnownPool, dataset: &DatasetName) -> Result<Destroyed, Error> {

@@ -1,5 +1,7 @@
 //! Claims that are copies: of what a VolumeSnapshot stands for, and of what another claim has.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::{Foreign, Step, Until, Workload, claim, commit, delete, end, gone, pod, ready, shop, workload};
@@ -109,6 +111,7 @@ pub fn all() -> Vec<Workload> {
                     ready("Commit", "first"),
                     Step::Foreign(Foreign::VolumeSnapshot("prod", "nightly", "first", "db")),
                     copy_in("prod", "theirs", "VolumeSnapshot", "nightly"),
+                    Step::Wait(Duration::from_secs(30)),
                     Step::Quiet,
                 ],
             ],

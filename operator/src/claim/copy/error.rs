@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use dotmesh_crds::Reason;
 
-/// Between two looks for what is likely to come soon.
-const SOON: Duration = Duration::from_secs(2);
-/// Between two looks for what somebody has to do.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Between two looks for what is likely to come soon, and for what somebody has to do.
+pub const WAITS: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 /// Why there is no copy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,9 +84,10 @@ pub enum CopyError {
 impl CopyError {
     /// How long until the claim is looked at again although nothing tells of a change.
     pub fn again(&self) -> Duration {
+        let [soon, again] = WAITS;
         match matches!(self, Self::NotReady { .. }) {
-            true => SOON,
-            false => AGAIN,
+            true => soon,
+            false => again,
         }
     }
 
