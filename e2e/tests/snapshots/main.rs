@@ -161,7 +161,9 @@ async fn volumes_are_restored_and_cloned_and_outlive_what_they_come_from() {
         let cloned = names::snapshot_object(claim["metadata"]["uid"].as_str().unwrap_or_default());
         s.cluster.wait_gone::<Commit>(&cloned).await?;
 
-        // What they come from goes, in whatever order, and they stay.
+        // A claim that still waits for a VolumeSnapshot keeps it; then what they come from goes, in whatever order, and they
+        // stay.
+        delete(s, "pvc", "small").await?;
         delete(s, "pod", "app").await?;
         delete(s, "pvc", "data").await?;
         delete(s, "volumesnapshot", "nightly").await?;
