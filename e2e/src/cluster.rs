@@ -232,7 +232,10 @@ impl Cluster {
     /// When it is not ready in time.
     pub async fn wait_pod(&self, name: &str) -> Result<Pod> {
         until(&format!("pod {name} ready"), PATIENCE, async || {
-            let pod: Pod = self.get(name).await?;
+            // What makes it may not have yet.
+            let Some(pod) = self.api::<Pod>().get_opt(name).await? else {
+                return Ok(Look::some(None, "it is not there".to_owned()));
+            };
             let status = pod.status.clone().unwrap_or_default();
             if status.phase.as_deref() == Some("Failed") {
                 let log = self

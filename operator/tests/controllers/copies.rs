@@ -1,7 +1,7 @@
 //! Claims with a `dataSource`: each gets a Dot of its own, whose volume is a clone.
 
 use dotmesh_crds::names::{snapshot_object, volume_object};
-use dotmesh_crds::{Commit, Dot};
+use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_model::handle::{Handle, SnapshotId};
 use dotmesh_model::id::VolumeId;
 use dotmesh_operator::api::{Api, Key};
@@ -176,6 +176,46 @@ async fn a_claim_from_a_volume_snapshot_has_a_dot_of_its_own_where_the_data_is()
     world.delete::<Commit>(COMMIT).await;
     world.settle().await;
     assert!(own(&world).unwrap().status.unwrap().conditions[0].status == "True");
+}
+
+#[tokio::test]
+async fn a_snapshot_may_go_once_the_volume_is_begun() {
+    let world = with_snapshot().await;
+    put_claim(&world, &of_snapshot());
+    let said = Said::default();
+    let name = format!("{}-main", volume_object(COPY));
+    let is_begun = |world: &World| {
+        world.api.exists::<Branch>(&key(&name))
+            && world
+                .branch(&name)
+                .status
+                .is_some_and(|status| !status.volumes.is_empty())
+    };
+    for _ in 0..20 {
+        if is_begun(&world) {
+            break;
+        }
+        let claim: PersistentVolumeClaim = world.api.must_get(&key("copy"));
+        claim::reconcile(&world.api, &world.memory().memory, &said, claim.into())
+            .await
+            .unwrap();
+        for object in world.api.cached_where::<Dot>(|_| true) {
+            world.look(2, &Key::of(&*object)).await;
+        }
+        for object in world.api.cached_where::<Branch>(|_| true) {
+            world.look(3, &Key::of(&*object)).await;
+        }
+    }
+    assert!(is_begun(&world));
+    assert_eq!(
+        own(&world).unwrap().status.unwrap().initial_commit,
+        None,
+        "it is not done"
+    );
+    world.delete::<Commit>(COMMIT).await;
+    settle(&world).await;
+    assert!(!world.api.exists::<Commit>(&key(COMMIT)));
+    assert!(volume(&world).is_some(), "{:?}", own(&world).unwrap().status);
 }
 
 #[tokio::test]

@@ -88,6 +88,12 @@ pub async fn observe<A: Api>(api: &A, dot: &Dot) -> Result<Option<Result<Place, 
         let Some((commit, of)) = volume.forked_from() else {
             continue;
         };
+        // From here on the node knows; the Commit may go.
+        if let (Some(origin), Some(pool)) = (recorded(dot, &volume.name), pool_of(dot)) {
+            places.push(pool);
+            origins.insert(volume.name.clone(), origin);
+            continue;
+        }
         match observe_commit(api, dot, volume, commit, of).await? {
             Ok((pool, origin)) => {
                 places.push(pool);
@@ -140,6 +146,15 @@ async fn observe_commit<A: Api>(
     })
 }
 
+fn pool_of(dot: &Dot) -> Option<String> {
+    dot.status.as_ref()?.pool.clone()
+}
+
+fn recorded(dot: &Dot, volume: &str) -> Option<DotVolumeOrigin> {
+    let mut volumes = dot.status.iter().flat_map(|status| &status.volumes);
+    volumes.find(|recorded| recorded.name == volume)?.origin.clone()
+}
+
 /// What a volume begins with. Once that is recorded it never changes.
 fn origin(
     dot: &Dot,
@@ -150,10 +165,8 @@ fn origin(
 ) -> Result<(String, DotVolumeOrigin), Verdict> {
     let (name, commit_name) = (&volume.name, commit.name_any());
     let told = |reason, why: String| Err(Verdict::new(reason, format!("volume {name:?}: {why}")));
-    let lies = source.status.as_ref().and_then(|status| status.pool.clone());
-    let mut recorded = dot.status.iter().flat_map(|status| &status.volumes);
-    let recorded = recorded.find(|recorded| recorded.name == *name);
-    if let (Some(origin), Some(pool)) = (recorded.and_then(|recorded| recorded.origin.clone()), &lies) {
+    let lies = pool_of(source);
+    if let (Some(origin), Some(pool)) = (recorded(dot, name), &lies) {
         return Ok((pool.clone(), origin));
     }
     if uid(source) == uid(dot) {
