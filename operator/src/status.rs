@@ -92,6 +92,12 @@ pub fn ready_condition(conditions: &[Condition]) -> Option<&Condition> {
     conditions.iter().find(|condition| condition.type_ == READY)
 }
 
+/// The `Ready` condition of what does not go on by itself.
+pub fn stuck_condition(conditions: &[Condition]) -> Option<&Condition> {
+    let goes_on = [Reason::Progressing.as_str(), Reason::Ready.as_str()];
+    ready_condition(conditions).filter(|ready| !goes_on.contains(&ready.reason.as_str()))
+}
+
 /// Applies a status, unless nothing in it changed. The object is the one that `before` was read from, and the write
 /// fails with a conflict when it is another one by now or has changed.
 ///

@@ -25,7 +25,7 @@ use crate::pool::meant;
 use crate::pool::suspects::knows_claim;
 use crate::remnant::leave::{Left, waits_for};
 use crate::remnant::takeover::Standing;
-use crate::status::{Verdict, in_use, is_ready, ready_condition};
+use crate::status::{Verdict, in_use, is_ready, ready_condition, stuck_condition};
 
 /// One effect.
 #[derive(Debug, Clone, PartialEq)]
@@ -393,8 +393,7 @@ fn plan_initial(seen: &Observed) -> Initial {
     };
     let waits = |what: &str, name: &str, conditions: &[dotmesh_crds::Condition]| {
         // Each turn of the other's progress would be a write here; only what keeps it is told.
-        let under_way = [Reason::Progressing.as_str(), Reason::Ready.as_str()];
-        let stuck = ready_condition(conditions).filter(|ready| !under_way.contains(&ready.reason.as_str()));
+        let stuck = stuck_condition(conditions);
         let why = stuck.map_or("being made", |ready| ready.message.as_str());
         let verdict = Verdict::new(Reason::Progressing, format!("waits for {what} {name:?}: {why}"));
         Initial::Next(Plan::Report(verdict))

@@ -7,7 +7,7 @@ use dotmesh_crds::commit::CommitSpec;
 use dotmesh_crds::names::{
     ANNOTATION_CLAIM, DRIVER, LABEL_AUTOMATIC, LABEL_CLAIM_UID, LABEL_DOT, snapshot_object, volume_object,
 };
-use dotmesh_crds::{Branch, Commit, Dot, Reason};
+use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_model::handle::Handle;
 use dotmesh_model::size::parse_quantity;
 use dotmesh_mutant::{Mutant, is_planted};
@@ -28,10 +28,7 @@ use crate::dot::import::is_importing;
 use crate::facade::delete::find_dot;
 use crate::facade::held::{self, held_volume};
 use crate::meta::{belongs_to, is_deleting, uid};
-use crate::status::{is_ready, ready_condition};
-
-/// Reasons that a Commit has while all is well.
-const UNDER_WAY: [Reason; 2] = [Reason::Progressing, Reason::Ready];
+use crate::status::{is_ready, stuck_condition};
 
 /// Finds it; nothing: the Commit is being taken.
 ///
@@ -141,8 +138,7 @@ fn is_taken(what: &str, commit: &Commit) -> Result<bool, CopyError> {
     if is_ready(conditions) {
         return Ok(true);
     }
-    let stuck = ready_condition(conditions);
-    match stuck.filter(|ready| UNDER_WAY.iter().all(|reason| reason.as_str() != ready.reason)) {
+    match stuck_condition(conditions) {
         None => Ok(false),
         Some(ready) => Err(CopyError::NotReady {
             what: what.to_owned(),

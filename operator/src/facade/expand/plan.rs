@@ -13,7 +13,7 @@ use crate::claim::entries;
 use crate::facade::held::{Step, World, held_volume};
 use crate::meta::is_deleting;
 use crate::pool::room::{NoRoom, check_growth};
-use crate::status::ready_condition;
+use crate::status::stuck_condition;
 
 /// Why the volume is not made larger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,8 +146,7 @@ pub fn explain(world: &World) -> Option<Refusal> {
 }
 
 fn not_ready(kind: &'static str, name: String, conditions: &[Condition]) -> Option<Refusal> {
-    let under_way = [Reason::Progressing.as_str(), Reason::Ready.as_str()];
-    let stuck = ready_condition(conditions).filter(|ready| !under_way.contains(&ready.reason.as_str()))?;
+    let stuck = stuck_condition(conditions)?;
     Some(Refusal::NotReady {
         kind,
         name,

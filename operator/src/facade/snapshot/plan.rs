@@ -13,7 +13,7 @@ use super::list::taken;
 use super::{TakeSnapshot, Taken};
 use crate::facade::held::{self, held_volume};
 use crate::meta::{belongs_to, is_deleting};
-use crate::status::ready_condition;
+use crate::status::stuck_condition;
 use crate::volume_snapshot::VolumeSnapshot;
 
 /// What was read.
@@ -78,9 +78,6 @@ pub enum Refusal {
     },
 }
 
-/// Reasons that a Commit has while all is well.
-const UNDER_WAY: [Reason; 2] = [Reason::Progressing, Reason::Ready];
-
 /// The next step for the request.
 ///
 /// # Errors
@@ -129,8 +126,7 @@ fn plan_commit(request: &TakeSnapshot, dot: &Dot, commit: &Commit) -> Result<Ste
     if let Some(taken) = taken(dot, commit, request.source.volume) {
         return Ok(Step::Answer(taken));
     }
-    let stuck = ready_condition(&status.conditions);
-    match stuck.filter(|ready| UNDER_WAY.iter().all(|reason| reason.as_str() != ready.reason)) {
+    match stuck_condition(&status.conditions) {
         None => Ok(Step::Wait),
         Some(ready) => Err(Refusal::NotReady {
             name,
