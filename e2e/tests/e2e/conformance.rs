@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use dotmesh_crds::names;
@@ -30,13 +31,16 @@ use tokio::net::UnixListener;
 use tokio::process::{Child, Command};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 /// What is said of the conformance program, and held to by its run.
 const CONFORMANCE: &str = include_str!("../../../docs/conformance.md");
 
 /// The kubelet's folder on the node.
 const KUBELET: &str = "/var/lib/kubelet";
+
+/// Between two calls for one volume.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Stands where csi-provisioner does.
 #[derive(Clone)]
@@ -242,7 +246,16 @@ impl Controller for Provisioner {
         request: Request<CreateVolumeRequest>,
     ) -> Result<Response<CreateVolumeResponse>, Status> {
         let request = self.asked(request.into_inner()).await?;
-        self.controller.clone().create_volume(request).await
+        let until = Instant::now() + PATIENCE;
+        // csi-provisioner asks again what goes on.
+        loop {
+            match self.controller.clone().create_volume(request.clone()).await {
+                Err(status) if status.code() == Code::Aborted && Instant::now() < until => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     async fn delete_volume(
