@@ -204,9 +204,34 @@ fn foreign(world: &World) -> (Vec<String>, bool, Option<String>) {
     )
 }
 
-/// Each quoted string after this word.
-fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(before).skip(1).filter_map(|rest| rest.split('"').next())
+/// Each quoted string after this word, as it was before `Debug` wrote it.
+fn quoted<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = String> + 'a {
+    text.split(before).skip(1).map(unescaped)
+}
+
+/// What `Debug` has written of a string, up to the quote that ends it.
+fn unescaped(rest: &str) -> String {
+    let mut text = String::new();
+    let mut rest = rest.chars();
+    while let Some(next) = rest.next().filter(|next| *next != '"') {
+        let escaped = (next == '\\').then(|| rest.next()).flatten();
+        text.push(match escaped {
+            None => next,
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('0') => '\0',
+            Some('u') => {
+                let code: String = rest.by_ref().skip(1).take_while(|digit| *digit != '}').collect();
+                u32::from_str_radix(&code, 16)
+                    .ok()
+                    .and_then(char::from_u32)
+                    .unwrap_or('\u{fffd}')
+            }
+            Some(other) => other,
+        });
+    }
+    text
 }
 
 /// The paths that a call names, and the pool.
@@ -249,11 +274,11 @@ fn strayed(effect: &str, call: &Call) -> Option<String> {
     let mut of_paths = ["(\"", ", \"", "target: \"", "node: \""]
         .iter()
         .flat_map(|before| quoted(effect, before));
-    let is_path = |text: &&str| text.starts_with('/');
+    let is_path = |text: &str| text.starts_with('/');
     let stray = names
         .find(|name| !ours(name))
         .or_else(|| of_paths.find(|text| is_path(text) && !is_known(text)));
-    stray.map(str::to_owned)
+    stray
 }
 
 /// The calls that change nothing.
@@ -415,5 +440,11 @@ fn what_strays_is_seen() {
         ("remove_dir (\"/pods/a/..\",)", true),
     ] {
         assert_eq!(strayed(effect, &publish("/pods/a")).is_some(), is_stray, "{effect}");
+    }
+    // Whatever `Debug` makes of a path.
+    for path in ["/\"", "/\\", "/\u{eb1}\u{202e}", "/a\nb\t\0"] {
+        let effect = format!("remove_dir ({path:?},)");
+        assert_eq!(strayed(&effect, &publish(path)), None, "{effect}");
+        assert_eq!(strayed(&effect, &publish("/pods/a")).as_deref(), Some(path), "{effect}");
     }
 }
