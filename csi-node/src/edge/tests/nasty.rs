@@ -275,10 +275,9 @@ fn strayed(effect: &str, call: &Call) -> Option<String> {
         .iter()
         .flat_map(|before| quoted(effect, before));
     let is_path = |text: &str| text.starts_with('/');
-    let stray = names
+    names
         .find(|name| !ours(name))
-        .or_else(|| of_paths.find(|text| is_path(text) && !is_known(text)));
-    stray
+        .or_else(|| of_paths.find(|text| is_path(text) && !is_known(text)))
 }
 
 /// The calls that change nothing.
