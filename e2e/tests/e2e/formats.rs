@@ -100,7 +100,8 @@ async fn claims_of_every_format_are_cloned() {
             .wait_event("device", &["is a zfs filesystem", "ask for a block device"])
             .await?;
 
-        // The Commits that were taken for them are gone, and so can be what they came from.
+        // A claim that waits for another one keeps it. The Commits that were taken for them are gone, and so can be what they came from.
+        s.cluster.kubectl(&["delete", "pvc", "device"])?.output().await?;
         until("the Commits of the clones are gone", PATIENCE, async || {
             let commits: Vec<Commit> = s.cluster.list().await?;
             let left: Vec<String> = commits.iter().map(ResourceExt::name_any).collect();

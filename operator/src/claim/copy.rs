@@ -35,11 +35,9 @@ use error::CopyError;
 pub struct Original {
     /// What the claim names, for people.
     pub what: String,
-    /// The Commit.
-    pub commit: Commit,
     /// Its Dot.
     pub dot: Dot,
-    /// The volume in it.
+    /// The volume of that.
     pub volume: VolumeId,
     /// Bytes that a copy has at least.
     pub least_bytes: u64,
@@ -63,21 +61,21 @@ pub async fn is_needed<A: Api>(api: &A, request: &Request) -> Result<bool, Obser
 /// # Errors
 /// Why what the claim names cannot be copied, or not yet.
 pub async fn begin<A: Api>(api: &A, claim: &PersistentVolumeClaim, request: &Request) -> Result<(), ObserveError> {
-    let original = match &request.source {
+    let found = match &request.source {
         Source::Snapshot(name) => Some(restore::find(api, request, name).await?),
         Source::Claim(name) => clone::find(api, claim, request, name).await?,
         Source::Dot(_) | Source::Branch { .. } | Source::Commit(_) => None,
     };
-    let Some(original) = original else { return Ok(()) };
-    let dot = build(request, &original)?;
+    let Some((original, commit)) = found else { return Ok(()) };
+    let dot = build(request, &original, &commit)?;
     if is_still_there(api, claim).await? {
         made(api.create(&dot).await)?;
     }
     Ok(())
 }
 
-/// The Dot, if a copy can be what the claim asks for.
-fn build(request: &Request, original: &Original) -> Result<Dot, ClaimError> {
+/// Whether a copy can be what the claim asks for: the volume that it is of, and what that is.
+fn check<'a>(request: &Request, original: &'a Original) -> Result<(&'a DotVolumeStatus, VolumeFormat), ClaimError> {
     let what = || original.what.clone();
     let id = original.volume.to_string();
     let mut volumes = original.dot.status.iter().flat_map(|status| &status.volumes);
@@ -94,14 +92,20 @@ fn build(request: &Request, original: &Original) -> Result<Dot, ClaimError> {
         .into());
     }
     let class = original.dot.spec.pool_class();
-    if let Some(asked) = request.pool_class.as_deref().filter(|asked| *asked != class) {
-        return Err(ClaimError::OtherPoolClass {
+    match request.pool_class.as_deref().filter(|asked| *asked != class) {
+        None => Ok((volume, format)),
+        Some(asked) => Err(ClaimError::OtherPoolClass {
             class: request.class.name.clone(),
             asked: asked.chars().take(64).collect(),
             dot: original.dot.name_any(),
             has: class.to_owned(),
-        });
+        }),
     }
+}
+
+/// The Dot of the claim's own.
+fn build(request: &Request, original: &Original, commit: &Commit) -> Result<Dot, ClaimError> {
+    let (of, format) = check(request, original)?;
     let (volume_mode, fs_type) = words_of(format);
     let volume = DotVolume {
         name: VOLUME.to_owned(),
@@ -112,8 +116,8 @@ fn build(request: &Request, original: &Original) -> Result<Dot, ClaimError> {
         zfs: None,
         import_from: Some(VolumeImport {
             commit: Some(CommitVolumeRef {
-                name: original.commit.name_any(),
-                volume: Some(volume.name.clone()),
+                name: commit.name_any(),
+                volume: Some(of.name.clone()),
             }),
             ..VolumeImport::default()
         }),
@@ -121,7 +125,7 @@ fn build(request: &Request, original: &Original) -> Result<Dot, ClaimError> {
     Ok(build_own_dot(
         (request.uid, &request.namespace, &request.name),
         volume,
-        class,
+        original.dot.spec.pool_class(),
     ))
 }
 

@@ -378,6 +378,19 @@ async fn what_a_claim_asks_for_must_be_what_its_original_is() {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_for_a_claim_that_can_never_have_it() {
+    let world = World::with_shop().await;
+    put_class(&world, "dotmesh", &json!({}));
+    put_source(&world, 1);
+    let mut spec = of_claim();
+    spec["volumeMode"] = json!("Block");
+    put_claim(&world, &spec);
+    settle(&world).await;
+    assert!(told(&world).contains("ask for a block device"), "{}", told(&world));
+    assert!(!world.api.exists::<Commit>(&key(&snapshot_object(COPY))));
+}
+
+#[tokio::test]
 async fn a_claim_with_a_handle_that_was_made_for_another_is_not_cloned() {
     let world = World::with_shop().await;
     put_class(&world, "dotmesh", &json!({}));

@@ -15,8 +15,8 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 
-use super::Original;
 use super::error::CopyError;
+use super::{Original, check};
 use crate::api::{Api, ApiError, Key};
 use crate::claim::apply::made;
 use crate::claim::error::ClaimError;
@@ -39,7 +39,7 @@ pub async fn find<A: Api>(
     claim: &PersistentVolumeClaim,
     request: &Request,
     name: &str,
-) -> Result<Option<Original>, ObserveError> {
+) -> Result<Option<(Original, Commit)>, ObserveError> {
     let what = format!("PersistentVolumeClaim {name:?}");
     let source: Option<PersistentVolumeClaim> = api.get(&Key::namespaced(&request.namespace, name)).await?;
     let source = source.ok_or_else(|| CopyError::NotFound {
@@ -64,6 +64,17 @@ pub async fn find<A: Api>(
     if is_deleting(&dot) {
         return Err(CopyError::Going { what }.into());
     }
+    let capacity = source.status.as_ref().and_then(|status| status.capacity.as_ref());
+    let capacity = capacity.and_then(|capacity| parse_quantity(&capacity.get("storage")?.0).ok());
+    let original = Original {
+        what: what.clone(),
+        dot,
+        volume: handle.volume,
+        least_bytes: capacity.unwrap_or_default(),
+    };
+    // Nothing is taken for a claim that can never have it.
+    check(request, &original)?;
+    let dot = &original.dot;
     let key = Key::namespaced(&request.namespace, snapshot_object(&request.uid.to_string()));
     let Some(commit) = api.get::<Commit>(&key).await? else {
         let branch = world.branch.filter(|branch| !is_deleting(branch));
@@ -72,26 +83,18 @@ pub async fn find<A: Api>(
             why: format!("the branch of Dot {:?} that it follows is not there", dot.name_any()),
         })?;
         if is_still_there(api, claim).await? {
-            made(api.create(&build(request, name, &dot, &branch)).await)?;
+            made(api.create(&build(request, name, dot, &branch)).await)?;
         }
         return Ok(None);
     };
-    if !is_made_for(&commit, &request.uid.to_string()) || !belongs_or_will(&commit, &dot) {
+    if !is_made_for(&commit, &request.uid.to_string()) || !belongs_or_will(&commit, dot) {
         let name = commit.name_any();
         return Err(ClaimError::Conflict { kind: "Commit", name }.into());
     }
     if !is_taken(&what, &commit)? {
         return Ok(None);
     }
-    let capacity = source.status.as_ref().and_then(|status| status.capacity.as_ref());
-    let capacity = capacity.and_then(|capacity| parse_quantity(&capacity.get("storage")?.0).ok());
-    Ok(Some(Original {
-        what,
-        commit,
-        dot,
-        volume: handle.volume,
-        least_bytes: capacity.unwrap_or_default(),
-    }))
+    Ok(Some((original, commit)))
 }
 
 /// The handle of a claim's volume, if it is bound, of our driver, and its own.

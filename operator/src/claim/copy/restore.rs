@@ -1,6 +1,7 @@
 //! What a VolumeSnapshot stands for. csi-provisioner's checks of the pair of VolumeSnapshot and VolumeSnapshotContent, and
 //! one of our own: the Commit is of the claim's namespace, whatever an object of the cluster says.
 
+use dotmesh_crds::Commit;
 use dotmesh_crds::names::DRIVER;
 use dotmesh_model::handle::SnapshotId;
 use dotmesh_model::size::parse_quantity;
@@ -21,7 +22,7 @@ use dotmesh_mutant::{Mutant, is_planted};
 ///
 /// # Errors
 /// Why nothing can be made from it, or not yet.
-pub async fn find<A: Api>(api: &A, request: &Request, name: &str) -> Result<Original, ObserveError> {
+pub async fn find<A: Api>(api: &A, request: &Request, name: &str) -> Result<(Original, Commit), ObserveError> {
     let what = format!("VolumeSnapshot {name:?}");
     let snapshot: Option<VolumeSnapshot> = api.get(&Key::namespaced(&request.namespace, name)).await?;
     let snapshot = snapshot.ok_or_else(|| CopyError::NotFound {
@@ -59,13 +60,13 @@ pub async fn find<A: Api>(api: &A, request: &Request, name: &str) -> Result<Orig
         return Err(CopyError::NotReady { what, why }.into());
     }
     let restore_size = status.restore_size.as_deref().map(parse_quantity);
-    Ok(Original {
+    let original = Original {
         what,
-        commit,
         dot,
         volume: id.volume,
         least_bytes: restore_size.and_then(Result::ok).unwrap_or_default(),
-    })
+    };
+    Ok((original, commit))
 }
 
 /// What became of a VolumeSnapshot from which volumes can be made.
