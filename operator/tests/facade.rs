@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use dotmesh_csi_proto::csi::volume_content_source::{Type as ContentSource, VolumeSource};
 use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::tuning::Tuning;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use dotmesh_operator::api::{Api, ApiErrorKind, Guard, Key};
 use dotmesh_operator::facade::create::{CreateError, create_volume};
 use dotmesh_operator::facade::delete::delete_volume;
 use dotmesh_operator::facade::plan::{Created, Refusal};
-use dotmesh_operator::facade::request::CreateVolume;
+use dotmesh_operator::facade::request::{CreateVolume, RequestError};
 use dotmesh_testkit::{FakeApi, Fault};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
@@ -133,6 +134,43 @@ async fn a_claim_with_annotations_gets_what_its_dot_gives_and_nothing_smaller() 
         }
     }
     assert!(!api.exists::<Dot>(&key()), "no Dot of its own");
+}
+
+/// csi-provisioner asks for copies, too: it waits for what the claim controller hands out, and nothing is made here.
+#[tokio::test]
+async fn a_copy_is_answered_when_it_was_handed_out() {
+    let api = api();
+    let from = |id: &str| CreateVolume {
+        source: Some(ContentSource::Volume(VolumeSource {
+            volume_id: id.to_owned(),
+        })),
+        ..request()
+    };
+    let plain = create_volume(&api, &api, &from("x"), SHORT).await;
+    let is_refused = matches!(plain, Err(CreateError::Request(RequestError::NoDataSource)));
+    assert!(is_refused, "{plain:?}");
+    api.put(&format!(
+        "{{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {{name: data, namespace: dev, uid: {CLAIM}}}, \
+         spec: {{storageClassName: dotmesh, dataSourceRef: {{kind: PersistentVolumeClaim, name: other}}}}}}"
+    ));
+    let unknown = create_volume(&api, &api, &from("x"), SHORT).await;
+    assert!(
+        matches!(&unknown, Err(CreateError::NoSource(id)) if id == "x"),
+        "{unknown:?}"
+    );
+    let early = create_volume(&api, &api, &request(), SHORT).await;
+    assert!(matches!(early, Err(CreateError::Deadline(..))), "{early:?}");
+    assert!(!api.exists::<Dot>(&key()), "the claim controller makes it");
+    for provisioned in [false, true] {
+        api.put(&format!(
+            "{{apiVersion: dotmesh.io/v1alpha1, kind: Dot, metadata: {{name: pvc-{CLAIM}, namespace: dev, labels: {{dotmesh.io/claim-uid: {CLAIM}}}}}, \
+             spec: {{}}, status: {{id: {VOLUME_ID}, node: n2, attachments: [{CLAIM}], \
+             volumes: [{{name: data, id: {VOLUME_ID}, size: 1Gi}}], claims: [{{uid: {CLAIM}, namespace: dev, name: data, \
+             volume: data, size: 1Gi, provisioned: {provisioned}}}]}}}}"
+        ));
+        let answer = create_volume(&api, &api, &request(), SHORT).await;
+        assert_eq!(answer.is_ok(), provisioned, "{answer:?}");
+    }
 }
 
 #[tokio::test]

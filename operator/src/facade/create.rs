@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::names::{LABEL_AUTOMATIC, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Branch, Commit, Dot};
 use dotmesh_csi_proto::csi::volume_content_source::Type as ContentSource;
@@ -19,8 +18,9 @@ use super::request::{CreateVolume, RequestError};
 use super::snapshot::find_snapshot;
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
+use crate::claim::entries;
 use crate::claim::own::is_made_for;
-use crate::claim::{entries, validate::has_source};
+use crate::claim::validate::{has_source, is_copy};
 use crate::dot::plan::tell_no_pool;
 use crate::pool::pool_of;
 use crate::status::{is_ready, ready_condition};
@@ -80,7 +80,15 @@ async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, request: &CreateVolu
         let claim_exists = is_claim(claim.as_ref(), request);
         if claim_exists && claim.as_ref().is_some_and(has_source) {
             check_source(api, request).await?;
-            return served_elsewhere(api, request);
+            if !claim.as_ref().is_some_and(is_copy) {
+                return served_elsewhere(api, request);
+            }
+            let dot: Option<Dot> = api.get(&key).await?;
+            if let Some(created) = dot.as_ref().and_then(|dot| handed_out(dot, request)) {
+                return Ok(created);
+            }
+            changed(&mut changes, dot.as_ref()).await;
+            continue;
         }
         if request.source.is_some() {
             return Err(RequestError::NoDataSource.into());
@@ -192,23 +200,22 @@ async fn check_source<A: Api>(api: &A, request: &CreateVolume) -> Result<(), Cre
 }
 
 /// A claim with a source of ours is served by the claim controller; should it come here all the same (csi-provisioner
-/// does not know annotations), it gets the same handle, never a second volume. One that is too small would be deleted
-/// by its caller.
+/// does not know annotations, and asks for copies), it gets the same handle, never a second volume.
 fn served_elsewhere<A: Api>(api: &A, request: &CreateVolume) -> Result<Created, CreateError> {
     let uid = request.claim.to_string();
     let holders = api.cached_where::<Dot>(|dot| {
         dot.namespace().as_deref() == Some(&request.namespace) && entries::entry_of(dot, &uid).is_some()
     });
-    // What is handed out of a Dot of the claim's own is recorded first.
-    let is_recorded = |dot: &Dot, entry: &DotClaim| entry.provisioned || !is_made_for(dot, &uid);
-    holders
-        .first()
-        .and_then(|dot| {
-            let entry = entries::entry_of(dot, &uid).filter(|entry| is_recorded(dot, entry))?;
-            attached_volume(dot, entry, request)
-        })
-        .filter(|created| created.size_bytes >= request.size_bytes)
-        .ok_or(CreateError::ServedElsewhere)
+    let mut created = holders.iter().filter_map(|dot| handed_out(dot, request));
+    created.next().ok_or(CreateError::ServedElsewhere)
+}
+
+/// What the claim controller hands out of a Dot. What it hands out of a Dot of the claim's own it records first; and a
+/// volume that is too small would be deleted by the caller.
+fn handed_out(dot: &Dot, request: &CreateVolume) -> Option<Created> {
+    let uid = request.claim.to_string();
+    let entry = entries::entry_of(dot, &uid).filter(|entry| entry.provisioned || !is_made_for(dot, &uid))?;
+    attached_volume(dot, entry, request).filter(|created| created.size_bytes >= request.size_bytes)
 }
 
 fn observe_pool<A: Api>(api: &A, request: &CreateVolume) -> PoolState {
