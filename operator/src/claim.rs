@@ -1,4 +1,4 @@
-//! Claims that name a Dot, Branch or Commit: the controller that gives them their PersistentVolume.
+//! Claims that name a Dot, Branch or Commit, or are copies ([`copy`]): the controller that gives them their PersistentVolume.
 
 pub mod apply;
 pub mod copy;

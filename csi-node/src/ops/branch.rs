@@ -23,7 +23,6 @@ use crate::layout::{
     decode_volume, encode_branch, encode_checkout, encode_head, encode_object, encode_volume,
 };
 use current::{Current, check_formats, check_head, check_known, record_of, verify_head};
-use seed::check_room;
 
 mod adopt;
 mod current;
@@ -418,18 +417,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let mut origins = BTreeMap::new();
         for (volume, guid, snapshot) in wanted {
             let row = rows.iter().find(|row| row.name.snapshot() == Some(&snapshot));
-            let number = |column: &PropName| row.and_then(|row| row.number(column).ok());
-            let found = number(&GUID).map(Guid);
-            if found != Some(guid) {
-                return Err(Error::Conflict(format!(
-                    "{snapshot} is not the snapshot that was recorded: its GUID is {}, not {guid}",
-                    found.map_or("unknown".into(), |guid| guid.to_string())
-                )));
-            }
-            if let Some(row) = row {
-                check_format(volume, &snapshot, row)?;
-                check_room(volume, &format!("commit {}", origin.commit), row)?;
-            }
+            check_source(volume, &snapshot, guid, row, &format!("commit {}", origin.commit))?;
             origins.insert(volume.id, snapshot);
         }
         Ok(origins)
@@ -485,6 +473,36 @@ impl VolumeRequest {
 fn word_value(name: &PropName, word: &str) -> Result<PropValue, Error> {
     let value = word.parse();
     value.map_err(|error| Error::Internal(format!("{name}: {error}")))
+}
+
+/// What is cloned is the recorded snapshot, of a volume of the same format, and not larger than the size.
+fn check_source(
+    volume: &VolumeRequest,
+    snapshot: &SnapshotName,
+    guid: Guid,
+    row: Option<&Row>,
+    what: &str,
+) -> Result<(), Error> {
+    let number = |column: &PropName| row.and_then(|row| row.number(column).ok());
+    let found = number(&GUID).map(Guid);
+    if found != Some(guid) {
+        return Err(Error::Conflict(format!(
+            "{snapshot} is not the snapshot that was recorded: its GUID is {}, not {guid}",
+            found.map_or("unknown".into(), |guid| guid.to_string())
+        )));
+    }
+    if let Some(row) = row {
+        check_format(volume, snapshot, row)?;
+    }
+    let content = number(&REFERENCED).unwrap_or(0);
+    // A block device is never made smaller, whatever is asked for.
+    if volume.format == VolumeFormat::Zfs && content > volume.size {
+        return Err(Error::Invalid(format!(
+            "volume {} holds {content} bytes at {what}; {} bytes are too few for it",
+            volume.name, volume.size
+        )));
+    }
+    Ok(())
 }
 
 /// A clone is what its origin was: the snapshot shows what its volume says of itself.

@@ -401,6 +401,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             .filter(|volume| !newest.contains_key(*volume) && volume.base().parse::<VolumeId>().is_ok())
             .collect();
         let destroyed = self.destroy_volumes(pool, &free, &devices).await;
+        if !free.is_empty() {
+            self.note_usage();
+        }
         // What these were cloned from may go now, whatever became of the answer.
         for other in others.iter().filter(|_| !free.is_empty()) {
             self.cache.unpin_all(*other);

@@ -9,8 +9,7 @@ pub mod clone;
 pub mod error;
 pub mod restore;
 
-use dotmesh_crds::dot::{CommitVolumeRef, DotVolume, DotVolumeStatus, VolumeImport};
-use dotmesh_crds::format::words_of;
+use dotmesh_crds::dot::{CommitVolumeRef, DotVolumeStatus, VolumeImport};
 use dotmesh_crds::names::volume_object;
 use dotmesh_crds::{Commit, Dot};
 use dotmesh_model::format::VolumeFormat;
@@ -27,7 +26,6 @@ use super::own::build_own_dot;
 use super::plan::describe;
 use super::validate::{Request, Source};
 use crate::api::{Api, Key};
-use crate::facade::plan::VOLUME;
 use error::CopyError;
 
 /// What a claim is to be a copy of, as it is there.
@@ -106,25 +104,17 @@ fn check<'a>(request: &Request, original: &'a Original) -> Result<(&'a DotVolume
 /// The Dot of the claim's own.
 fn build(request: &Request, original: &Original, commit: &Commit) -> Result<Dot, ClaimError> {
     let (of, format) = check(request, original)?;
-    let (volume_mode, fs_type) = words_of(format);
-    let volume = DotVolume {
-        name: VOLUME.to_owned(),
-        size: format_quantity(request.size_bytes),
-        volume_mode,
-        fs_type,
-        // In the claim's entry: what is said here, nobody but people can change.
-        zfs: None,
-        import_from: Some(VolumeImport {
-            commit: Some(CommitVolumeRef {
-                name: commit.name_any(),
-                volume: Some(of.name.clone()),
-            }),
-            ..VolumeImport::default()
+    let begins = VolumeImport {
+        commit: Some(CommitVolumeRef {
+            name: commit.name_any(),
+            volume: Some(of.name.clone()),
         }),
+        ..VolumeImport::default()
     };
     Ok(build_own_dot(
         (request.uid, &request.namespace, &request.name),
-        volume,
+        (request.size_bytes, format),
+        Some(begins),
         original.dot.spec.pool_class(),
     ))
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::copy::error::CopyError;
 use dotmesh_crds::Reason;
 use dotmesh_model::name::InvalidName;
 use dotmesh_model::size::InvalidSize;
 use dotmesh_model::tuning::TuningError;
+
+use super::copy::error::CopyError;
 
 /// Between two looks for what is not watched.
 const AGAIN: Duration = Duration::from_secs(10);

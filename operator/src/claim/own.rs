@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_crds::dot::{DotPlacement, DotVolume};
+use dotmesh_crds::dot::{DotPlacement, DotVolume, VolumeImport};
+use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::{ANNOTATION_CLAIM, DEFAULT_CLASS, LABEL_CLAIM_UID, volume_object};
 use dotmesh_crds::{Dot, DotSpec};
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::ClaimUid;
+use dotmesh_model::size::format_quantity;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
@@ -29,11 +32,29 @@ pub fn is_made_for<K: Resource>(object: &K, claim: &str) -> bool {
     object.labels().get(LABEL_CLAIM_UID).is_some_and(|uid| uid == claim)
 }
 
-/// The Dot of a claim's own, with one volume. No owner reference to the claim: commits that people make of it outlive the
-/// claim.
-pub fn build_own_dot(claim: (ClaimUid, &str, &str), volume: DotVolume, pool_class: &str) -> Dot {
+/// Name of the one volume of a claim's own Dot.
+pub const VOLUME: &str = "data";
+
+/// The Dot of a claim's own (uid, namespace, name), with one volume of so many bytes, which begins with that. No owner
+/// reference to the claim: commits that people make of it outlive the claim.
+pub fn build_own_dot(
+    claim: (ClaimUid, &str, &str),
+    (size_bytes, format): (u64, VolumeFormat),
+    import_from: Option<VolumeImport>,
+    pool_class: &str,
+) -> Dot {
     let (uid, namespace, name) = claim;
     let uid = uid.to_string();
+    let (volume_mode, fs_type) = words_of(format);
+    let volume = DotVolume {
+        name: VOLUME.to_owned(),
+        size: format_quantity(size_bytes),
+        volume_mode,
+        fs_type,
+        // In the claim's entry: what is said here, nobody but people can change.
+        zfs: None,
+        import_from,
+    };
     Dot {
         metadata: ObjectMeta {
             name: Some(volume_object(&uid)),

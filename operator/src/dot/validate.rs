@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dotmesh_crds::condition::Reason;
-use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeOrigin, DotVolumeStatus};
+use dotmesh_crds::dot::{DotClaim, DotVolume, DotVolumeStatus};
 use dotmesh_crds::format::words_of;
 use dotmesh_crds::names::LABEL_CLAIM_UID;
 use dotmesh_crds::zfs::ZfsProperties;
@@ -16,6 +16,7 @@ use dotmesh_model::tuning::Tuning;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
+use super::import::clones;
 use super::observe::{Observed, node_of};
 use super::takeover::standing;
 use crate::claim::entries;
@@ -65,7 +66,7 @@ pub fn validate(seen: &Observed) -> Result<Valid, Verdict> {
     let (mut volumes, refused) = effective_volumes(dot, id, there, seen.pool.as_deref())?;
     for volume in &mut volumes {
         let found = begun_at.as_ref().and_then(|place| place.origins.get(&volume.name));
-        volume.origin = found.cloned().or(recorded_origin(dot, there, &volume.name));
+        volume.origin = found.cloned().or_else(|| clones::recorded(dot, there, &volume.name));
     }
     if let Some(pool) = seen.pool.as_deref() {
         fits(&volumes, pool)?;
@@ -139,15 +140,6 @@ fn effective_volumes(
         });
     }
     Ok((volumes, refused))
-}
-
-/// What it is recorded that a volume began with.
-fn recorded_origin(dot: &Dot, taken: &[DotVolumeStatus], name: &str) -> Option<DotVolumeOrigin> {
-    let recorded = dot.status.iter().flat_map(|status| &status.volumes).chain(taken);
-    let mut origins = recorded
-        .filter(|volume| volume.name == name)
-        .filter_map(|volume| volume.origin.clone());
-    origins.next()
 }
 
 /// What a volume is, which the list of volumes must not say otherwise; of a new one what it is asked for as.

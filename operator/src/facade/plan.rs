@@ -1,6 +1,6 @@
 //! What a plain claim's volume needs next, from what was read. Pure.
 
-use dotmesh_crds::dot::{DotClaim, DotVolume};
+use dotmesh_crds::dot::DotClaim;
 use dotmesh_crds::format::words_of;
 use dotmesh_crds::zfs::ZfsProperties;
 use dotmesh_crds::{Dot, Reason};
@@ -11,11 +11,8 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::request::CreateVolume;
 use crate::claim::entries;
-use crate::claim::own::{build_own_dot, is_made_for};
+use crate::claim::own::{VOLUME, build_own_dot, is_made_for};
 use crate::status::ready_condition;
-
-/// Name of the one volume of a plain claim's Dot.
-pub const VOLUME: &str = "data";
 
 /// What was read.
 #[derive(Debug, Clone)]
@@ -249,18 +246,8 @@ fn new_entry(request: &CreateVolume) -> DotClaim {
 
 /// The Dot of a plain claim.
 pub fn build_dot(request: &CreateVolume) -> Dot {
-    let (volume_mode, fs_type) = words_of(request.format);
-    let volume = DotVolume {
-        name: VOLUME.to_owned(),
-        size: format_quantity(request.size_bytes),
-        volume_mode,
-        fs_type,
-        // In the claim's entry: what is said here, nobody but people can change.
-        zfs: None,
-        import_from: None,
-    };
     let claim = (request.claim, request.namespace.as_str(), request.name.as_str());
-    build_own_dot(claim, volume, &request.pool_class)
+    build_own_dot(claim, (request.size_bytes, request.format), None, &request.pool_class)
 }
 
 /// Whether the claim that was read is the one of the request.

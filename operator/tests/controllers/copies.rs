@@ -103,6 +103,14 @@ fn put_source(world: &World, of: u32) {
     }));
 }
 
+/// One look of the claims' controller at the claim.
+async fn look_at_claim(world: &World) {
+    let claim: PersistentVolumeClaim = world.api.must_get(&key("copy"));
+    claim::reconcile(&world.api, &world.memory().memory, &Said::default(), claim.into())
+        .await
+        .unwrap();
+}
+
 /// The claims' controller and all others, until nothing changes.
 async fn settle(world: &World) {
     let said = Said::default();
@@ -182,7 +190,6 @@ async fn a_claim_from_a_volume_snapshot_has_a_dot_of_its_own_where_the_data_is()
 async fn a_snapshot_may_go_once_the_volume_is_begun() {
     let world = with_snapshot().await;
     put_claim(&world, &of_snapshot());
-    let said = Said::default();
     let name = format!("{}-main", volume_object(COPY));
     let is_begun = |world: &World| {
         world.api.exists::<Branch>(&key(&name))
@@ -195,10 +202,7 @@ async fn a_snapshot_may_go_once_the_volume_is_begun() {
         if is_begun(&world) {
             break;
         }
-        let claim: PersistentVolumeClaim = world.api.must_get(&key("copy"));
-        claim::reconcile(&world.api, &world.memory().memory, &said, claim.into())
-            .await
-            .unwrap();
+        look_at_claim(&world).await;
         for object in world.api.cached_where::<Dot>(|_| true) {
             world.look(2, &Key::of(&*object)).await;
         }
@@ -224,11 +228,7 @@ async fn a_clone_takes_a_commit_that_goes_when_it_is_made() {
     put_class(&world, "dotmesh", &json!({}));
     put_source(&world, 1);
     put_claim(&world, &of_claim());
-    let said = Said::default();
-    let claim: PersistentVolumeClaim = world.api.must_get(&key("copy"));
-    claim::reconcile(&world.api, &world.memory().memory, &said, claim.into())
-        .await
-        .unwrap();
+    look_at_claim(&world).await;
     let name = snapshot_object(COPY);
     assert_eq!(
         world.commit(&name).spec.message.as_deref(),
@@ -249,11 +249,7 @@ async fn a_commit_for_a_clone_that_nobody_waits_for_goes() {
     put_class(&world, "dotmesh", &json!({}));
     put_source(&world, 1);
     put_claim(&world, &of_claim());
-    let said = Said::default();
-    let claim: PersistentVolumeClaim = world.api.must_get(&key("copy"));
-    claim::reconcile(&world.api, &world.memory().memory, &said, claim.into())
-        .await
-        .unwrap();
+    look_at_claim(&world).await;
     world.delete::<PersistentVolumeClaim>("copy").await;
     world.settle().await;
     assert!(!world.api.exists::<Commit>(&key(&snapshot_object(COPY))));

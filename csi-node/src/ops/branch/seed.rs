@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
-use dotmesh_zfs::{Guid, Kind, ListRequest, ObjectName, PropName, Row, SnapshotName, Zfs};
+use dotmesh_zfs::{Guid, Kind, ListRequest, ObjectName, SnapshotName, Zfs};
 
-use super::{GUID, REFERENCED, VOLSIZE, VolumeRequest};
-use crate::layout::{DotState, Layout, VOLUME, decode_volume};
+use super::{GUID, REFERENCED, VOLSIZE, VolumeRequest, check_source};
+use crate::layout::{DotState, Layout, VOLUME};
 use crate::ops::{Error, KnownPool, Ops};
 
 /// What a volume of a head is cloned from that begins with no commit of its own Dot.
@@ -105,16 +104,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Err(error) => return Err(self.failed(pool, &format!("reading {what}"), &what, &error).await),
         };
         let row = rows.first().ok_or_else(|| Error::NotFound(what.clone()))?;
-        let found = row.number(&GUID).ok().map(Guid);
-        if found != Some(of.guid) {
-            return Err(Error::Conflict(format!(
-                "{snapshot} is not the snapshot that was recorded: its GUID is {}, not {}",
-                found.map_or("unknown".into(), |guid| guid.to_string()),
-                of.guid
-            )));
-        }
-        check_convertible(volume, snapshot, row)?;
-        check_room(volume, &what, row)
+        check_source(volume, snapshot, of.guid, Some(row), &what)
     }
 }
 
@@ -132,35 +122,4 @@ fn check_namespace(state: &DotState, other: &DotState, volume: &VolumeRequest, o
         others.unwrap_or_default(),
         own.unwrap_or_default()
     )))
-}
-
-/// A clone is what its origin was; only a block device is whatever is on it.
-fn check_convertible(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> Result<(), Error> {
-    let record = row.value(&VOLUME).map(decode_volume).transpose()?;
-    let has = record.map(|record| record.format);
-    let is_device = row.number(&VOLSIZE).is_ok();
-    let is_same = has == Some(volume.format);
-    let is_converted = has == Some(VolumeFormat::Block) || volume.format == VolumeFormat::Block;
-    if is_device == (volume.format != VolumeFormat::Zfs) && (is_same || is_converted) {
-        return Ok(());
-    }
-    Err(Error::Conflict(format!(
-        "{snapshot} is of a volume of format {}, volume {} shall have format {}",
-        has.map_or("unknown", VolumeFormat::as_str),
-        volume.name,
-        volume.format
-    )))
-}
-
-/// A block device is never made smaller, whatever is asked for.
-pub(super) fn check_room(volume: &VolumeRequest, what: &str, row: &Row) -> Result<(), Error> {
-    let number = |column: &PropName| row.number(column).unwrap_or(0);
-    let content = number(&REFERENCED);
-    if volume.format == VolumeFormat::Zfs && content > volume.size {
-        return Err(Error::Invalid(format!(
-            "volume {} holds {content} bytes at {what}; {} bytes are too few for it",
-            volume.name, volume.size
-        )));
-    }
-    Ok(())
 }

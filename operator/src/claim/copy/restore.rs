@@ -5,6 +5,7 @@ use dotmesh_crds::Commit;
 use dotmesh_crds::names::DRIVER;
 use dotmesh_model::handle::SnapshotId;
 use dotmesh_model::size::parse_quantity;
+use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
 use super::Original;
@@ -16,7 +17,6 @@ use crate::facade::snapshot::find_snapshot;
 use crate::meta::{is_deleting, uid};
 use crate::status::is_ready;
 use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotStatus};
-use dotmesh_mutant::{Mutant, is_planted};
 
 /// Finds it, by consistent reads.
 ///

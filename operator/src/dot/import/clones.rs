@@ -89,7 +89,7 @@ pub async fn observe<A: Api>(api: &A, dot: &Dot) -> Result<Option<Result<Place, 
             continue;
         };
         // From here on the node knows; the Commit may go.
-        if let (Some(origin), Some(pool)) = (recorded(dot, &volume.name), pool_of(dot)) {
+        if let (Some(origin), Some(pool)) = (recorded(dot, &[], &volume.name), pool_of(dot)) {
             places.push(pool);
             origins.insert(volume.name.clone(), origin);
             continue;
@@ -150,9 +150,13 @@ fn pool_of(dot: &Dot) -> Option<String> {
     dot.status.as_ref()?.pool.clone()
 }
 
-fn recorded(dot: &Dot, volume: &str) -> Option<DotVolumeOrigin> {
-    let mut volumes = dot.status.iter().flat_map(|status| &status.volumes);
-    volumes.find(|recorded| recorded.name == volume)?.origin.clone()
+/// What it is recorded that a volume began with, in the Dot or in the data that it takes over.
+pub fn recorded(dot: &Dot, taken: &[DotVolumeStatus], volume: &str) -> Option<DotVolumeOrigin> {
+    let volumes = dot.status.iter().flat_map(|status| &status.volumes).chain(taken);
+    let mut origins = volumes
+        .filter(|recorded| recorded.name == volume)
+        .filter_map(|recorded| recorded.origin.clone());
+    origins.next()
 }
 
 /// What a volume begins with. Once that is recorded it never changes.
@@ -166,7 +170,7 @@ fn origin(
     let (name, commit_name) = (&volume.name, commit.name_any());
     let told = |reason, why: String| Err(Verdict::new(reason, format!("volume {name:?}: {why}")));
     let lies = pool_of(source);
-    if let (Some(origin), Some(pool)) = (recorded(dot, name), &lies) {
+    if let (Some(origin), Some(pool)) = (recorded(dot, &[], name), &lies) {
         return Ok((pool.clone(), origin));
     }
     if uid(source) == uid(dot) {
