@@ -4,5 +4,4 @@
 
 mod ends;
 mod kinds;
-mod program;
 mod world;

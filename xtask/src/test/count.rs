@@ -53,16 +53,15 @@ impl Count {
     }
 
     /// Adds up what Rust's test programs print: `running 3 tests`, `test NAME ... ok`, `test result: ok. 3 passed; 0 failed; …`.
-    /// One that ends before its result has failed.
+    /// One that ends before its result has failed. A test may run its own program once more: a result is of the one begun last.
     pub(super) fn parse(output: &str, success: bool) -> Self {
         let mut count = Self::default();
-        let mut running: Option<Vec<&str>> = None;
-        let mut died: Vec<Vec<&str>> = Vec::new();
+        let mut running: Vec<Vec<&str>> = Vec::new();
         for line in output.lines() {
             if line.starts_with("running ") && line.contains(" test") {
-                died.extend(running.replace(Vec::new()));
+                running.push(Vec::new());
             } else if line.starts_with("test result: ") {
-                running = None;
+                running.pop();
                 count.passed += number(line, " passed");
                 count.failed += number(line, " failed");
             } else if let Some(test) = line
@@ -71,12 +70,11 @@ impl Count {
             {
                 count.failures.push(test.to_owned());
             }
-            if let Some(lines) = &mut running {
+            if let Some(lines) = running.last_mut() {
                 lines.push(line);
             }
         }
-        died.extend(running);
-        for lines in died.iter().filter(|_| !success) {
+        for lines in running.iter().filter(|_| !success) {
             let last = lines.get(lines.len().saturating_sub(LAST)..).unwrap_or_default();
             count.add(Self::failure(format!(
                 "a program ended without its result; the last lines before: {}",
@@ -119,5 +117,18 @@ mod tests {
         assert_eq!((count.passed, count.failed), (1, 1));
         assert!(count.failures[0].contains("test x ... ok"), "{:?}", count.failures);
         assert_eq!(Count::parse("", false).failed, 1);
+    }
+
+    #[test]
+    fn a_test_that_runs_its_program_once_more_has_not_ended() {
+        let output = "running 2 tests\ntest x ... ok\nrunning 1 test\ntest y ... ok\ntest result: ok. 1 passed; 0 failed;\n\n\
+                      test y ... ok\ntest result: ok. 2 passed; 0 failed;\nrunning 1 test\ntest z ... FAILED\n\
+                      test result: FAILED. 0 passed; 1 failed;\n";
+        let expected = Count {
+            passed: 3,
+            failed: 1,
+            failures: vec!["z".to_owned()],
+        };
+        assert_eq!(Count::parse(output, false), expected);
     }
 }

@@ -1,4 +1,11 @@
-//! The program itself: killed, run again, asked how far it is.
+//! The program itself: killed, run again, asked how far it is. Apart from the other tests: a program that one starts has, until it
+//! runs, the files that the others have open, and so the locks on them.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong here is a failed test")]
+
+#[path = "copies/world.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod world;
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -6,8 +13,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use dotmesh_model::import::{Ending, Progress};
-
-use crate::world::{World, is_root, write_big};
+use world::{World, is_root, write_big};
 
 const BOUND: Duration = Duration::from_secs(60);
 
