@@ -65,6 +65,25 @@ pub struct CommitSpec {
         validation = Rule::new("self.all(key, key.size() >= 1 && key.size() <= 253)").message("metadata's keys have 1 to 253 characters")
     )]
     pub metadata: BTreeMap<String, MetadataValue>,
+    /// Commits of other branches or Dots that are to be of the same instant. They are taken when all are there, all of
+    /// them or none; their Dots must lie on one pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// Commits of one instant: those of the namespace that say the same here.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// The group's name.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("a group's name has at most 63 lower-case letters, digits and '-'")
+    )]
+    pub name: String,
+    /// How many Commits it has.
+    #[schemars(range(min = 2, max = 100))]
+    pub members: u32,
 }
 
 /// A value of a Commit's metadata.
@@ -91,6 +110,9 @@ pub struct CommitStatus {
     /// The node whose pool holds the snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
+    /// The Commits that were taken with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<CommitGroup>,
     /// Id of the commit before this one; absent: there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
@@ -108,6 +130,29 @@ pub struct CommitStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Commits that were taken at one instant.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitGroup {
+    /// The group's name.
+    pub name: String,
+    /// All of them, this one too, by the names of their objects.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub commits: Vec<GroupMember>,
+}
+
+/// A Commit of a group.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupMember {
+    /// The name of its object.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The name of its Dot's object.
+    pub dot: String,
 }
 
 /// A volume's snapshot.

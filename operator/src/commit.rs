@@ -5,6 +5,7 @@
 //! again until its deletion is requested (I1); its condition tells when something else has destroyed its snapshots.
 
 pub mod apply;
+pub mod group;
 pub mod observe;
 pub mod plan;
 pub mod report;
@@ -54,6 +55,7 @@ impl<A: Api, N: Nodes> Pass<A, N> for Observed {
         }
         self.commit = found;
         self.is_fresh = true;
+        group::reread(context, self).await?;
         Ok(Then::Continue)
     }
 

@@ -100,9 +100,13 @@ pub struct Memory {
     followed: Mutex<BTreeSet<String>>,
     progress: Mutex<BTreeMap<String, (Timestamp, Option<Progress>)>>,
     follow_wanted: tokio::sync::Notify,
+    groups: Mutex<BTreeMap<GroupKey, Arc<tokio::sync::Mutex<()>>>>,
     /// Held while a branch gets its name, so that two of them never get the same one.
     pub naming: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// The namespace and the name of a group of Commits.
+pub type GroupKey = (String, String);
 
 /// The names of a node and of a Pool on it.
 pub type Place = (String, String);
@@ -148,6 +152,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Memory {
+    /// What is held while a group of Commits is taken, or one of it is deleted.
+    pub fn group(&self, key: &GroupKey) -> Arc<tokio::sync::Mutex<()>> {
+        let mut groups = lock(&self.groups);
+        groups.retain(|_, held| Arc::strong_count(held) > 1);
+        Arc::clone(groups.entry(key.clone()).or_default())
+    }
+
     /// An object's reconcile failed: how long to wait before the next one.
     pub fn failed(&self, uid: &str) -> Duration {
         let mut failures = lock(&self.failures);

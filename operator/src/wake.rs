@@ -16,6 +16,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::{Api, Key};
 use crate::claim::validate::{has_source, is_copy, is_unbound};
 use crate::claim::{waiting_for, waiting_for_commit};
+use crate::commit::group;
 use crate::context::NewUsers;
 use crate::dot::import::{self, clones};
 use crate::dot::observe::node_of;
@@ -126,18 +127,20 @@ fn waiting_branches<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key
 }
 
 fn waiting_commits<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key> {
-    let waits = |commit: &Commit| {
-        let conditions = commit
-            .status
-            .as_ref()
-            .map(|status| status.conditions.as_slice())
-            .unwrap_or_default();
-        waits(commit, conditions) && is_meant(&named(commit.namespace(), &commit.spec.dot))
-    };
-    api.cached_where(waits)
-        .iter()
-        .map(|commit| Key::of(&**commit))
-        .collect()
+    let mut found =
+        api.cached_where(|commit| is_waiting(commit) && is_meant(&named(commit.namespace(), &commit.spec.dot)));
+    let concerned = |other: &Commit| is_waiting(other) && found.iter().any(|commit| group::are_fellows(commit, other));
+    if found.iter().any(|commit| commit.spec.group.is_some()) {
+        let fellows = api.cached_where(concerned);
+        found.extend(fellows);
+    }
+    let keys: BTreeSet<Key> = found.iter().map(|commit| Key::of(&**commit)).collect();
+    keys.into_iter().collect()
+}
+
+fn is_waiting(commit: &Commit) -> bool {
+    let conditions = commit.status.as_ref().map(|status| status.conditions.as_slice());
+    waits(commit, conditions.unwrap_or_default())
 }
 
 /// A Dot came, changed or went: all its Branches (volumes may have been added) and what waits for it.
@@ -254,7 +257,7 @@ fn restoring_beside<A: Api, K: Resource>(api: &A, object: &K) -> Vec<Key> {
     api.cached_where(waits).iter().map(|dot| Key::of(&**dot)).collect()
 }
 
-/// A Commit came, changed or went: Branches that wait for a reference, and claims that wait for it; its Dot, if that
+/// A Commit came, changed or went: Branches that wait for a reference, claims that wait for it, and its group; its Dot, if that
 /// waits for its initial commit or for its last commit to go.
 pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     let dot = named(commit.namespace(), &commit.spec.dot);
@@ -269,10 +272,15 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     if is_automatic || is_claims() {
         dots.push(dot.clone());
     }
+    let mut commits = vec![Key::of(commit)];
+    if commit.spec.group.is_some() {
+        let fellows = api.cached_where(|other| is_waiting(other) && group::are_fellows(commit, other));
+        commits.extend(fellows.iter().map(|other| Key::of(&**other)));
+    }
     Wake {
         dots,
         branches: waiting_branches(api, |named| *named == dot),
-        commits: vec![Key::of(commit)],
+        commits,
         claims: waiting_for_commit(api, &Key::of(commit)),
         ..Wake::default()
     }

@@ -99,18 +99,97 @@ impl FromStr for SnapshotId {
     type Err = InvalidSnapshotId;
 
     fn from_str(text: &str) -> Result<Self, InvalidSnapshotId> {
-        let foreign = |_| InvalidSnapshotId;
-        let mut parts = text.split('.');
-        let mut part = || parts.next().ok_or(InvalidSnapshotId);
-        if part()? != SNAPSHOT_VERSION {
-            return Err(InvalidSnapshotId);
+        let [dot, volume, commit] = parts(SNAPSHOT_VERSION, text)?;
+        Ok(Self {
+            dot: dot.parse().map_err(foreign)?,
+            volume: volume.parse().map_err(foreign)?,
+            commit: commit.parse().map_err(foreign)?,
+        })
+    }
+}
+
+/// What stands behind the version in an id, in so many parts.
+fn parts<'a, const N: usize>(version: &str, text: &'a str) -> Result<[&'a str; N], InvalidSnapshotId> {
+    let rest = text.strip_prefix(version).and_then(|rest| rest.strip_prefix('.'));
+    let parts: Vec<&str> = rest.ok_or(InvalidSnapshotId)?.split('.').collect();
+    parts.try_into().map_err(|_| InvalidSnapshotId)
+}
+
+fn foreign(_: crate::id::InvalidId) -> InvalidSnapshotId {
+    InvalidSnapshotId
+}
+
+/// The id of a snapshot as its user has it: by itself, or as a member of a group, as `m1.<dot>.<volume>.<commit>`.
+///
+/// csi-snapshotter deletes members with their group only, and never deletes a snapshot by itself whose id it has heard
+/// of as a member's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SnapshotRef {
+    /// By itself.
+    Alone(SnapshotId),
+    /// As a member of a group.
+    Member(SnapshotId),
+}
+
+const MEMBER_VERSION: &str = "m1";
+
+impl SnapshotRef {
+    /// The snapshot.
+    #[must_use]
+    pub const fn snapshot(self) -> SnapshotId {
+        match self {
+            Self::Alone(id) | Self::Member(id) => id,
         }
-        let id = Self {
-            dot: part()?.parse().map_err(foreign)?,
-            volume: part()?.parse().map_err(foreign)?,
-            commit: part()?.parse().map_err(foreign)?,
-        };
-        parts.next().is_none().then_some(id).ok_or(InvalidSnapshotId)
+    }
+}
+
+impl fmt::Display for SnapshotRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Alone(id) => id.fmt(f),
+            Self::Member(SnapshotId { dot, volume, commit }) => write!(f, "{MEMBER_VERSION}.{dot}.{volume}.{commit}"),
+        }
+    }
+}
+
+impl FromStr for SnapshotRef {
+    type Err = InvalidSnapshotId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSnapshotId> {
+        match text.strip_prefix(MEMBER_VERSION) {
+            Some(rest) => format!("{SNAPSHOT_VERSION}{rest}").parse().map(Self::Member),
+            None => text.parse().map(Self::Alone),
+        }
+    }
+}
+
+/// The id of a CSI group of snapshots: a commit, as `g1.<dot>.<commit>`. Its members are snapshots of that commit, and of
+/// those that were taken with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupId {
+    /// The Dot that holds the commit.
+    pub dot: DotId,
+    /// The commit.
+    pub commit: CommitId,
+}
+
+const GROUP_VERSION: &str = "g1";
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{GROUP_VERSION}.{}.{}", self.dot, self.commit)
+    }
+}
+
+impl FromStr for GroupId {
+    type Err = InvalidSnapshotId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSnapshotId> {
+        let [dot, commit] = parts(GROUP_VERSION, text)?;
+        Ok(Self {
+            dot: dot.parse().map_err(foreign)?,
+            commit: commit.parse().map_err(foreign)?,
+        })
     }
 }
 
@@ -168,6 +247,16 @@ mod tests {
         };
         assert_eq!(snapshot.to_string().parse(), Ok(snapshot));
         assert!(snapshot.to_string().parse::<Handle>().is_err());
+        for of in [SnapshotRef::Alone(snapshot), SnapshotRef::Member(snapshot)] {
+            assert_eq!(of.to_string().parse(), Ok(of));
+        }
+        assert!(SnapshotRef::Member(snapshot).to_string().parse::<SnapshotId>().is_err());
+        let group = GroupId {
+            dot: handle.dot,
+            commit: snapshot.commit,
+        };
+        assert_eq!(group.to_string().parse(), Ok(group));
+        assert!(group.to_string().parse::<SnapshotRef>().is_err());
     }
 
     #[test]
@@ -198,8 +287,11 @@ mod tests {
         }
 
         #[test]
-        fn a_snapshots_id_has_one_spelling(text in "([sg][12]\\.|)[0-9a-f.-]{0,120}|\\PC{0,40}") {
-            if let Ok(id) = text.parse::<SnapshotId>() {
+        fn ids_of_snapshots_and_groups_have_one_spelling(text in "([smg][12]\\.|)[0-9a-f.-]{0,120}|\\PC{0,40}") {
+            if let Ok(id) = text.parse::<SnapshotRef>() {
+                prop_assert_eq!(id.to_string(), &*text);
+            }
+            if let Ok(id) = text.parse::<GroupId>() {
                 prop_assert_eq!(id.to_string(), text);
             }
         }

@@ -284,6 +284,51 @@ impl State {
             .get_mut(id)
             .ok_or_else(|| (NodeErrorKind::NotFound, format!("no Dot {id}")))
     }
+
+    /// Whether the commit can be taken, or was.
+    fn check_commit(&mut self, node: &str, request: &CommitRequest) -> Result<(), (NodeErrorKind, String)> {
+        let dot = self.dot((node, request.pool_guid), &request.dot_id)?;
+        if dot.commits.contains_key(&request.commit_id) {
+            return Ok(());
+        }
+        let head = dot.heads.get(&request.head_id);
+        let head = head.ok_or_else(|| not_found("head", &request.head_id))?;
+        match head.keys().eq(&request.volume_ids) {
+            true => Ok(()),
+            false => Err((NodeErrorKind::Conflict, "not all volumes of the head".to_owned())),
+        }
+    }
+
+    /// Takes a commit that can be taken; nothing when it was.
+    fn take_commit(&mut self, node: &str, request: &CommitRequest, txg: u64) -> Result<(), (NodeErrorKind, String)> {
+        let dot = self.dot((node, request.pool_guid), &request.dot_id)?;
+        if dot.commits.contains_key(&request.commit_id) {
+            return Ok(());
+        }
+        let on_head = dot.commits.iter().filter(|(_, (head, _))| *head == request.head_id);
+        let parent = on_head
+            .max_by_key(|(_, (_, commit))| commit.createtxg)
+            .map(|(id, _)| id.clone());
+        let parent = parent.or_else(|| dot.origins.get(&request.head_id).cloned());
+        let snapshots = request.volume_ids.iter().zip(1..).map(|(volume, index)| SnapshotState {
+            volume_id: volume.clone(),
+            guid: txg * 1000 + index,
+            referenced_bytes: 4096,
+            written_bytes: 512,
+        });
+        let response = CommitResponse {
+            snapshots: snapshots.collect(),
+            createtxg: txg,
+            created_unix: 1_767_225_600,
+            parent_commit_id: parent.unwrap_or_default(),
+        };
+        let record = request.record.clone().unwrap_or_default();
+        dot.records.insert(request.commit_id.clone(), record);
+        dot.commits
+            .insert(request.commit_id.clone(), (request.head_id.clone(), response));
+        self.make("commit", &request.commit_id);
+        Ok(())
+    }
 }
 
 /// A node, and of other zpools than `dotmesh` the name.
@@ -446,43 +491,22 @@ impl Nodes for FakeNodes {
         })
     }
 
-    async fn commit(&self, node: &str, request: CommitRequest) -> Result<CommitResponse, NodeError> {
+    async fn commit(&self, node: &str, mut request: CommitRequest) -> Result<CommitResponse, NodeError> {
+        let together = std::mem::take(&mut request.together);
         self.call("Commit", node, |state| {
             let txg = state.next();
+            let all = || std::iter::once(&request).chain(&together);
+            for one in all() {
+                state.check_commit(node, one)?;
+            }
+            for one in all() {
+                state.take_commit(node, one, txg)?;
+            }
             let dot = state.dot((node, request.pool_guid), &request.dot_id)?;
-            if let Some((_, found)) = dot.commits.get(&request.commit_id) {
-                return Ok(found.clone());
-            }
-            let head = dot
-                .heads
-                .get(&request.head_id)
-                .ok_or_else(|| not_found("head", &request.head_id))?;
-            if !head.keys().eq(&request.volume_ids) {
-                return Err((NodeErrorKind::Conflict, "not all volumes of the head".to_owned()));
-            }
-            let on_head = dot.commits.iter().filter(|(_, (head, _))| *head == request.head_id);
-            let parent = on_head
-                .max_by_key(|(_, (_, commit))| commit.createtxg)
-                .map(|(id, _)| id.clone());
-            let parent = parent.or_else(|| dot.origins.get(&request.head_id).cloned());
-            let snapshots = head.keys().zip(1..).map(|(volume, index)| SnapshotState {
-                volume_id: volume.clone(),
-                guid: txg * 1000 + index,
-                referenced_bytes: 4096,
-                written_bytes: 512,
-            });
-            let response = CommitResponse {
-                snapshots: snapshots.collect(),
-                createtxg: txg,
-                created_unix: 1_767_225_600,
-                parent_commit_id: parent.unwrap_or_default(),
-            };
-            let record = request.record.unwrap_or_default();
-            dot.records.insert(request.commit_id.clone(), record);
-            dot.commits
-                .insert(request.commit_id.clone(), (request.head_id.clone(), response.clone()));
-            state.make("commit", &request.commit_id);
-            Ok(response)
+            let taken = dot.commits.get(&request.commit_id);
+            taken
+                .map(|(_, taken)| taken.clone())
+                .ok_or_else(|| not_found("commit", &request.commit_id))
         })
     }
 

@@ -42,19 +42,21 @@ impl<Z, M> NodeService<Z, M> {
 }
 
 impl<Z: Zfs, M: Mount> NodeService<Z, M> {
-    /// An operation on one object: in its turn, and on the pool that is meant, which was compared.
+    /// An operation on objects: in the turn of each, and on the pool that is meant, which was compared.
     async fn obey<T, F>(
         &self,
         rpc: &'static str,
         (sent, pool): (Option<Sent>, Guid),
-        about: Uuid,
+        about: &[Uuid],
         operation: impl FnOnce(Arc<Ops<Z, M>>) -> F + Send + 'static,
     ) -> Result<T, Status>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
-        self.order.admit(sent, about)?;
+        for object in about {
+            self.order.admit(sent, *object)?;
+        }
         let pools = Arc::clone(&self.pools);
         let compared = async move {
             let ops = pools.of_guid(pool).await?;
@@ -120,7 +122,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
             true => ops.take_over_dot(dot, &identity).await,
             false => ops.ensure_dot(dot, &identity).await,
         };
-        self.obey("EnsureDot", sent, dot.uuid(), operation).await?;
+        self.obey("EnsureDot", sent, &[dot.uuid()], operation).await?;
         Ok(Response::new(proto::EnsureDotResponse {}))
     }
 
@@ -132,7 +134,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let request = parse::ensure_branch(request.into_inner())?;
         let branch = request.branch.uuid();
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.ensure_branch(&request).await;
-        let volumes = self.obey("EnsureBranch", sent, branch, operation).await?;
+        let volumes = self.obey("EnsureBranch", sent, &[branch], operation).await?;
         Ok(Response::new(proto::EnsureBranchResponse {
             volumes: volumes.into_iter().map(parse::volume_state).collect(),
         }))
@@ -140,10 +142,13 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
 
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Result<Response<proto::CommitResponse>, Status> {
         let sent = sent_to(&request, request.get_ref().pool_guid)?;
-        let request = parse::commit(request.into_inner())?;
-        let commit = request.commit.uuid();
-        let operation = async move |ops: Arc<Ops<Z, M>>| ops.commit(&request).await;
-        let state = self.obey("Commit", sent, commit, operation).await?;
+        let requests = parse::commits(request.into_inner())?;
+        let commits: Vec<Uuid> = requests.iter().map(|request| request.commit.uuid()).collect();
+        let operation = async move |ops: Arc<Ops<Z, M>>| ops.commit_together(&requests).await;
+        let taken = self.obey("Commit", sent, &commits, operation).await?;
+        // It is the first of those that were asked for.
+        let state = taken.into_iter().next();
+        let state = state.ok_or_else(|| Status::internal("a commit without an answer; repeat"))?;
         Ok(Response::new(parse::commit_state(state)))
     }
 
@@ -151,7 +156,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let request = parse::attach(&request.into_inner())?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.attach(&request).await;
-        self.obey("Attach", sent, request.claim.uuid(), operation).await?;
+        self.obey("Attach", sent, &[request.claim.uuid()], operation).await?;
         Ok(Response::new(proto::AttachResponse {}))
     }
 
@@ -164,7 +169,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         } = request.into_inner();
         let (dot, claim): (_, ClaimUid) = (parse("dot_id", &dot_id)?, parse("claim_uid", &claim_uid)?);
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.detach(dot, claim).await;
-        self.obey("Detach", sent, claim.uuid(), operation).await?;
+        self.obey("Detach", sent, &[claim.uuid()], operation).await?;
         Ok(Response::new(proto::DetachResponse {}))
     }
 
@@ -182,7 +187,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let (dot, commit): (_, CommitId) = (parse("dot_id", &dot_id)?, parse("commit_id", &commit_id)?);
         let head = parse("head_id", &head_id)?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_commit(dot, commit, head).await;
-        let collected = self.obey("DeleteCommit", sent, commit.uuid(), operation).await?;
+        let collected = self.obey("DeleteCommit", sent, &[commit.uuid()], operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
 
@@ -201,7 +206,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let heads: Result<Vec<_>, Status> = head_ids.iter().map(|head| parse("head_ids", head)).collect();
         let heads = heads?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_branch(dot, branch, &heads).await;
-        let collected = self.obey("DeleteBranch", sent, branch.uuid(), operation).await?;
+        let collected = self.obey("DeleteBranch", sent, &[branch.uuid()], operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
 
@@ -212,7 +217,7 @@ impl<Z: Zfs, M: Mount> Node for NodeService<Z, M> {
         let sent = sent_to(&request, request.get_ref().pool_guid)?;
         let dot: DotId = parse("dot_id", &request.into_inner().dot_id)?;
         let operation = async move |ops: Arc<Ops<Z, M>>| ops.delete_dot(dot).await;
-        let collected = self.obey("DeleteDot", sent, dot.uuid(), operation).await?;
+        let collected = self.obey("DeleteDot", sent, &[dot.uuid()], operation).await?;
         Ok(Response::new(proto::DeleteResponse { collected }))
     }
 

@@ -19,6 +19,7 @@ fn examples() -> Vec<Value> {
     full_commit["spec"]["branch"] = json!("main");
     full_commit["spec"]["committer"] = json!("ada");
     full_commit["spec"]["metadata"] = json!({"build": "512"});
+    full_commit["spec"]["group"] = json!({"name": "release", "members": 2});
     let pool = |place: &str, value: Value| {
         json!({
             "apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p"},

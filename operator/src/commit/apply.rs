@@ -5,11 +5,12 @@ use dotmesh_crds::names::ANNOTATION_HEAD;
 use dotmesh_mutant::{Mutant, is_planted};
 use serde_json::json;
 
+use super::group;
 use super::observe::Observed;
-use super::plan::Step;
+use super::plan::{Step, plan};
 use crate::api::{Api, Guard, Key};
 use crate::context::{Context, ReconcileError};
-use crate::driver::Then;
+use crate::driver::{Plan, Then};
 use crate::meta::{adoption, release};
 use crate::nodes::Nodes;
 
@@ -29,13 +30,30 @@ pub async fn apply<A: Api, N: Nodes>(
                 .await?;
             seen.is_fresh = true;
         }
-        Step::Take { node, request } => seen.taken = Some(context.nodes.commit(&node, *request).await?),
-        Step::Delete { node, request } => match context.nodes.delete_commit(&node, request).await {
-            Err(error) if !error.kind.is_gone() && !is_planted(Mutant::AnyErrorMeansTheCommitIsAbsent) => {
-                return Err(error.into());
+        Step::Take { node, request } => {
+            let _held = group::hold(context, &seen.commit).await;
+            if !request.together.is_empty() && !is_planted(Mutant::AGroupTakesWhoHasGone) {
+                group::reread(context, seen).await?;
+                if plan(seen)
+                    != Plan::Do(Step::Take {
+                        node: node.clone(),
+                        request: request.clone(),
+                    })
+                {
+                    return Ok(Then::Continue);
+                }
             }
-            Ok(_) | Err(_) => seen.is_tombstoned = true,
-        },
+            seen.taken = Some(context.nodes.commit(&node, *request).await?);
+        }
+        Step::Delete { node, request } => {
+            let _held = group::hold(context, &seen.commit).await;
+            match context.nodes.delete_commit(&node, request).await {
+                Err(error) if !error.kind.is_gone() && !is_planted(Mutant::AnyErrorMeansTheCommitIsAbsent) => {
+                    return Err(error.into());
+                }
+                Ok(_) | Err(_) => seen.is_tombstoned = true,
+            }
+        }
         Step::Discard => {
             api.delete::<Commit>(&Key::of(&seen.commit), &Guard::same(&seen.commit))
                 .await?;

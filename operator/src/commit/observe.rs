@@ -5,6 +5,7 @@ use std::sync::Arc;
 use dotmesh_crds::{Branch, Commit, Dot, Pool};
 use dotmesh_csi_proto::node::CommitResponse;
 
+use super::group;
 use crate::api::Api;
 use crate::claim::copy::clone::is_done_with;
 use crate::context::{Context, ReconcileError};
@@ -34,14 +35,26 @@ pub struct Observed {
     pub data: Data,
     /// It was taken for a clone that needs it no more: by consistent reads.
     pub is_done_with: bool,
+    /// The others of its group, while it is to be taken.
+    pub others: Vec<Self>,
     /// What the node made in this pass.
     pub taken: Option<CommitResponse>,
     /// The node recorded the tombstone in this pass.
     pub is_tombstoned: bool,
 }
 
-/// Reads it.
+/// Reads it, and its group.
 pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) -> Result<Observed, ReconcileError> {
+    let others = group::others(context, &commit).await?;
+    let seen = observe_alone(context, commit).await?;
+    Ok(Observed { others, ..seen })
+}
+
+/// Reads it, without its group.
+pub async fn observe_alone<A: Api, N: Nodes>(
+    context: &Context<A, N>,
+    commit: Commit,
+) -> Result<Observed, ReconcileError> {
     let api = &context.api;
     let dot = named_dot(api, &commit, &commit.spec.dot).await?;
     let branches = dot.as_deref().map_or_else(Vec::new, |dot| {
@@ -58,6 +71,7 @@ pub async fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) 
         commit,
         dot,
         branches,
+        others: Vec::new(),
         taken: None,
         is_tombstoned: false,
     })

@@ -7,6 +7,7 @@ use dotmesh_model::id::HeadId;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
 
+use super::group::{self, Part};
 use super::observe::Observed;
 use super::validate::{Valid, is_taken, validate};
 use crate::driver::Plan;
@@ -68,17 +69,29 @@ pub fn plan(seen: &Observed) -> Plan<Step> {
     if !is_protected(commit) || !commit.annotations().contains_key(ANNOTATION_HEAD) {
         return Plan::DoGuarded(Step::Adopt { head: valid.head });
     }
-    match meant_pool(seen) {
-        Ok(pool_guid) => Plan::Do(Step::Take {
-            node: valid.node.clone(),
-            request: Box::new(build_request(seen, valid, pool_guid)),
+    let pool_guid = match meant_pool(seen) {
+        Ok(pool_guid) => pool_guid,
+        Err(verdict) => return Plan::Report(verdict),
+    };
+    let together = match commit.spec.group.as_ref() {
+        None => Vec::new(),
+        Some(group) => match group::part(seen, group, &valid, pool_guid) {
+            Ok(Part::Take(together)) => together,
+            Ok(Part::Wait) => return Plan::Rest,
+            Err(verdict) => return Plan::Report(verdict),
+        },
+    };
+    Plan::Do(Step::Take {
+        node: valid.node.clone(),
+        request: Box::new(CommitRequest {
+            together,
+            ..build_request(seen, valid, pool_guid)
         }),
-        Err(verdict) => Plan::Report(verdict),
-    }
+    })
 }
 
 /// The GUID of the pool where its Dot lies.
-fn meant_pool(seen: &Observed) -> Result<u64, Verdict> {
+pub fn meant_pool(seen: &Observed) -> Result<u64, Verdict> {
     let status = seen.dot.as_deref().and_then(|dot| dot.status.as_ref());
     let recorded = status.and_then(|status| status.pool.as_deref());
     meant(seen.pool.as_deref(), recorded.unwrap_or_default())
@@ -108,7 +121,8 @@ fn tell_loss(status: &CommitStatus, volumes: &[String]) -> String {
     format!("{what} destroyed by something else than Dotmesh: {helps}")
 }
 
-fn build_request(seen: &Observed, valid: Valid, pool_guid: u64) -> CommitRequest {
+/// What the node is asked for, of this Commit alone.
+pub fn build_request(seen: &Observed, valid: Valid, pool_guid: u64) -> CommitRequest {
     let (commit, spec) = (&seen.commit, &seen.commit.spec);
     CommitRequest {
         dot_id: valid.dot.to_string(),
@@ -130,6 +144,7 @@ fn build_request(seen: &Observed, valid: Valid, pool_guid: u64) -> CommitRequest
                 .collect(),
         }),
         pool_guid,
+        together: Vec::new(),
     }
 }
 
@@ -198,6 +213,7 @@ mod tests {
             leaves: Leaves::Alone,
             is_retiring: false,
             branches: Vec::new(),
+            others: Vec::new(),
             data: Data::Unknown,
             is_done_with: false,
             taken: None,

@@ -5,6 +5,7 @@ use dotmesh_crds::{Commit, CommitStatus};
 use dotmesh_csi_proto::node::CommitResponse;
 use k8s_openapi::jiff::Timestamp;
 
+use super::group;
 use super::observe::Observed;
 use super::validate::{Valid, validate};
 use crate::api::Api;
@@ -20,7 +21,10 @@ pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> Commi
     let generation = seen.commit.metadata.generation;
     let conditions = verdict.conditions(&before.conditions, generation, now);
     let mut status = match (&seen.taken, validate(seen)) {
-        (Some(taken), Ok(valid)) => build_taken(taken, &valid),
+        (Some(taken), Ok(valid)) => CommitStatus {
+            group: group::record(seen),
+            ..build_taken(taken, &valid)
+        },
         _ => before,
     };
     status.observed_generation = generation;

@@ -386,6 +386,8 @@ fn build_commit(dot: &Dot, commit: &StoredCommit, name: String) -> Commit {
             author: text(record.author),
             committer: text(record.committer),
             metadata: values.map(|(key, value)| (key, MetadataValue(value))).collect(),
+            // Those that were taken with it may be of Dots that are gone.
+            group: None,
         },
         status: None,
     }

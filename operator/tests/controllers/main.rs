@@ -9,6 +9,7 @@ mod copies;
 mod deletion;
 mod dots;
 mod faults;
+mod groups;
 mod imports;
 mod inline;
 mod lead;

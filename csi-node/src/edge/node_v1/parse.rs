@@ -225,7 +225,16 @@ fn origin_request(origin: &proto::Origin) -> Result<OriginRequest, Status> {
     })
 }
 
-pub(super) fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Status> {
+/// The commit that is asked for, and those that it is to be together with.
+pub(super) fn commits(mut request: proto::CommitRequest) -> Result<Vec<CommitRequest>, Status> {
+    let together = std::mem::take(&mut request.together);
+    if together.iter().any(|other| other.pool_guid != request.pool_guid) {
+        return Err(invalid("together: of another pool"));
+    }
+    std::iter::once(request).chain(together).map(commit).collect()
+}
+
+fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Status> {
     let proto::CommitRequest {
         dot_id,
         branch_id,
@@ -234,7 +243,11 @@ pub(super) fn commit(request: proto::CommitRequest) -> Result<CommitRequest, Sta
         volume_ids,
         record,
         pool_guid: _,
+        together,
     } = request;
+    if !together.is_empty() {
+        return Err(invalid("together: of a commit that is itself together with another"));
+    }
     let proto::CommitRecord {
         namespace,
         name,
@@ -462,6 +475,7 @@ mod tests {
                 metadata: [(text("build"), text("512"))].into(),
             }),
             pool_guid: 1,
+            together: Vec::new(),
         };
         let record = CommitRecord {
             namespace: text("dev"),

@@ -57,11 +57,15 @@ fn held(case: &Case) -> impl Iterator<Item = (usize, IsDone)> {
 
 /// What was answered but the moment: the pool's time goes on with each transaction group, and another history has others.
 fn timeless(answer: &str) -> String {
-    let mut parts = answer.split("seconds: ");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |told, rest| {
-        told + rest.trim_start_matches(|c: char| c.is_ascii_digit())
-    })
+    ["seconds: ", "createtxg: ", "created_unix: "]
+        .iter()
+        .fold(answer.to_owned(), |answer, key| {
+            let mut parts = answer.split(key);
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |told, rest| {
+                told + rest.trim_start_matches(|c: char| c.is_ascii_digit())
+            })
+        })
 }
 
 /// The same as without what happened: state, and what is answered to who asks again.

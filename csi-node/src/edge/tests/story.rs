@@ -129,14 +129,27 @@ impl Dot {
     }
 
     pub(super) fn commit(self, commit: u128) -> proto::CommitRequest {
+        self.commit_of(0, commit)
+    }
+
+    /// A commit of the default branch, together with one of branch 1.
+    pub(super) fn commit_together(self, commit: u128) -> proto::CommitRequest {
+        proto::CommitRequest {
+            together: vec![self.commit_of(1, commit + 10)],
+            ..self.commit(commit)
+        }
+    }
+
+    fn commit_of(self, branch: u128, commit: u128) -> proto::CommitRequest {
         proto::CommitRequest {
             dot_id: self.id().to_string(),
-            branch_id: self.branch_id(0),
-            head_id: self.branch_id(0),
+            branch_id: self.branch_id(branch),
+            head_id: self.branch_id(branch),
             commit_id: self.commit_id(commit),
             volume_ids: VOLUMES.map(|(name, _)| self.volume_id(name).to_string()).into(),
             record: None,
             pool_guid: self.pool,
+            together: Vec::new(),
         }
     }
 
@@ -169,10 +182,19 @@ impl Dot {
     }
 
     pub(super) fn delete_commit(self, commit: u128) -> proto::DeleteCommitRequest {
+        self.delete_commit_of(0, commit)
+    }
+
+    /// Of the two that [`Self::commit_together`] takes, that of branch 1.
+    pub(super) fn delete_other(self, commit: u128) -> proto::DeleteCommitRequest {
+        self.delete_commit_of(1, commit + 10)
+    }
+
+    fn delete_commit_of(self, branch: u128, commit: u128) -> proto::DeleteCommitRequest {
         proto::DeleteCommitRequest {
             dot_id: self.id().to_string(),
             commit_id: self.commit_id(commit),
-            head_id: self.branch_id(0),
+            head_id: self.branch_id(branch),
             pool_guid: self.pool,
         }
     }
@@ -367,9 +389,12 @@ pub(super) enum Step {
     Publish(u128),
     Commit(u128),
     Fork(u128),
+    /// Of two branches at once.
+    Together(u128),
     Unpublish(u128),
     Detach(u128),
     DeleteCommit(u128),
+    DeleteOther(u128),
     DeleteBranch(u128),
     DeleteDot,
 }
@@ -419,9 +444,11 @@ pub(super) fn of_clones(volume: usize) -> Vec<Step> {
 pub(super) fn of_dot() -> Vec<Step> {
     let begin = [Step::EnsurePool, Step::EnsureDot, Step::EnsureBranch];
     let claims = (0..4).flat_map(|volume| [Step::Attach(volume), Step::Publish(volume)]);
-    let commits = [Step::Commit(0), Step::Fork(1), Step::Commit(1)];
+    let commits = [Step::Commit(0), Step::Fork(1), Step::Commit(1), Step::Together(2)];
     let gone = (0..4).flat_map(|volume| [Step::Unpublish(volume), Step::Detach(volume)]);
     let end = [
+        Step::DeleteOther(2),
+        Step::DeleteCommit(2),
         Step::DeleteCommit(1),
         Step::DeleteCommit(0),
         Step::DeleteBranch(1),
@@ -509,9 +536,11 @@ impl Step {
             Self::Publish(volume) => Call::Publish(dot.publish(volume, &target(volume))),
             Self::Commit(commit) => Call::Commit(dot.commit(commit)),
             Self::Fork(branch) => Call::EnsureBranch(dot.fork(world, POOL, branch, 0)),
+            Self::Together(commit) => Call::Commit(dot.commit_together(commit)),
             Self::Unpublish(volume) => Call::Unpublish(dot.unpublish(volume, &target(volume))),
             Self::Detach(volume) => Call::Detach(dot.detach(volume)),
             Self::DeleteCommit(commit) => Call::DeleteCommit(dot.delete_commit(commit)),
+            Self::DeleteOther(commit) => Call::DeleteCommit(dot.delete_other(commit)),
             Self::DeleteBranch(branch) => Call::DeleteBranch(dot.delete_branch(branch)),
             Self::DeleteDot => Call::DeleteDot(dot.delete()),
         }

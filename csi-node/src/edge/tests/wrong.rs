@@ -55,7 +55,7 @@ fn wrong_ids(world: &World, dot: Dot) -> Vec<Wrong> {
     with_wrong_ids!(
         wrong,
         Call::Commit,
-        dot.commit(2),
+        dot.commit(5),
         (dot_id, "dot_id", false),
         (branch_id, "branch_id", false),
         (head_id, "head_id", false),
@@ -155,7 +155,7 @@ fn wrong_listed_ids(world: &World, dot: Dot, text: &str) -> Vec<Wrong> {
     };
     let mut heads = dot.delete_branch(0);
     heads.head_ids.push(text());
-    let mut volumes = dot.commit(2);
+    let mut volumes = dot.commit(5);
     volumes.volume_ids.push(text());
     let mut wrong = vec![
         (Call::DeleteBranch(heads), "head_ids"),
@@ -189,7 +189,7 @@ fn wrong_pools(world: &World, dot: Dot) -> Vec<Wrong> {
         [
             Call::EnsureDot(dot.ensure()),
             Call::EnsureBranch(dot.fork(world, POOL, 5, 0)),
-            Call::Commit(dot.commit(2)),
+            Call::Commit(dot.commit(5)),
             Call::Attach(dot.attach(0)),
             Call::Detach(dot.detach(0)),
             Call::DeleteCommit(dot.delete_commit(0)),
@@ -445,13 +445,31 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
 
 fn wrong_commits(dot: Dot) -> Vec<Wrong> {
     let with = |change: &dyn Fn(&mut proto::CommitRequest)| {
-        let mut request = dot.commit(2);
+        let mut request = dot.commit(5);
         change(&mut request);
         Call::Commit(request)
     };
     let long = |record: proto::CommitRecord| with(&move |r: &mut proto::CommitRequest| r.record = Some(record.clone()));
     let text = "x".repeat(1 << 20);
+    let together = |change: &dyn Fn(&mut proto::CommitRequest)| {
+        let mut other = dot.commit(6);
+        change(&mut other);
+        with(&|r| r.together.push(other.clone()))
+    };
     vec![
+        (together(&|_| {}), Reason::Invalid, "one head"),
+        (together(&|r| r.pool_guid += 1), Reason::Invalid, "together"),
+        (
+            together(&|r| r.together.push(dot.commit(7))),
+            Reason::Invalid,
+            "together",
+        ),
+        (together(&|r| r.head_id = dot.branch_id(9)), Reason::Conflict, "head"),
+        (
+            together(&|r| r.branch_id = "x".to_owned()),
+            Reason::Invalid,
+            "branch_id",
+        ),
         (with(&|r| r.dot_id = uuid(99).to_string()), Reason::NotFound, "Dot"),
         (with(&|r| r.branch_id = dot.branch_id(9)), Reason::NotFound, "branch"),
         (with(&|r| r.head_id = dot.branch_id(9)), Reason::Conflict, "head"),
