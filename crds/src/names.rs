@@ -46,8 +46,11 @@ pub const LABEL_DOT: &str = "dotmesh.io/dot";
 
 /// Label on a Commit that is a snapshot of the CSI and goes with it: the uid in the snapshot's name.
 pub const LABEL_SNAPSHOT: &str = "dotmesh.io/snapshot";
-/// Annotation on such a Commit: the handle of the volume that the snapshot was asked of.
+/// Annotation on such a Commit: the handle of the volume that the snapshot was asked of; of one of a group of snapshots
+/// all of its handles, with commas between them.
 pub const ANNOTATION_SOURCE: &str = "dotmesh.io/source";
+/// Annotation on the first Commit of a group of snapshots of the CSI: which Commits it is to have, as JSON.
+pub const ANNOTATION_GROUP: &str = "dotmesh.io/group-snapshot";
 /// Annotation on a VolumeSnapshot: the message of its Commit.
 pub const ANNOTATION_MESSAGE: &str = "dotmesh.io/message";
 

@@ -9,6 +9,7 @@ pub mod controller;
 pub mod create;
 pub mod delete;
 pub mod expand;
+pub mod group;
 pub mod held;
 pub mod identity;
 pub mod modify;
@@ -24,6 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dotmesh_csi_proto::csi::controller_server::ControllerServer;
+use dotmesh_csi_proto::csi::group_controller_server::GroupControllerServer;
 use dotmesh_csi_proto::csi::identity_server::IdentityServer;
 use dotmesh_telemetry::Readiness;
 use tokio::net::UnixListener;
@@ -33,6 +35,7 @@ use tonic::transport::Server;
 
 use crate::api::Api;
 use controller::ControllerService;
+use group::service::GroupService;
 use identity::IdentityService;
 use watch::WatchObject;
 
@@ -53,19 +56,21 @@ pub fn bind(socket: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(socket)
 }
 
-/// Serves Identity and Controller until `shutdown`; snapshots only when there is somebody who asks for them.
+/// Serves Identity, Controller and GroupController until `shutdown`; snapshots only when there is somebody who asks for them.
 ///
 /// # Errors
 /// The socket cannot be served any more.
-pub async fn serve<A: Api + Clone, W: WatchObject>(
+pub async fn serve<A: Api + Clone, W: WatchObject + Clone>(
     listener: UnixListener,
     api: A,
     watches: W,
     (readiness, with_snapshots): (Readiness, bool),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    let groups = with_snapshots.then(|| GroupService::new(api.clone(), watches.clone()));
     Server::builder()
-        .add_service(IdentityServer::new(IdentityService::new(readiness)))
+        .add_service(IdentityServer::new(IdentityService::new(readiness, with_snapshots)))
+        .add_optional_service(groups.map(GroupControllerServer::new))
         .add_service(ControllerServer::new(ControllerService::new(
             api,
             watches,

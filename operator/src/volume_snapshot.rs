@@ -1,4 +1,4 @@
-//! The kinds of `snapshot.storage.k8s.io`, as far as they are read here: csi-snapshotter and snapshot-controller write them.
+//! The kinds of `snapshot.storage.k8s.io` and `groupsnapshot.storage.k8s.io`, as far as they are read here: csi-snapshotter and snapshot-controller write them.
 //! Where their CustomResourceDefinitions are missing none is found.
 
 use kube::CustomResource;
@@ -15,6 +15,17 @@ use serde::{Deserialize, Serialize};
     schema = "disabled"
 )]
 pub struct VolumeSnapshotSpec {}
+
+/// What a VolumeGroupSnapshot says is for csi-snapshotter; here its labels and annotations count.
+#[derive(CustomResource, Serialize, Deserialize, Debug, Clone, Default)]
+#[kube(
+    group = "groupsnapshot.storage.k8s.io",
+    version = "v1",
+    kind = "VolumeGroupSnapshot",
+    namespaced,
+    schema = "disabled"
+)]
+pub struct VolumeGroupSnapshotSpec {}
 
 /// What became of it.
 #[derive(Serialize, Deserialize, Debug, Clone, Default)]

@@ -163,8 +163,8 @@ impl FromStr for SnapshotRef {
     }
 }
 
-/// The id of a CSI group of snapshots: a commit, as `g1.<dot>.<commit>`. Its members are snapshots of that commit, and of
-/// those that were taken with it.
+/// The id of a CSI group of snapshots: its first commit, as `g1.<dot>.<commit>`. Its members are snapshots of that commit,
+/// and of those that were asked for with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupId {
     /// The Dot that holds the commit.

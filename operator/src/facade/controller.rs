@@ -16,7 +16,7 @@ use dotmesh_csi_proto::csi::{
     ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
 };
 use dotmesh_csi_proto::list::SnapshotFilter;
-use dotmesh_model::handle::{Handle, SnapshotId};
+use dotmesh_model::handle::{Handle, SnapshotRef};
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info_span};
@@ -28,8 +28,8 @@ use super::expand::{ExpandError, ExpandVolume, expand_volume};
 use super::modify::{ModifyError, ModifyVolume, modify_volume};
 use super::plan::Created;
 use super::request::{CreateVolume, RequestError, parse_capability};
-use super::snapshot::list::{list_snapshots, taken};
-use super::snapshot::{SnapshotError, TakeSnapshot, Taken, delete_snapshot, find_snapshot, take_snapshot};
+use super::snapshot::list::list_snapshots;
+use super::snapshot::{SnapshotError, TakeSnapshot, Taken, delete_snapshot, get_snapshot, take_snapshot};
 use super::watch::WatchObject;
 use crate::api::Api;
 
@@ -61,11 +61,10 @@ impl<A: Api, W: WatchObject> ControllerService<A, W> {
 
     /// A snapshot that is there.
     async fn snapshot(&self, id: &str) -> Result<Option<Taken>, Status> {
-        let Ok(id) = id.parse::<SnapshotId>() else {
+        let Ok(id) = id.parse::<SnapshotRef>() else {
             return Ok(None);
         };
-        let found = find_snapshot(&self.api, id).await.map_err(SnapshotError::from)?;
-        Ok(found.and_then(|(dot, commit)| taken(&dot, &commit, id.volume)))
+        Ok(get_snapshot(&self.api, id).await.map_err(SnapshotError::from)?)
     }
 }
 
@@ -80,6 +79,7 @@ impl From<Taken> for Snapshot {
                 nanos: 0,
             }),
             ready_to_use: true,
+            group_snapshot_id: taken.group.map_or_else(String::new, |group| group.to_string()),
             ..Self::default()
         }
     }
@@ -274,7 +274,7 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         }
         // Nothing of ours is behind an id that is not ours.
         if let Ok(id) = id.parse() {
-            delete_snapshot(&self.api, id).await.map_err(SnapshotError::from)?;
+            delete_snapshot(&self.api, id).await?;
         }
         Ok(Response::new(DeleteSnapshotResponse {}))
     }
@@ -300,7 +300,7 @@ impl<A: Api, W: WatchObject> Controller for ControllerService<A, W> {
         request: Request<ListSnapshotsRequest>,
     ) -> Result<Response<ListSnapshotsResponse>, Status> {
         self.check_snapshots()?;
-        let filter = SnapshotFilter::parse::<SnapshotId>(request.into_inner())?;
+        let filter = SnapshotFilter::parse::<SnapshotRef>(request.into_inner())?;
         let found = match &filter.id {
             Some(id) => self.snapshot(id).await?.into_iter().collect(),
             None => list_snapshots(&self.api).await.map_err(SnapshotError::from)?,

@@ -14,13 +14,14 @@ use tonic::{Request, Response, Status};
 #[derive(Debug, Clone)]
 pub struct IdentityService {
     readiness: Readiness,
+    with_groups: bool,
 }
 
 impl IdentityService {
-    /// Ready when all parts of the program are.
+    /// Ready when all parts of the program are; with groups of snapshots where somebody asks for them.
     #[must_use]
-    pub fn new(readiness: Readiness) -> Self {
-        Self { readiness }
+    pub fn new(readiness: Readiness, with_groups: bool) -> Self {
+        Self { readiness, with_groups }
     }
 }
 
@@ -44,18 +45,20 @@ impl Identity for IdentityService {
         let capability = |service: service::Type| PluginCapability {
             r#type: Some(Type::Service(Service { r#type: service.into() })),
         };
-        Ok(Response::new(GetPluginCapabilitiesResponse {
-            capabilities: vec![
-                capability(service::Type::ControllerService),
-                capability(service::Type::VolumeAccessibilityConstraints),
-                // Pods go on while their volumes grow.
-                PluginCapability {
-                    r#type: Some(Type::VolumeExpansion(VolumeExpansion {
-                        r#type: volume_expansion::Type::Online.into(),
-                    })),
-                },
-            ],
-        }))
+        let mut capabilities = vec![
+            capability(service::Type::ControllerService),
+            capability(service::Type::VolumeAccessibilityConstraints),
+            // Pods go on while their volumes grow.
+            PluginCapability {
+                r#type: Some(Type::VolumeExpansion(VolumeExpansion {
+                    r#type: volume_expansion::Type::Online.into(),
+                })),
+            },
+        ];
+        if self.with_groups {
+            capabilities.push(capability(service::Type::GroupControllerService));
+        }
+        Ok(Response::new(GetPluginCapabilitiesResponse { capabilities }))
     }
 
     async fn probe(&self, _: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {

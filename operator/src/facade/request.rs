@@ -13,6 +13,7 @@ use dotmesh_csi_proto::csi::volume_capability::{AccessType, access_mode::Mode};
 use dotmesh_csi_proto::csi::volume_content_source::Type as ContentSource;
 use dotmesh_csi_proto::csi::{CreateVolumeRequest, TopologyRequirement, VolumeCapability};
 use dotmesh_model::format::VolumeFormat;
+use dotmesh_model::handle::Handle;
 use dotmesh_model::id::ClaimUid;
 use dotmesh_model::size::MIN_VOLUME_BYTES;
 use dotmesh_model::tuning::{Tuning, TuningError};
@@ -64,6 +65,9 @@ pub enum RequestError {
     /// Not what csi-snapshotter makes of a VolumeSnapshot.
     #[error("name {0:?} does not end with the uid of a snapshot")]
     SnapshotName(String),
+    /// A group has each of its volumes once.
+    #[error("source_volume_ids name volume {0} twice")]
+    TwiceTheSame(Handle),
     /// The id is missing.
     #[error("snapshot_id is missing")]
     NoSnapshotId,

@@ -12,19 +12,23 @@ use std::time::Duration;
 use dotmesh_crds::names::{LABEL_SNAPSHOT, snapshot_object};
 use dotmesh_crds::{Commit, Dot};
 use dotmesh_csi_proto::csi::CreateSnapshotRequest;
-use dotmesh_model::handle::{Handle, SnapshotId};
+use dotmesh_model::handle::{GroupId, Handle, SnapshotId, SnapshotRef};
+use dotmesh_model::id::{CommitId, DotId};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::delete::find_dot;
+use super::group::{group_of, is_of_group};
 use super::held;
 use super::request::{RequestError, SIDECARS};
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
 use crate::meta::belongs_to;
 use crate::volume_snapshot::VolumeSnapshot;
+use list::taken;
+pub(super) use plan::build_spec;
 use plan::{Refusal, Step, World, plan};
 
 /// Where csi-snapshotter says, when it is told to, whose snapshot it is.
@@ -46,13 +50,27 @@ pub struct TakeSnapshot {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     /// Its id.
-    pub id: SnapshotId,
+    pub id: SnapshotRef,
+    /// The group that it is a member of.
+    pub group: Option<GroupId>,
     /// The volume, as it was asked for.
     pub source: Handle,
     /// Bytes that a volume from it has at least.
     pub size_bytes: u64,
     /// When it was taken.
     pub time: Timestamp,
+}
+
+impl Taken {
+    /// The same one as a member of a group.
+    #[must_use]
+    pub fn in_group(self, group: GroupId) -> Self {
+        Self {
+            id: SnapshotRef::Member(self.id.snapshot()),
+            group: Some(group),
+            ..self
+        }
+    }
 }
 
 /// Why there is no snapshot.
@@ -67,6 +85,9 @@ pub enum SnapshotError {
     /// There will be none, or not now.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// It goes with its group only.
+    #[error("snapshot {0} is one of a group of snapshots: delete that")]
+    Member(SnapshotRef),
     /// Work goes on; a repeated call finds it.
     #[error("the Commit is not ready within {0:?}")]
     Deadline(Duration),
@@ -86,27 +107,39 @@ impl TryFrom<CreateSnapshotRequest> for TakeSnapshot {
             parameters,
             accessibility_requirements: _,
         } = request;
-        let cut = |text: &str| text.chars().take(128).collect::<String>();
         if source_volume_id.is_empty() {
             return Err(RequestError::NoVolumeId.into());
         }
-        let uid = name.len().checked_sub(Uuid::nil().hyphenated().to_string().len());
-        let uid = uid.and_then(|at| name.get(at..)?.parse().ok());
-        let uid = uid.ok_or_else(|| RequestError::SnapshotName(cut(&name)))?;
+        let uid = parse_uid(&name)?;
         if let Some(key) = parameters.keys().filter(|key| !key.starts_with(SIDECARS)).min() {
             return Err(RequestError::UnknownParameter(cut(key)).into());
         }
         let said = |key: &str| parameters.get(key).filter(|value| !value.is_empty());
         Ok(Self {
             uid,
-            source: source_volume_id
-                .parse()
-                .map_err(|_| SnapshotError::UnknownHandle(cut(&source_volume_id)))?,
+            source: parse_handle(&source_volume_id).map_err(SnapshotError::UnknownHandle)?,
             of: said(PARAMETER_NAMESPACE)
                 .zip(said(PARAMETER_NAME))
                 .map(|(namespace, name)| Key::namespaced(namespace, name.as_str())),
         })
     }
+}
+
+/// As much of a text as is told to people.
+pub(super) fn cut(text: &str) -> String {
+    text.chars().take(128).collect()
+}
+
+/// The uid that csi-snapshotter puts at the end of a name.
+pub(super) fn parse_uid(name: &str) -> Result<Uuid, RequestError> {
+    let uid = name.len().checked_sub(Uuid::nil().hyphenated().to_string().len());
+    let uid = uid.and_then(|at| name.get(at..)?.parse().ok());
+    uid.ok_or_else(|| RequestError::SnapshotName(cut(name)))
+}
+
+/// The handle; else what there is instead, for people.
+pub(super) fn parse_handle(text: &str) -> Result<Handle, String> {
+    text.parse().map_err(|_| cut(text))
 }
 
 /// Takes the snapshot, or finds the one an earlier call took.
@@ -153,37 +186,70 @@ async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, request: &TakeSnapsh
     }
 }
 
+/// The Dot and the Commit of this id, by consistent reads.
+///
+/// # Errors
+/// Those of the API.
+pub async fn find_commit<A: Api>(api: &A, dot: DotId, commit: CommitId) -> Result<Option<(Dot, Commit)>, ApiError> {
+    let Some(dot) = find_dot(api, dot).await? else {
+        return Ok(None);
+    };
+    let fields = format!("spec.dot={}", dot.name_any());
+    let commits: Vec<Commit> = api.list(dot.namespace().as_deref(), Some(&fields)).await?;
+    let id = Some(commit.to_string());
+    let is_it = |found: &Commit| belongs_to(found, &dot) && found.status.as_ref().is_some_and(|status| status.id == id);
+    let found = commits.into_iter().find(is_it);
+    Ok(found.map(|commit| (dot, commit)))
+}
+
 /// The Dot and the Commit of a snapshot's id, by consistent reads.
 ///
 /// # Errors
 /// Those of the API.
 pub async fn find_snapshot<A: Api>(api: &A, id: SnapshotId) -> Result<Option<(Dot, Commit)>, ApiError> {
-    let Some(dot) = find_dot(api, id.dot).await? else {
-        return Ok(None);
-    };
-    let fields = format!("spec.dot={}", dot.name_any());
-    let commits: Vec<Commit> = api.list(dot.namespace().as_deref(), Some(&fields)).await?;
-    let (commit, volume) = (id.commit.to_string(), id.volume.to_string());
-    let is_it = |found: &Commit| {
-        let status = found.status.as_ref();
-        let has_volume = |status: &dotmesh_crds::CommitStatus| status.volumes.iter().any(|found| found.id == volume);
-        belongs_to(found, &dot)
-            && status.is_some_and(|status| status.id.as_ref() == Some(&commit) && has_volume(status))
-    };
-    let found = commits.into_iter().find(is_it);
-    Ok(found.map(|commit| (dot, commit)))
+    let volume = id.volume.to_string();
+    let found = find_commit(api, id.dot, id.commit).await?;
+    Ok(found.filter(|(_, commit)| {
+        let status = commit.status.as_ref();
+        status.is_some_and(|status| status.volumes.iter().any(|found| found.id == volume))
+    }))
 }
 
-/// Deletes the Commit of a snapshot; one that people made stays. What is not there is deleted already.
+/// A snapshot that is there, by consistent reads.
 ///
 /// # Errors
 /// Those of the API.
-pub async fn delete_snapshot<A: Api>(api: &A, id: SnapshotId) -> Result<(), ApiError> {
-    let Some((_, commit)) = find_snapshot(api, id).await? else {
+pub async fn get_snapshot<A: Api>(api: &A, id: SnapshotRef) -> Result<Option<Taken>, ApiError> {
+    let snapshot = id.snapshot();
+    let Some((dot, commit)) = find_snapshot(api, snapshot).await? else {
+        return Ok(None);
+    };
+    let Some(taken) = taken(&dot, &commit, snapshot.volume) else {
+        return Ok(None);
+    };
+    Ok(match id {
+        SnapshotRef::Alone(_) => Some(taken),
+        SnapshotRef::Member(_) => {
+            let group = group_of(api, &dot, &commit).await?;
+            group.map(|group| taken.in_group(group))
+        }
+    })
+}
+
+/// Deletes the Commit of a snapshot; one that people made stays, and so does one of a group of snapshots. What is not
+/// there is deleted already.
+///
+/// # Errors
+/// [`SnapshotError::Member`]; those of the API.
+pub async fn delete_snapshot<A: Api>(api: &A, id: SnapshotRef) -> Result<(), SnapshotError> {
+    let Some((_, commit)) = find_snapshot(api, id.snapshot()).await? else {
         return Ok(());
     };
-    if !commit.labels().contains_key(LABEL_SNAPSHOT) {
-        return Ok(());
+    match id {
+        SnapshotRef::Member(_) => return Err(SnapshotError::Member(id)),
+        SnapshotRef::Alone(_) if !commit.labels().contains_key(LABEL_SNAPSHOT) || is_of_group(&commit) => return Ok(()),
+        SnapshotRef::Alone(_) => {}
     }
-    api.delete::<Commit>(&Key::of(&commit), &Guard::same(&commit)).await
+    let deleted = api.delete::<Commit>(&Key::of(&commit), &Guard::same(&commit)).await;
+    Ok(deleted?)
 }

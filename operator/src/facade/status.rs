@@ -11,6 +11,8 @@ use super::create::CreateError;
 use super::delete::DeleteError;
 use super::expand::ExpandError;
 use super::expand::plan::Refusal as ExpandRefusal;
+use super::group::GroupError;
+use super::group::plan::Refusal as GroupRefusal;
 use super::modify::{ModifyError, Refusal as ModifyRefusal};
 use super::plan::Refusal;
 use super::request::RequestError;
@@ -39,6 +41,7 @@ impl From<RequestError> for Status {
             | RequestError::NoVolumeId
             | RequestError::SnapshotName(_)
             | RequestError::NoSnapshotId
+            | RequestError::TwiceTheSame(_)
             | RequestError::NoTopology => Code::InvalidArgument,
         };
         Self::new(code, error.to_string())
@@ -124,8 +127,34 @@ impl From<SnapshotError> for Status {
                 SnapshotRefusal::NoBranch(_) | SnapshotRefusal::NotReady { is_full: false, .. } => Code::Unavailable,
                 SnapshotRefusal::NotReady { is_full: true, .. } => Code::ResourceExhausted,
             },
+            // CSI, DeleteSnapshot.
+            SnapshotError::Member(_) => Code::InvalidArgument,
             SnapshotError::Deadline(_) => Code::DeadlineExceeded,
             SnapshotError::Api(_) => Code::Unavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<GroupError> for Status {
+    fn from(error: GroupError) -> Self {
+        let code = match error {
+            GroupError::Request(request) => return request.into(),
+            GroupError::UnknownHandle(_) | GroupError::NotFound(_) => Code::NotFound,
+            GroupError::Refused(ref refusal) => match refusal {
+                GroupRefusal::NotFound(_) => Code::NotFound,
+                GroupRefusal::OtherNamespace { .. }
+                | GroupRefusal::Apart { .. }
+                | GroupRefusal::TooMany(_)
+                | GroupRefusal::NotWhole(_) => Code::FailedPrecondition,
+                GroupRefusal::Taken(_) => Code::AlreadyExists,
+                GroupRefusal::Going { .. } => Code::Aborted,
+                GroupRefusal::NoBranch(_) | GroupRefusal::NotReady { is_full: false, .. } => Code::Unavailable,
+                GroupRefusal::NotReady { is_full: true, .. } => Code::ResourceExhausted,
+            },
+            GroupError::OtherMembers { .. } => Code::InvalidArgument,
+            GroupError::Deadline(_) => Code::DeadlineExceeded,
+            GroupError::Api(_) => Code::Unavailable,
         };
         Self::new(code, error.to_string())
     }

@@ -9,6 +9,7 @@ mod copies;
 mod deletion;
 mod dots;
 mod faults;
+mod group_snapshots;
 mod groups;
 mod imports;
 mod inline;

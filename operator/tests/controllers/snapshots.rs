@@ -5,7 +5,7 @@ use std::time::Duration;
 use dotmesh_crds::Commit;
 use dotmesh_crds::names::snapshot_object;
 use dotmesh_csi_proto::csi::CreateSnapshotRequest;
-use dotmesh_model::handle::{Handle, SnapshotId};
+use dotmesh_model::handle::{Handle, SnapshotId, SnapshotRef};
 use dotmesh_model::id::VolumeId;
 use dotmesh_operator::facade::snapshot::list::list_snapshots;
 use dotmesh_operator::facade::snapshot::plan::Refusal;
@@ -81,16 +81,17 @@ async fn a_volume_snapshot_is_a_commit_and_goes_with_it() {
         volume: source.volume,
         commit: status.id.unwrap().parse().unwrap(),
     };
-    assert_eq!((taken.id, taken.source, taken.size_bytes), (id, source, 10 << 30));
+    let found = SnapshotRef::Alone(id);
+    assert_eq!((taken.id, taken.source, taken.size_bytes), (found, source, 10 << 30));
     world.settle().await;
     assert_eq!(take(&world, request(source)).await.unwrap(), taken, "the same one");
     assert_eq!(list_snapshots(&world.api).await.unwrap(), std::slice::from_ref(&taken));
 
-    delete_snapshot(&world.api, id).await.unwrap();
+    delete_snapshot(&world.api, SnapshotRef::Alone(id)).await.unwrap();
     world.settle().await;
     assert!(!world.api.exists::<Commit>(&key(&name())));
     assert!(find_snapshot(&world.api, id).await.unwrap().is_none());
-    delete_snapshot(&world.api, id).await.unwrap();
+    delete_snapshot(&world.api, SnapshotRef::Alone(id)).await.unwrap();
 }
 
 #[tokio::test]
@@ -106,7 +107,7 @@ async fn what_people_committed_is_no_snapshot_of_anybody_to_delete() {
         commit: commit.parse().unwrap(),
     };
     assert!(find_snapshot(&world.api, id).await.unwrap().is_some());
-    delete_snapshot(&world.api, id).await.unwrap();
+    delete_snapshot(&world.api, SnapshotRef::Alone(id)).await.unwrap();
     world.settle().await;
     assert!(world.api.exists::<Commit>(&key("mine")));
     assert!(list_snapshots(&world.api).await.unwrap().is_empty());

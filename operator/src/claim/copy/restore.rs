@@ -3,7 +3,7 @@
 
 use dotmesh_crds::Commit;
 use dotmesh_crds::names::DRIVER;
-use dotmesh_model::handle::SnapshotId;
+use dotmesh_model::handle::{SnapshotId, SnapshotRef};
 use dotmesh_model::size::parse_quantity;
 use dotmesh_mutant::{Mutant, is_planted};
 use kube::ResourceExt;
@@ -126,5 +126,6 @@ fn check_content(
         what: what(),
         why: "csi-snapshotter has not said what it is".to_owned(),
     })?;
-    handle.parse().map_err(|_| CopyError::Gone { what: what() })
+    let id: SnapshotRef = handle.parse().map_err(|_| CopyError::Gone { what: what() })?;
+    Ok(id.snapshot())
 }

@@ -158,12 +158,19 @@ fn build(request: &TakeSnapshot, dot: &Dot, branch: &Branch, object: Option<&Vol
             ..ObjectMeta::default()
         },
         spec: CommitSpec {
-            dot: dot.name_any(),
-            branch: Some(branch.spec.name.clone()),
             message: said.or(named),
             metadata: metadata.collect(),
-            ..CommitSpec::default()
+            ..build_spec(dot, branch)
         },
         status: None,
+    }
+}
+
+/// Of the branch of a Dot.
+pub fn build_spec(dot: &Dot, branch: &Branch) -> CommitSpec {
+    CommitSpec {
+        dot: dot.name_any(),
+        branch: Some(branch.spec.name.clone()),
+        ..CommitSpec::default()
     }
 }

@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 21] = [
+const RESOURCES: [Resource; 22] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -137,6 +137,12 @@ const RESOURCES: [Resource; 21] = [
         kind: "VolumeSnapshot",
         group: "snapshot.storage.k8s.io",
         plural: "volumesnapshots",
+        ..CORE
+    },
+    Resource {
+        kind: "VolumeGroupSnapshot",
+        group: "groupsnapshot.storage.k8s.io",
+        plural: "volumegroupsnapshots",
         ..CORE
     },
     Resource {
