@@ -8,6 +8,7 @@ pub mod copies;
 pub mod deletions;
 pub mod disruptions;
 pub mod formats;
+pub mod groups;
 pub mod imports;
 pub mod inline;
 pub mod losses;
@@ -199,6 +200,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(claims::all());
     all.extend(commits::all());
     all.extend(copies::all());
+    all.extend(groups::all());
     all.extend(branches::all());
     all.extend(capacities::all());
     all.extend(deletions::all());

@@ -53,7 +53,42 @@ impl Oracle {
                 self.check_snapshots("ready before durable", &id);
                 self.check_covers_all(&id);
                 self.check_order(&id);
+                self.check_group(&id, object);
             }
+        }
+    }
+
+    /// Those of a group are of one instant, and all there when the first of them is told of.
+    fn check_group(&mut self, id: &str, object: &serde_json::Value) {
+        if object["spec"]["group"].is_null() {
+            return;
+        }
+        let members = object["status"]["group"]["commits"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let mut wrong = Vec::new();
+        if i64::try_from(members.len()).ok() != object["spec"]["group"]["members"].as_i64() {
+            wrong.push(format!("commit {id} tells of {} members", members.len()));
+        }
+        let instant = |id: &str| self.commits.get(id).map(|known| known.createtxg);
+        for other in members.iter().map(|member| text(&member["id"])) {
+            let is_there = || {
+                let suffix = format!("@{other}");
+                let mut all = self.pools.iter().flat_map(Inventory::iter);
+                all.any(|dataset| dataset.name.ends_with(&suffix))
+            };
+            if instant(&other).is_some_and(|other| Some(other) != instant(id)) {
+                wrong.push(format!(
+                    "commits {id} and {other} are of one group, and of two instants"
+                ));
+            }
+            if !self.is_requested(&other) && !is_there() {
+                wrong.push(format!("commit {id} is there, and {other} of its group is not"));
+            }
+        }
+        for what in wrong {
+            self.violated("I4 groups", what);
         }
     }
 
