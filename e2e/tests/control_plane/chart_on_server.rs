@@ -72,7 +72,7 @@ async fn uninstalling_keeps_the_crds_and_so_everybodys_dots() {
     }
 }
 
-/// Pods that the chart makes, but for csi-node's: the operator's, and that of `helm test`.
+/// Pods that the chart makes, but for csi-node's: the operator's, snapshot-controller's, and that of `helm test`.
 async fn pods_without_privilege(values: &Value) -> Vec<Value> {
     let made = chart::template_with(values).unwrap().output().await.unwrap();
     let pod_of = |object: &Value| match object["kind"].as_str() {
@@ -94,8 +94,9 @@ async fn all_but_csi_node_passes_restricted_pod_security() {
         "--overwrite",
     ];
     Program::kubectl(label).unwrap().output().await.unwrap();
-    let pods = pods_without_privilege(&json!({})).await;
-    assert_eq!(pods.len(), 2, "{pods:?}");
+    let all = json!({"csiSnapshotter": {"enabled": true}, "snapshotController": {"enabled": true}});
+    let pods = pods_without_privilege(&all).await;
+    assert_eq!(pods.len(), 3, "{pods:?}");
     for mut pod in pods {
         pod["apiVersion"] = "v1".into();
         pod["kind"] = "Pod".into();

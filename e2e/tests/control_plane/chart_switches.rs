@@ -1,6 +1,7 @@
 //! Every value of the chart away from its default, and what the server says to the objects that come of it.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use dotmesh_e2e::chart;
@@ -26,6 +27,7 @@ fn switches() -> Vec<(&'static str, Value)> {
     let mut all = of_all_pods();
     all.extend(of_the_operator());
     all.extend(of_csi_node());
+    all.extend(of_snapshot_controller());
     all.extend(of_the_cluster());
     all
 }
@@ -82,6 +84,7 @@ fn of_all_pods() -> Vec<(&'static str, Value)> {
         ("csiResizer.verbosity", json!(5)),
         ("csiResizer.resources", resources()),
         ("csiSnapshotter.enabled", json!(true)),
+        ("csiSnapshotter.groups", json!(true)),
         ("csiSnapshotter.image.registry", json!("registry.example.com")),
         ("csiSnapshotter.image.repository", json!("csi/snapshotter")),
         ("csiSnapshotter.image.tag", json!("v8.7.1")),
@@ -131,6 +134,24 @@ fn of_csi_node() -> Vec<(&'static str, Value)> {
     ]
 }
 
+fn of_snapshot_controller() -> Vec<(&'static str, Value)> {
+    vec![
+        ("snapshotController.enabled", json!(true)),
+        ("snapshotController.replicas", json!(2)),
+        ("snapshotController.image.registry", json!("registry.example.com")),
+        ("snapshotController.image.repository", json!("csi/snapshot-controller")),
+        ("snapshotController.image.tag", json!("v8.7.1")),
+        ("snapshotController.image.digest", json!(DIGEST)),
+        ("snapshotController.image.pullPolicy", json!("Always")),
+        ("snapshotController.verbosity", json!(5)),
+        ("snapshotController.resources", resources()),
+        ("snapshotController.priorityClassName", json!("")),
+        ("snapshotController.nodeSelector", json!({"kubernetes.io/os": "linux"})),
+        ("snapshotController.tolerations", tolerations()),
+        ("snapshotController.affinity", affinity()),
+    ]
+}
+
 fn of_the_cluster() -> Vec<(&'static str, Value)> {
     let peers = json!([
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}},
@@ -168,11 +189,11 @@ fn beside(path: &str) -> Value {
     if matches!(path, "pool.devices" | "pool.existing") {
         return json!({"pool": {"file": null}});
     }
-    if path.starts_with("csiSnapshotter.") && path != "csiSnapshotter.enabled" {
-        return json!({"csiSnapshotter": {"enabled": true}});
-    }
-    if path.starts_with("networkPolicy.") && path != "networkPolicy.enabled" {
-        return json!({"networkPolicy": {"enabled": true}});
+    for group in ["csiSnapshotter", "snapshotController", "networkPolicy"] {
+        let below = path.strip_prefix(group).and_then(|rest| rest.strip_prefix('.'));
+        if below.is_some_and(|below| below != "enabled") {
+            return json!({group: {"enabled": true}});
+        }
     }
     json!({})
 }
@@ -222,12 +243,23 @@ fn every_value_has_a_switch() {
 #[tokio::test]
 async fn with_every_switch_the_chart_makes_something_else_and_the_server_takes_it() {
     let client = cluster().await.client;
-    let on = json!({"networkPolicy": {"enabled": true}});
-    let plain = render(&json!({})).await.unwrap();
-    let with_policies = render(&on).await.unwrap();
+    let mut before = BTreeMap::new();
+    for (path, _) in switches() {
+        let beside = beside(path);
+        // A pool must be something, so these stand against the default.
+        let beside = if beside.get("pool").is_some() {
+            json!({})
+        } else {
+            beside
+        };
+        if let Entry::Vacant(entry) = before.entry(beside.to_string()) {
+            entry.insert(render(&beside).await.unwrap());
+        }
+    }
 
+    let before = &before;
     let one_each = switches().into_iter().map(|(path, value)| {
-        let before = if beside(path) == on { &with_policies } else { &plain };
+        let before = before.get(&beside(path).to_string()).unwrap_or(&before["{}"]);
         let values = chart::merged(beside(path), chart::only(path, value));
         async move {
             let made = render(&values).await?;
@@ -255,7 +287,7 @@ async fn with_every_switch_the_chart_makes_something_else_and_the_server_takes_i
     }
     let newest = chart::template(&chart::MUTATING_POLICIES).unwrap();
     renders.push(chart::objects(&newest.output().await.unwrap()).unwrap());
-    renders.extend([plain, with_policies]);
+    renders.extend(before.values().cloned());
 
     let count = renders.iter().map(Vec::len).sum::<usize>();
     let different: BTreeSet<String> = renders.iter().flatten().map(Value::to_string).collect();

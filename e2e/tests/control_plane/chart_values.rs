@@ -64,6 +64,8 @@ async fn a_misspelled_name_is_refused_wherever_it_stands() {
         "csiResizer.image",
         "csiSnapshotter",
         "csiSnapshotter.image",
+        "snapshotController",
+        "snapshotController.image",
         "pool",
         "pool.file",
         "storageClass",
@@ -120,6 +122,9 @@ fn senseless() -> Vec<(&'static str, Vec<Value>)> {
         ("csiResizer.verbosity", vec![json!(11), json!(-1)]),
         ("csiSnapshotter.image.tag", vec![json!("")]),
         ("csiSnapshotter.verbosity", vec![json!(11), json!(-1)]),
+        ("csiSnapshotter.groups", vec![json!("yes")]),
+        ("snapshotController.image.tag", vec![json!("")]),
+        ("snapshotController.replicas", vec![json!(0), json!(10)]),
         (
             "csiNode.kubeletDir",
             vec![

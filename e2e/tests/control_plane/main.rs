@@ -24,6 +24,7 @@ mod immutable;
 mod imports;
 mod names_and_sizes;
 mod permissions;
+mod snapshot_controllers;
 
 /// The namespace of objects that are really made.
 const NAMESPACE: &str = "control-plane-tests";
