@@ -56,6 +56,8 @@ impl Wanted {
 pub struct PublishRequest {
     /// Which.
     pub volume: Wanted,
+    /// The namespace of the pod, where that is known: it sees nothing of another one.
+    pub namespace: Option<String>,
     /// Where: a folder, or for a block device an empty file. Made when it is not there.
     pub target: PathBuf,
     /// What it is asked for as.
@@ -105,7 +107,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         let (dot, volume) = (request.volume.dot(), request.volume.volume());
         let _guard = self.host.dots.exclusive(dot).await;
         let _target = self.host.targets.exclusive(request.target.clone()).await;
-        let head = self.head_of(&pool, request.volume).await?;
+        let head = self
+            .head_of(&pool, request.volume, request.namespace.as_deref())
+            .await?;
         if request.format != VolumeFormat::Zfs {
             return self.publish_device(&pool, request, head).await;
         }
@@ -223,7 +227,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn format_of(&self, handle: Handle) -> Result<VolumeFormat, Error> {
         let pool = self.known_pool()?;
         let _guard = self.host.dots.shared(handle.dot).await;
-        let head = self.head_of(&pool, Wanted::Claim(handle)).await?;
+        let head = self.head_of(&pool, Wanted::Claim(handle), None).await?;
         let record = self.volume_record(&pool, (handle.dot, head, handle.volume)).await?;
         Ok(record.format)
     }
@@ -235,18 +239,22 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
     pub async fn head_shown(&self, handle: Handle) -> Result<HeadId, Error> {
         let pool = self.known_pool()?;
         let _guard = self.host.dots.shared(handle.dot).await;
-        self.head_of(&pool, Wanted::Claim(handle)).await
+        self.head_of(&pool, Wanted::Claim(handle), None).await
     }
 
     /// The head whose volume is meant now. The caller has the Dot's lock. A copy in memory is enough to find it; that
     /// there is none is told from the disk.
-    async fn head_of(&self, pool: &KnownPool, wanted: Wanted) -> Result<HeadId, Error> {
+    async fn head_of(&self, pool: &KnownPool, wanted: Wanted, namespace: Option<&str>) -> Result<HeadId, Error> {
+        let resolve = |state: &DotState| {
+            check_namespace(state, wanted, namespace)?;
+            resolve(state, wanted)
+        };
         let copy = self.cache.dot(wanted.dot()).filter(|state| !state.deleted);
-        if let Some(head) = copy.and_then(|state| resolve(&state, wanted).ok()) {
+        if let Some(head) = copy.and_then(|state| resolve(&state).ok()) {
             return Ok(head);
         }
         match self.living_dot(pool, wanted.dot()).await {
-            Ok(state) => resolve(&state, wanted),
+            Ok(state) => resolve(&state),
             Err(Error::Deleted(text)) => Err(Error::NotFound(text)),
             Err(error) => Err(error),
         }
@@ -470,6 +478,20 @@ fn resolve(state: &DotState, wanted: Wanted) -> Result<HeadId, Error> {
     };
     let head = state.live_head(branch);
     head.ok_or_else(|| Error::NotFound(format!("branch {branch} of Dot {} has no head", wanted.dot())))
+}
+
+/// A PersistentVolume is the cluster's, and somebody may have written anybody's handle into one.
+fn check_namespace(state: &DotState, wanted: Wanted, namespace: Option<&str>) -> Result<(), Error> {
+    let has = state.identity.as_ref().map(|identity| identity.namespace.as_str());
+    let has = has.filter(|has| !has.is_empty());
+    match has.zip(namespace).filter(|(has, asked)| has != asked) {
+        None => Ok(()),
+        Some((has, asked)) => Err(Error::Invalid(format!(
+            "Dot {} is of namespace {has}, and the pod of another namespace, {asked}: its PersistentVolume has a handle that was \
+             not made for it",
+            wanted.dot()
+        ))),
+    }
 }
 
 /// The branch that a claim follows.

@@ -30,6 +30,7 @@ impl Capability {
     pub(super) fn publish(self, volume: Wanted, target: PathBuf, readonly: bool) -> PublishRequest {
         PublishRequest {
             volume,
+            namespace: None,
             target,
             format: self.format,
             readonly: readonly || self.readonly,

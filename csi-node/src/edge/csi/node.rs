@@ -26,6 +26,9 @@ use super::inline::{borrow, is_inline};
 use super::invalid;
 use crate::ops::{PublishRequest, UnpublishRequest, Usage, Wanted};
 
+/// What the kubelet says of a pod, because the CSIDriver has `podInfoOnMount`; over whatever a PersistentVolume says there.
+const POD_NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
+
 /// An id that must be there; one that is not ours names nothing.
 fn parse_id<T: FromStr<Err = InvalidHandle>>(text: &str) -> Result<T, Status> {
     if text.is_empty() {
@@ -66,7 +69,14 @@ fn parse_publish(request: NodePublishVolumeRequest) -> Result<PublishRequest, St
     }
     let capability = parse_capability(request.volume_capability.as_ref()).map_err(invalid)?;
     let volume = Wanted::Claim(parse_handle(&request.volume_id)?);
-    Ok(capability.publish(volume, target, request.readonly))
+    let namespace = request
+        .volume_context
+        .get(POD_NAMESPACE)
+        .filter(|said| !said.is_empty());
+    Ok(PublishRequest {
+        namespace: namespace.cloned(),
+        ..capability.publish(volume, target, request.readonly)
+    })
 }
 
 #[tonic::async_trait]

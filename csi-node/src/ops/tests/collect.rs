@@ -146,6 +146,7 @@ async fn what_pods_use_is_waited_for() {
     let publish = PublishRequest {
         format: VolumeFormat::Zfs,
         volume: Wanted::Claim(handle()),
+        namespace: None,
         target: target.clone(),
         readonly: false,
         options: Vec::new(),

@@ -26,6 +26,7 @@ async fn build<Z: Zfs>(host: &Host, ops: &Arc<Ops<Z, FakeMount>>) -> Result<(), 
     let publish = PublishRequest {
         format: VolumeFormat::Zfs,
         volume: Wanted::Claim(handle()),
+        namespace: None,
         target: "/pods/a/mount".into(),
         readonly: false,
         options: Vec::new(),

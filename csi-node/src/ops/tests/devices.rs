@@ -43,6 +43,7 @@ async fn with_dot(format: VolumeFormat) -> (Host, Arc<Ops<FakeZfs, FakeMount>>) 
 fn publish(format: VolumeFormat, target: &str, readonly: bool) -> PublishRequest {
     PublishRequest {
         volume: Wanted::Claim(handle()),
+        namespace: None,
         target: target.into(),
         format,
         readonly,

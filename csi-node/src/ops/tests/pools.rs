@@ -55,6 +55,7 @@ fn publish_in(name: &str) -> PublishRequest {
     PublishRequest {
         format: VolumeFormat::Zfs,
         volume: Wanted::Claim(handle_in(name)),
+        namespace: None,
         target: format!("/pods/{name}/mount").into(),
         readonly: false,
         options: Vec::new(),

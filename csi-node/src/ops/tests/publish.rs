@@ -21,6 +21,7 @@ fn publish(target: &str, readonly: bool) -> PublishRequest {
     PublishRequest {
         format: VolumeFormat::Zfs,
         volume: Wanted::Claim(handle()),
+        namespace: None,
         target: target.into(),
         readonly,
         options: Vec::new(),
@@ -218,6 +219,34 @@ async fn a_branch_is_lent_without_an_attachment_and_taken_away_by_what_is_mounte
         ..lent
     };
     assert!(matches!(ops.publish(&unknown).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_pod_sees_nothing_of_another_namespace() {
+    let (host, ops) = attached().await;
+    let of = |namespace: &str| PublishRequest {
+        namespace: Some(namespace.to_owned()),
+        ..publish(TARGET, false)
+    };
+    let refused = ops.publish(&of("prod")).await.unwrap_err();
+    let Error::Invalid(words) = &refused else {
+        panic!("{refused:?}")
+    };
+    assert!(
+        words.contains("of namespace dev, and the pod of another namespace, prod"),
+        "{words}"
+    );
+    assert_eq!(host.mount.table().iter().count(), 0, "nothing is mounted");
+    ops.publish(&of("dev")).await.unwrap();
+
+    // It became that namespace's.
+    let identity = DotIdentity {
+        namespace: "prod".to_owned(),
+        name: "shop".to_owned(),
+    };
+    ops.take_over_dot(dot(), &identity).await.unwrap();
+    ops.publish(&of("prod")).await.unwrap();
+    assert!(matches!(ops.publish(&of("dev")).await, Err(Error::Invalid(_))));
 }
 
 #[tokio::test]
