@@ -25,8 +25,8 @@ use super::held;
 use super::request::{RequestError, SIDECARS};
 use super::watch::{WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
-use crate::meta::belongs_to;
-use crate::volume_snapshot::VolumeSnapshot;
+use crate::meta::{belongs_to, is_deleting};
+use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use list::taken;
 pub(super) use plan::build_spec;
 use plan::{Refusal, Step, World, plan};
@@ -34,6 +34,11 @@ use plan::{Refusal, Step, World, plan};
 /// Where csi-snapshotter says, when it is told to, whose snapshot it is.
 const PARAMETER_NAME: &str = "csi.storage.k8s.io/volumesnapshot/name";
 const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/volumesnapshot/namespace";
+
+/// What snapshot-controller calls the VolumeSnapshotContent of a VolumeSnapshot with this uid.
+fn content_name(uid: &str) -> String {
+    format!("snapcontent-{uid}")
+}
 
 /// A snapshot that shall be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,16 +244,26 @@ pub async fn get_snapshot<A: Api>(api: &A, id: SnapshotRef) -> Result<Option<Tak
 /// Deletes the Commit of a snapshot; one that people made stays, and so does one of a group of snapshots. What is not
 /// there is deleted already.
 ///
+/// It stays, too, while the VolumeSnapshotContent that it was taken for does: the call is for another one then, which
+/// somebody has written with the same handle, for whatever namespace.
+///
 /// # Errors
 /// [`SnapshotError::Member`]; those of the API.
 pub async fn delete_snapshot<A: Api>(api: &A, id: SnapshotRef) -> Result<(), SnapshotError> {
     let Some((_, commit)) = find_snapshot(api, id.snapshot()).await? else {
         return Ok(());
     };
-    match id {
-        SnapshotRef::Member(_) => return Err(SnapshotError::Member(id)),
-        SnapshotRef::Alone(_) if !commit.labels().contains_key(LABEL_SNAPSHOT) || is_of_group(&commit) => return Ok(()),
-        SnapshotRef::Alone(_) => {}
+    if let SnapshotRef::Member(_) = id {
+        return Err(SnapshotError::Member(id));
+    }
+    let uid = commit.labels().get(LABEL_SNAPSHOT);
+    let Some(uid) = uid.filter(|_| !is_of_group(&commit)) else {
+        return Ok(());
+    };
+    let own: Option<VolumeSnapshotContent> = api.get(&Key::cluster(content_name(uid))).await?;
+    if own.is_some_and(|own| !is_deleting(&own)) {
+        tracing::info!(commit = %Key::of(&commit), "stays: its own VolumeSnapshotContent does");
+        return Ok(());
     }
     let deleted = api.delete::<Commit>(&Key::of(&commit), &Guard::same(&commit)).await;
     Ok(deleted?)

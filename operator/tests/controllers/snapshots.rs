@@ -12,6 +12,7 @@ use dotmesh_operator::facade::snapshot::plan::Refusal;
 use dotmesh_operator::facade::snapshot::{
     SnapshotError, TakeSnapshot, Taken, delete_snapshot, find_snapshot, take_snapshot,
 };
+use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::world::{World, claim_uid, key};
@@ -92,6 +93,31 @@ async fn a_volume_snapshot_is_a_commit_and_goes_with_it() {
     assert!(!world.api.exists::<Commit>(&key(&name())));
     assert!(find_snapshot(&world.api, id).await.unwrap().is_none());
     delete_snapshot(&world.api, SnapshotRef::Alone(id)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_stays_while_the_content_that_it_was_taken_for_does() {
+    let world = World::with_shop().await;
+    let taken = take(&world, request(handle(&world, 1))).await.unwrap();
+    let put = |deleted: Option<&str>| {
+        world.api.put_object(json!({
+            "apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
+            "metadata": {
+                "name": format!("snapcontent-{UID}"), "deletionTimestamp": deleted,
+                "finalizers": ["snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection"],
+            },
+            "spec": {"driver": "csi.dotmesh.io", "volumeSnapshotRef": {"namespace": "dev", "name": "nightly", "uid": UID}},
+        }));
+    };
+    put(None);
+    delete_snapshot(&world.api, taken.id).await.unwrap();
+    world.settle().await;
+    assert!(world.api.exists::<Commit>(&key(&name())), "another one goes");
+
+    put(Some("2026-01-01T00:00:00Z"));
+    delete_snapshot(&world.api, taken.id).await.unwrap();
+    world.settle().await;
+    assert!(!world.api.exists::<Commit>(&key(&name())));
 }
 
 #[tokio::test]
