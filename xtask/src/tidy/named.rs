@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use crate::process::Cmd;
 use crate::workspace;
 
-/// The document whose rows name what shows them.
-const DOCUMENT: &str = "docs/lifecycle.md";
+/// The documents whose rows name what shows them.
+const DOCUMENTS: [&str; 2] = ["docs/lifecycle.md", "docs/snapshots.md"];
 /// Where the simulator's workloads are.
 const WORKLOADS: &str = "crates/sim/src/workload";
 
@@ -24,19 +24,21 @@ pub(super) fn check() -> Result<Vec<String>> {
         }
         tests.push_str(&text);
     }
-    let document = read(DOCUMENT)?;
-    let named = named(&document);
-    if named.is_empty() {
-        return Ok(vec![format!("{DOCUMENT}: names no test")]);
-    }
     let is_there = |name: &Named| match name {
         Named::Test(name) => tests.contains(&format!("fn {name}(")),
         Named::Workload(name) => workloads.contains(&format!("\"{name}\",")),
     };
-    let missing = named.iter().filter(|name| !is_there(name));
-    Ok(missing
-        .map(|name| format!("{DOCUMENT}: there is no {name:?}"))
-        .collect())
+    let mut problems = Vec::new();
+    for document in DOCUMENTS {
+        let text = read(document)?;
+        let named = named(&text);
+        if named.is_empty() {
+            problems.push(format!("{document}: names no test"));
+        }
+        let missing = named.iter().filter(|name| !is_there(name));
+        problems.extend(missing.map(|name| format!("{document}: there is no {name:?}")));
+    }
+    Ok(problems)
 }
 
 #[derive(Debug, PartialEq, Eq)]
