@@ -53,6 +53,16 @@ pub struct VolumeSnapshotError {
     pub message: Option<String>,
 }
 
+/// What a VolumeGroupSnapshot is bound to; here only its name counts, and whether it is there.
+#[derive(CustomResource, Serialize, Deserialize, Debug, Clone, Default)]
+#[kube(
+    group = "groupsnapshot.storage.k8s.io",
+    version = "v1",
+    kind = "VolumeGroupSnapshotContent",
+    schema = "disabled"
+)]
+pub struct VolumeGroupSnapshotContentSpec {}
+
 /// What a VolumeSnapshot is bound to.
 #[derive(CustomResource, Serialize, Deserialize, Debug, Clone, Default)]
 #[kube(

@@ -27,13 +27,18 @@ use super::snapshot::list::taken;
 use super::snapshot::{Taken, cut, find_commit, parse_handle, parse_uid};
 use super::watch::{Changes, WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
-use crate::meta::dot_id;
-use crate::volume_snapshot::VolumeGroupSnapshot;
+use crate::meta::{dot_id, is_deleting};
+use crate::volume_snapshot::{VolumeGroupSnapshot, VolumeGroupSnapshotContent};
 use plan::{Member, Refusal, Step, World, parse_members, plan};
 
 /// Where csi-snapshotter says, when it is told to, whose group it is.
 const PARAMETER_NAME: &str = "csi.storage.k8s.io/volumegroupsnapshot/name";
 const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/volumegroupsnapshot/namespace";
+
+/// What snapshot-controller calls the VolumeGroupSnapshotContent of a VolumeGroupSnapshot with this uid.
+fn content_name(uid: &str) -> String {
+    format!("groupsnapcontent-{uid}")
+}
 
 /// A group that shall be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,6 +300,9 @@ fn check_named(group: &Group, named: &[String]) -> Result<(), GroupError> {
 
 /// Deletes the Commits of a group that was asked for; what people made stays. What is not there is deleted already.
 ///
+/// They stay, too, while the VolumeGroupSnapshotContent that they were taken for does: the call is for another one then,
+/// which somebody has written with the same handle.
+///
 /// # Errors
 /// [`GroupError::OtherMembers`] when the caller means other snapshots; those of the API.
 pub async fn delete_group<A: Api>(api: &A, id: GroupId, named: &[String]) -> Result<(), GroupError> {
@@ -320,10 +328,15 @@ pub async fn delete_group<A: Api>(api: &A, id: GroupId, named: &[String]) -> Res
             }
         }
     }
-    for commit in commits
-        .iter()
-        .filter(|commit| commit.labels().contains_key(LABEL_SNAPSHOT))
-    {
+    for commit in &commits {
+        let Some(uid) = commit.labels().get(LABEL_SNAPSHOT) else {
+            continue;
+        };
+        let own: Option<VolumeGroupSnapshotContent> = api.get(&Key::cluster(content_name(uid))).await?;
+        if own.is_some_and(|own| !is_deleting(&own)) {
+            tracing::info!(commit = %Key::of(commit), "stays: its own VolumeGroupSnapshotContent does");
+            continue;
+        }
         match api.delete::<Commit>(&Key::of(commit), &Guard::same(commit)).await {
             Err(error) if error.kind != ApiErrorKind::NotFound => return Err(error.into()),
             Ok(()) | Err(_) => {}

@@ -128,6 +128,20 @@ async fn a_group_of_two_dots_is_two_commits_of_one_instant_and_goes_as_a_whole()
     let refused = delete_group(&world.api, group.id, &other).await.unwrap_err();
     assert_eq!(Status::from(refused).code(), Code::InvalidArgument);
 
+    // A content that somebody wrote with the same handle takes nothing along.
+    let own = |deleted: Option<&str>| {
+        world.api.put_object(serde_json::json!({
+            "apiVersion": "groupsnapshot.storage.k8s.io/v1", "kind": "VolumeGroupSnapshotContent",
+            "metadata": {"name": format!("groupsnapcontent-{UID}"), "deletionTimestamp": deleted, "finalizers": ["x/y"]},
+            "spec": {},
+        }));
+    };
+    own(None);
+    delete_group(&world.api, group.id, &ids(&group)).await.unwrap();
+    world.settle().await;
+    assert!(world.api.exists::<Commit>(&key(FIRST)) && world.api.exists::<Commit>(&key(SECOND)));
+    own(Some("2026-01-01T00:00:00Z"));
+
     // Somebody deleted one: what is left is told, and goes.
     world.delete::<Commit>(SECOND).await;
     world.settle().await;

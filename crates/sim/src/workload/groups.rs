@@ -87,6 +87,8 @@ pub fn all() -> Vec<Workload> {
                     member("two", "stock", "main"),
                     delete("Dot", "stock"),
                     gone("Dot", "stock"),
+                    delete("Commit", "two"),
+                    gone("Commit", "two"),
                     Step::Quiet,
                     delete("Commit", "one"),
                     gone("Commit", "one"),

@@ -39,7 +39,7 @@ const OURS: Resource = Resource {
     ..CORE
 };
 
-const RESOURCES: [Resource; 22] = [
+const RESOURCES: [Resource; 23] = [
     Resource {
         kind: "Dot",
         plural: "dots",
@@ -149,6 +149,13 @@ const RESOURCES: [Resource; 22] = [
         kind: "VolumeSnapshotContent",
         group: "snapshot.storage.k8s.io",
         plural: "volumesnapshotcontents",
+        namespaced: false,
+        ..CORE
+    },
+    Resource {
+        kind: "VolumeGroupSnapshotContent",
+        group: "groupsnapshot.storage.k8s.io",
+        plural: "volumegroupsnapshotcontents",
         namespaced: false,
         ..CORE
     },
