@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
-/// What a person asks of a Commit. All of it is decided at creation.
+/// What a person asks of a Commit. All of it but `publish` is decided at creation.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
 #[kube(
     group = "dotmesh.io",
@@ -33,7 +33,18 @@ use crate::condition::Condition;
         .message("a Commit's name has at most 63 lower-case letters, digits and '-'"),
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf").message("a Commit cannot be changed; make another one"))]
+#[x_kube(
+    validation = Rule::new("self.dot == oldSelf.dot && (has(self.branch) ? self.branch : '') == (has(oldSelf.branch) ? oldSelf.branch : '')")
+        .message("a Commit cannot be changed; make another one"),
+    validation = Rule::new("(has(self.message) ? self.message : '') == (has(oldSelf.message) ? oldSelf.message : '')")
+        .message("a Commit cannot be changed; make another one"),
+    validation = Rule::new("(has(self.author) ? self.author : '') == (has(oldSelf.author) ? oldSelf.author : '') && (has(self.committer) ? self.committer : '') == (has(oldSelf.committer) ? oldSelf.committer : '')")
+        .message("a Commit cannot be changed; make another one"),
+    validation = Rule::new("has(self.metadata) == has(oldSelf.metadata) && (!has(self.metadata) || !has(oldSelf.metadata) || self.metadata == oldSelf.metadata)")
+        .message("a Commit cannot be changed; make another one"),
+    validation = Rule::new("has(self.group) == has(oldSelf.group) && (!has(self.group) || !has(oldSelf.group) || self.group == oldSelf.group)")
+        .message("a Commit cannot be changed; make another one"),
+)]
 pub struct CommitSpec {
     /// The Dot, by the name of its object in the same namespace.
     #[schemars(length(min = 1, max = 55))]
@@ -69,6 +80,10 @@ pub struct CommitSpec {
     /// them or none; their Dots must lie on one pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// Whether there is a VolumeSnapshot of each of its volumes, `<commit>.<volume>`, for what knows those and not Commits.
+    /// It can be changed at any time, and needs csi-snapshotter.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub publish: bool,
 }
 
 /// Commits of one instant: those of the namespace that say the same here.
@@ -126,7 +141,7 @@ pub struct CommitStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub volumes: Vec<CommitVolume>,
-    /// `Ready`, with the reason and a message for people.
+    /// `Ready`, with the reason and a message for people; and `Published`, of one that is to be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_owned()]))]
     pub conditions: Vec<Condition>,

@@ -1,10 +1,14 @@
-//! Conditions: one type, `Ready`, with reasons from one enum, so that `kubectl wait` and kstatus understand every kind.
+//! Conditions: `Ready`, of every kind, so that `kubectl wait` and kstatus understand it, and `Published` of Commits; with
+//! reasons from one enum.
 
 /// A condition as Kubernetes defines it (`metav1.Condition`).
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The condition that every kind has.
 pub const READY: &str = "Ready";
+
+/// The condition of a Commit that is to have VolumeSnapshots.
+pub const PUBLISHED: &str = "Published";
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -71,6 +75,8 @@ reasons! {
     ClaimNotFound,
     /// The VolumeSnapshot that is named does not exist, or what it stands for is gone.
     SnapshotNotFound,
+    /// There can be no VolumeSnapshots: they are not served here, or the cluster does not know them.
+    SnapshotsUnavailable,
     /// Volumes are being filled from claims.
     Importing,
     /// An import ended before its end; it is tried again.

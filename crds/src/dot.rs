@@ -66,6 +66,10 @@ pub struct DotSpec {
             .message("restoreFrom is the whole id of a Remnant: kubectl get remnants")
     )]
     pub restore_from: Option<String>,
+    /// Whether each of its Commits is published, as if that said so itself. Not those that a VolumeSnapshot made, or the
+    /// clone of a claim.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub publish: bool,
 }
 
 /// Where a Dot's data is put.

@@ -14,6 +14,8 @@ pub const FINALIZER: &str = "dotmesh.io/protect";
 pub const MANAGER: &str = "dotmesh-operator";
 /// Field manager of `status.claims` of Dots.
 pub const MANAGER_CLAIMS: &str = "dotmesh-claims";
+/// Field manager of the condition `Published` of Commits.
+pub const MANAGER_PUBLISH: &str = "dotmesh-publish";
 /// Audience of the token that a csi-node pod presents for its certificate.
 pub const AUDIENCE_ENROLL: &str = "dotmesh.io/enroll";
 /// DNS name in the operator's certificates, by which nodes know their only client.
@@ -53,6 +55,14 @@ pub const ANNOTATION_SOURCE: &str = "dotmesh.io/source";
 pub const ANNOTATION_GROUP: &str = "dotmesh.io/group-snapshot";
 /// Annotation on a VolumeSnapshot: the message of its Commit.
 pub const ANNOTATION_MESSAGE: &str = "dotmesh.io/message";
+
+/// Label on what is published of a Commit, its VolumeSnapshots and their contents: the uid of the Commit's object.
+pub const LABEL_COMMIT_UID: &str = "dotmesh.io/commit-uid";
+/// Label on the same: the Commit's name.
+pub const LABEL_COMMIT: &str = "dotmesh.io/commit";
+/// Kubernetes' own, as snapshot-controller has it: the VolumeSnapshot of a VolumeSnapshotContent goes, or has gone. Without it
+/// csi-snapshotter lets go of no content that was bound.
+pub const ANNOTATION_SNAPSHOT_GOES: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted";
 
 /// Label on a claim and a pod that fill a volume: the uid of the Dot whose import they are.
 pub const LABEL_IMPORT: &str = "dotmesh.io/import";

@@ -38,8 +38,8 @@ pub struct Args {
     /// When that image is pulled: Always, IfNotPresent or Never.
     #[arg(long, default_value = "IfNotPresent", requires = "importer_image")]
     pub importer_pull_policy: String,
-    /// Serve snapshots on the façade, for csi-snapshotter: VolumeSnapshots become Commits. The chart has no csi-snapshotter
-    /// yet.
+    /// Serve snapshots on the façade, for csi-snapshotter: VolumeSnapshots become Commits, and Commits can be published as
+    /// VolumeSnapshots.
     #[arg(long)]
     pub csi_snapshots: bool,
     /// Port of csi-node's `dotmesh.node.v1`.

@@ -85,6 +85,8 @@ pub struct Config {
     pub grace: u64,
     /// What copies the data of claims into volumes; absent: nothing is imported.
     pub importer: Option<Importer>,
+    /// VolumeSnapshots are served here, by csi-snapshotter.
+    pub snapshots: bool,
 }
 
 /// State that speeds things up or spares repetition. Losing it costs time, never correctness.

@@ -1,5 +1,5 @@
-//! The operator: controllers for Dot, Branch, Commit, Pool and what the scheduler knows of it, the CSI façade, and the
-//! nodes' certificates.
+//! The operator: controllers for Dot, Branch, Commit with its VolumeSnapshots, Pool and what the scheduler knows of it, the
+//! CSI façade, and the nodes' certificates.
 //!
 //! Effects go through two traits: [`api::Api`] (Kubernetes) and [`nodes::Nodes`] (`dotmesh.node.v1`). What is to be
 //! done is decided in each kind's `plan`, which is pure. Nothing here touches ZFS, mounts or processes.
@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod pki;
 pub mod pool;
+pub mod publish;
 pub mod remnant;
 pub mod run;
 pub mod status;

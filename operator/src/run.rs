@@ -104,9 +104,13 @@ async fn start(
     let client = Client::try_default().await.context("connecting to Kubernetes")?;
     let listeners = watches::Listeners::default();
     let api = KubeApi::new(client.clone(), caches.clone(), metrics.clone());
-    let which = (args.namespace.as_str(), args.importer().is_some());
+    let which = watches::Which {
+        namespace: &args.namespace,
+        importing: args.importer().is_some(),
+        publishing: args.csi_snapshots,
+    };
     watches::spawn(parts, &client, which, writers, api.clone(), &listeners);
-    watches::wait_until_ready(&caches).await?;
+    watches::wait_until_ready(&caches, args.csi_snapshots).await?;
     readiness.ready("caches");
 
     let authority = ensure_authority(&api, &args.namespace).await;
@@ -188,6 +192,7 @@ impl Controlling {
             pool: args.pool.place(),
             grace: args.grace_period,
             importer: args.importer(),
+            snapshots: args.csi_snapshots,
         };
         let context: Arc<Shared> = Arc::new(Context::new(
             self.api.clone(),

@@ -43,24 +43,35 @@ impl Verdict {
 
     /// The `Ready` condition that says it; an unchanged status keeps its transition time.
     pub fn conditions(&self, before: &[Condition], generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+        vec![self.condition(READY, ready_condition(before), generation, now)]
+    }
+
+    /// The condition of a type that says it, in the place of that one.
+    pub fn condition(
+        &self,
+        type_: &str,
+        before: Option<&Condition>,
+        generation: Option<i64>,
+        now: Timestamp,
+    ) -> Condition {
         let status = if self.is_ready() { "True" } else { "False" };
-        let since = ready_condition(before)
+        let since = before
             .filter(|condition| condition.status == status)
             .map_or(Time(now), |condition| condition.last_transition_time.clone());
-        vec![Condition {
-            type_: READY.to_owned(),
+        Condition {
+            type_: type_.to_owned(),
             status: status.to_owned(),
             reason: self.reason.as_str().to_owned(),
             message: self.message.clone(),
             observed_generation: generation,
             last_transition_time: since,
-        }]
+        }
     }
 
     /// The event that goes with it: a warning when somebody has to do something, and only when the condition did not
     /// say so before.
-    pub fn event(&self, before: &[Condition], action: &'static str) -> Option<Event> {
-        let known = ready_condition(before)
+    pub fn event(&self, before: Option<&Condition>, action: &'static str) -> Option<Event> {
+        let known = before
             .is_some_and(|condition| condition.reason == self.reason.as_str() && condition.message == self.message);
         (is_warning(self.reason) && !known).then(|| Event {
             event_type: EventType::Warning,
@@ -136,7 +147,7 @@ pub async fn apply_status<A: Api, K: Kind, S: Serialize + Sync>(
 
 /// Publishes a verdict's event, if it has one. Events are a courtesy: a failure is logged and nothing else.
 pub async fn tell<A: Api, K: Kind>(api: &A, object: &K, verdict: &Verdict, before: &[Condition], action: &'static str) {
-    if let Some(event) = verdict.event(before, action) {
+    if let Some(event) = verdict.event(ready_condition(before), action) {
         publish(api, object, event).await;
     }
 }
@@ -206,12 +217,12 @@ mod tests {
     fn an_unchanged_condition_keeps_its_time_and_is_told_once() {
         let (then, now) = (Timestamp::from_second(10).unwrap(), Timestamp::from_second(20).unwrap());
         let missing = Verdict::new(Reason::DotNotFound, "there is no Dot \"shop\"");
-        assert!(missing.event(&[], "Commit").is_some());
+        assert!(missing.event(None, "Commit").is_some());
         let before = missing.conditions(&[], Some(1), then);
-        assert_eq!(missing.event(&before, "Commit"), None);
+        assert_eq!(missing.event(before.first(), "Commit"), None);
         assert_eq!(missing.conditions(&before, Some(1), now), before);
         let after = Verdict::ready().conditions(&before, Some(1), now);
         assert_eq!(after[0].last_transition_time, Time(now));
-        assert_eq!(Verdict::ready().event(&before, "Commit"), None);
+        assert_eq!(Verdict::ready().event(before.first(), "Commit"), None);
     }
 }

@@ -1,10 +1,11 @@
-//! The kinds of `snapshot.storage.k8s.io` and `groupsnapshot.storage.k8s.io`, as far as they are read here: csi-snapshotter and snapshot-controller write them.
-//! Where their CustomResourceDefinitions are missing none is found.
+//! The kinds of `snapshot.storage.k8s.io` and `groupsnapshot.storage.k8s.io`, as far as they are read and made here:
+//! csi-snapshotter and snapshot-controller fill them in. Where their CustomResourceDefinitions are missing none is found,
+//! and none can be made.
 
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
 
-/// What a VolumeSnapshot says is for csi-snapshotter; here its labels and annotations count.
+/// Of what a VolumeSnapshot says only what it is of counts here, beside its labels and annotations.
 #[derive(CustomResource, Serialize, Deserialize, Debug, Clone, Default)]
 #[kube(
     group = "snapshot.storage.k8s.io",
@@ -14,7 +15,20 @@ use serde::{Deserialize, Serialize};
     status = "VolumeSnapshotStatus",
     schema = "disabled"
 )]
-pub struct VolumeSnapshotSpec {}
+pub struct VolumeSnapshotSpec {
+    /// What it is of.
+    #[serde(default)]
+    pub source: VolumeSnapshotSource,
+}
+
+/// What a VolumeSnapshot is of: a claim, which only csi-snapshotter reads, or a content that is there.
+#[derive(Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSnapshotSource {
+    /// The name of that VolumeSnapshotContent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_snapshot_content_name: Option<String>,
+}
 
 /// What a VolumeGroupSnapshot says is for csi-snapshotter; here its labels and annotations count.
 #[derive(CustomResource, Serialize, Deserialize, Debug, Clone, Default)]
@@ -76,21 +90,46 @@ pub struct VolumeGroupSnapshotContentSpec {}
 pub struct VolumeSnapshotContentSpec {
     /// The CSI driver.
     pub driver: String,
+    /// `Delete` or `Retain`: what becomes of the snapshot when this goes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub deletion_policy: String,
+    /// What it stands for.
+    #[serde(default)]
+    pub source: VolumeSnapshotContentSource,
+    /// Whether the volume has files or is a device, as in a claim's `volumeMode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_volume_mode: Option<String>,
     /// The VolumeSnapshot that it is for.
     pub volume_snapshot_ref: VolumeSnapshotRef,
 }
 
+/// What a VolumeSnapshotContent stands for: a volume that csi-snapshotter takes a snapshot of, or a snapshot that is there.
+#[derive(Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeSnapshotContentSource {
+    /// The driver's id of that snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_handle: Option<String>,
+}
+
 /// A VolumeSnapshot; without a uid the first of that name.
 #[derive(Serialize, Deserialize, Debug, Clone, Default)]
+#[serde(rename_all = "camelCase")]
 pub struct VolumeSnapshotRef {
+    /// Its API version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_version: Option<String>,
+    /// Its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// Its namespace.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// Its name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its uid.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use dotmesh_crds::names::{
-    ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, LABEL_DOT, snapshot_object, volume_object,
+    ANNOTATION_SELECTED_NODE, LABEL_AUTOMATIC, LABEL_CLAIM_UID, LABEL_COMMIT, LABEL_DOT, snapshot_object, volume_object,
 };
 use dotmesh_crds::remnant::RemnantKind;
 use dotmesh_crds::{Branch, Commit, Condition, Dot, Pool, Remnant};
@@ -20,10 +20,13 @@ use crate::commit::group;
 use crate::context::NewUsers;
 use crate::dot::import::{self, clones};
 use crate::dot::observe::node_of;
-use crate::meta::{dot_id, is_deleting, is_restoring, uid};
+use crate::meta::{belongs_to, dot_id, is_deleting, is_restoring, uid};
 use crate::pool::discover::serving_node;
+use crate::publish::build::content_key;
+use crate::publish::{self, sweep};
 use crate::remnant::observe::{first_to_go, pool_below};
 use crate::status::is_ready;
+use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 
 /// Objects to look at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +45,10 @@ pub struct Wake {
     pub pods: Vec<Key>,
     /// Claims.
     pub claims: Vec<Key>,
+    /// Commits, for what is published of them.
+    pub published: Vec<Key>,
+    /// VolumeSnapshotContents that are published.
+    pub contents: Vec<Key>,
     /// What the scheduler is told of the Pools, all of it.
     pub capacities: bool,
 }
@@ -71,6 +78,10 @@ pub enum Woken<'a> {
     Class(&'a StorageClass),
     /// A CSIStorageCapacity of the installation's namespace.
     Capacity(&'a CSIStorageCapacity),
+    /// A VolumeSnapshot that is published of a Commit.
+    Snapshot(&'a VolumeSnapshot),
+    /// Its VolumeSnapshotContent.
+    Content(&'a VolumeSnapshotContent),
 }
 
 /// Whom the change of an object concerns.
@@ -89,6 +100,8 @@ pub fn wakes<A: Api>(api: &A, woken: Woken<'_>) -> Wake {
             capacities: true,
             ..Wake::default()
         },
+        Woken::Snapshot(snapshot) => snapshot_changed(snapshot),
+        Woken::Content(content) => content_changed(content),
     }
 }
 
@@ -161,9 +174,19 @@ pub fn dot_changed<A: Api>(api: &A, dot: &Dot) -> Wake {
         branches: branches.iter().map(|branch| Key::of(&**branch)).collect(),
         pools: pools.iter().map(|pool| Key::of(&**pool)).collect(),
         remnants: remnants_of(dot),
-        pods: Vec::new(),
-        capacities: false,
+        published: to_publish(api, dot),
+        ..Wake::default()
     }
+}
+
+/// Commits of a Dot whose VolumeSnapshots are asked for and not there, or the other way round.
+fn to_publish<A: Api>(api: &A, dot: &Dot) -> Vec<Key> {
+    let name = dot.name_any();
+    let waits = |commit: &Commit| commit.spec.dot == name && belongs_to(commit, dot) && publish::waits(commit, dot);
+    api.cached_where(waits)
+        .iter()
+        .map(|commit| Key::of(&**commit))
+        .collect()
 }
 
 /// The Commit that may have been taken for the clone of this claim.
@@ -282,6 +305,55 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
         branches: waiting_branches(api, |named| *named == dot),
         commits,
         claims: waiting_for_commit(api, &Key::of(commit)),
+        published: is_published(api, commit, &dot)
+            .then(|| Key::of(commit))
+            .into_iter()
+            .collect(),
+        contents: left_contents(api, commit),
+        ..Wake::default()
+    }
+}
+
+/// Whether VolumeSnapshots of a Commit are asked for, or were.
+fn is_published<A: Api>(api: &A, commit: &Commit, dot: &Key) -> bool {
+    let is_wanted = || {
+        api.cached::<Dot>(dot)
+            .is_some_and(|dot| publish::is_wanted(commit, &dot))
+    };
+    commit.spec.publish || publish::published_condition(commit).is_some() || is_wanted()
+}
+
+/// What is published of a Commit that is gone.
+fn left_contents<A: Api>(api: &A, commit: &Commit) -> Vec<Key> {
+    let key = Key::of(commit);
+    let is_there = api
+        .cached::<Commit>(&key)
+        .is_some_and(|found| uid(&*found) == uid(commit));
+    let volumes = commit.status.iter().flat_map(|status| &status.volumes);
+    let contents = volumes.map(|volume| content_key(commit, volume));
+    contents
+        .filter(|content| !is_there && api.cached::<VolumeSnapshotContent>(content).is_some())
+        .collect()
+}
+
+/// A VolumeSnapshot that is published came, changed or went: its Commit.
+fn snapshot_changed(snapshot: &VolumeSnapshot) -> Wake {
+    let commit = snapshot.labels().get(LABEL_COMMIT);
+    Wake {
+        published: commit
+            .map(|commit| named(snapshot.namespace(), commit))
+            .into_iter()
+            .collect(),
+        ..Wake::default()
+    }
+}
+
+/// A VolumeSnapshotContent that is published came, changed or went: its Commit, or itself if that is gone.
+fn content_changed(content: &VolumeSnapshotContent) -> Wake {
+    let commit = sweep::commit_of(content);
+    Wake {
+        published: commit.map(|(commit, _)| commit).into_iter().collect(),
+        contents: vec![Key::of(content)],
         ..Wake::default()
     }
 }
@@ -308,6 +380,7 @@ pub fn pool_changed<A: Api>(api: &A, pool: &Pool) -> Wake {
         claims,
         remnants: waiting_remnants(api, &pool.spec.node_name),
         capacities: true,
+        ..Wake::default()
     }
 }
 

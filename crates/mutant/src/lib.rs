@@ -96,6 +96,8 @@ mutants! {
     WhatIsAdoptedBeginsEmpty = "what is adopted begins empty",
     WhatIsClonedIsAnybodys = "what is cloned is anybody's",
     TheCommitOfACloneStays = "the commit of a clone stays",
+    WhatIsPublishedStays = "what is published stays",
+    AContentOutlivesItsCommit = "a content outlives its commit",
 }
 
 #[cfg(feature = "planted")]

@@ -7,6 +7,7 @@ pub mod inline;
 mod kubelet;
 mod resizer;
 mod scheduler;
+mod snapshots;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use dotmesh_model::size::format_quantity;
 use dotmesh_operator::api::{Api, Guard, Key};
 use dotmesh_operator::claim::volume::FINALIZER_PROVISIONER;
 use dotmesh_operator::facade::controller::ControllerService;
+use dotmesh_operator::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use dotmesh_testkit::FakeApi;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -99,6 +101,8 @@ struct World {
     claims: Vec<PersistentVolumeClaim>,
     volumes: Vec<PersistentVolume>,
     capacities: Vec<CSIStorageCapacity>,
+    snapshots: Vec<VolumeSnapshot>,
+    contents: Vec<VolumeSnapshotContent>,
     /// How many changes of the API it knows of.
     read: usize,
 }
@@ -117,6 +121,12 @@ impl World {
         }
         if has_changed("CSIStorageCapacity") {
             self.capacities = server.list(None, None).await.unwrap_or_default();
+        }
+        if has_changed("VolumeSnapshot") {
+            self.snapshots = server.list(None, None).await.unwrap_or_default();
+        }
+        if has_changed("VolumeSnapshotContent") {
+            self.contents = server.list(None, None).await.unwrap_or_default();
         }
     }
 }
@@ -236,6 +246,7 @@ impl Kubernetes {
         for (name, pod) in &pods {
             unfinished |= self.publish(world, name, pod);
         }
+        self.bind_snapshots(world).await;
         unfinished
     }
 

@@ -11,8 +11,9 @@ use dotmesh_operator::claim::copy;
 use dotmesh_operator::claim::report::Said;
 use dotmesh_operator::context::{Context, ReconcileError};
 use dotmesh_operator::dot::import::plan::WAITS;
+use dotmesh_operator::volume_snapshot::VolumeSnapshotContent;
 use dotmesh_operator::wake::Wake;
-use dotmesh_operator::{branch, commit, pool, remnant, turn};
+use dotmesh_operator::{branch, commit, pool, publish, remnant, turn};
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::runtime::controller::Action;
@@ -40,6 +41,10 @@ enum Controller {
     Branch,
     Commit,
     Claim,
+    /// What is published of a Commit.
+    Published,
+    /// A VolumeSnapshotContent.
+    Content,
     /// What the scheduler is told, all of it.
     Capacities,
 }
@@ -95,6 +100,8 @@ impl Leader {
             remnants,
             pods,
             claims,
+            published,
+            contents,
             capacities,
         } = wake;
         let all = capacities.then(|| Key::cluster("all"));
@@ -106,6 +113,8 @@ impl Leader {
             (Controller::Remnant, remnants),
             (Controller::Pod, pods),
             (Controller::Claim, claims),
+            (Controller::Published, published),
+            (Controller::Content, contents),
             (Controller::Capacities, all.into_iter().collect()),
         ] {
             for key in keys {
@@ -197,6 +206,14 @@ impl Leader {
                 let take = |claim: Arc<PersistentVolumeClaim>| turn::take_claim(claim, context, said);
                 self.look(&turn, take).boxed()
             }
+            Controller::Published => self
+                .look(&turn, |commit: Arc<Commit>| publish::reconcile(commit, context))
+                .boxed(),
+            Controller::Content => self
+                .look(&turn, |content: Arc<VolumeSnapshotContent>| {
+                    publish::sweep::reconcile(content, context)
+                })
+                .boxed(),
             Controller::Capacities => async move { turn::take_capacities(&context).await }.boxed(),
         };
         let ended = AssertUnwindSafe(run).catch_unwind().await;
@@ -231,6 +248,9 @@ impl Leader {
             Ok(action) if turn.kind == Controller::Claim && copy_waits(&action).is_some() => copy_waits(&action),
             Ok(action) if turn.kind == Controller::Branch && action == Action::requeue(branch::POD_CHECK) => {
                 Some(branch::POD_CHECK)
+            }
+            Ok(action) if turn.kind == Controller::Published && action == Action::requeue(publish::AGAIN) => {
+                Some(publish::AGAIN)
             }
             Ok(_) => {
                 let what = format!("the plan of {turn:?} does not end");

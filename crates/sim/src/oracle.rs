@@ -8,6 +8,7 @@ mod imports;
 mod inline;
 mod objects;
 mod pools;
+mod published;
 mod remnants;
 pub mod settled;
 mod sizes;

@@ -117,6 +117,7 @@ impl Replica {
                 image: "importer".to_owned(),
                 pull_policy: "IfNotPresent".to_owned(),
             }),
+            snapshots: true,
         };
         let nodes = SimNodes::new(stage.clone(), self.life.clone(), Arc::clone(machines), lead.term());
         let metrics = Metrics::default();

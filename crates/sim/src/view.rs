@@ -4,10 +4,11 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use dotmesh_crds::names::LABEL_IMPORT;
+use dotmesh_crds::names::{LABEL_COMMIT_UID, LABEL_IMPORT};
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, Cached, Key};
 use dotmesh_operator::run::watches::{prune, prune_commit};
+use dotmesh_operator::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use dotmesh_operator::wake::{Wake, Woken, wakes};
 use dotmesh_testkit::Change;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
@@ -16,7 +17,7 @@ use k8s_openapi::api::storage::v1::{CSIStorageCapacity, StorageClass};
 use crate::replica::NAMESPACE;
 
 /// The kinds that are watched.
-pub const WATCHED: [&str; 10] = [
+pub const WATCHED: [&str; 12] = [
     "Dot",
     "Branch",
     "Commit",
@@ -27,6 +28,8 @@ pub const WATCHED: [&str; 10] = [
     "PersistentVolume",
     "StorageClass",
     "CSIStorageCapacity",
+    "VolumeSnapshot",
+    "VolumeSnapshotContent",
 ];
 
 type Objects = BTreeMap<Key, Arc<dyn Any + Send + Sync>>;
@@ -63,6 +66,10 @@ pub enum Seen {
     Class(Arc<StorageClass>),
     /// A CSIStorageCapacity.
     Capacity(Arc<CSIStorageCapacity>),
+    /// A VolumeSnapshot that is published.
+    Snapshot(Arc<VolumeSnapshot>),
+    /// Its VolumeSnapshotContent.
+    Content(Arc<VolumeSnapshotContent>),
 }
 
 impl Seen {
@@ -80,6 +87,8 @@ impl Seen {
             Self::Volume(object) => Woken::Volume(object),
             Self::Class(object) => Woken::Class(object),
             Self::Capacity(object) => Woken::Capacity(object),
+            Self::Snapshot(object) => Woken::Snapshot(object),
+            Self::Content(object) => Woken::Content(object),
         };
         wakes(api, woken)
     }
@@ -182,6 +191,8 @@ impl View {
             "PersistentVolumeClaim" => parsed!(PersistentVolumeClaim, prune),
             "StorageClass" => parsed!(StorageClass, prune),
             "CSIStorageCapacity" => parsed!(CSIStorageCapacity, prune),
+            "VolumeSnapshot" => parsed!(VolumeSnapshot, prune),
+            "VolumeSnapshotContent" => parsed!(VolumeSnapshotContent, prune),
             _ => parsed!(PersistentVolume, prune),
         };
         if kind == "Pod" && change.key.namespace.as_deref() != Some(NAMESPACE) {
@@ -214,11 +225,15 @@ impl View {
     }
 }
 
-/// Of pods, the operator is told of csi-node's and of those of imports.
+/// Of pods, the operator is told of csi-node's and of those of imports; of VolumeSnapshots, of those that are published.
 fn watched_change(change: &Change) -> Option<&'static str> {
-    let is_ours = change.key.namespace.as_deref() == Some(NAMESPACE)
-        || !change.object["metadata"]["labels"][LABEL_IMPORT].is_null();
-    watched(change.kind).filter(|kind| *kind != "Pod" || is_ours)
+    let has = |label: &str| !change.object["metadata"]["labels"][label].is_null();
+    let is_seen = match change.kind {
+        "Pod" => change.key.namespace.as_deref() == Some(NAMESPACE) || has(LABEL_IMPORT),
+        "VolumeSnapshot" | "VolumeSnapshotContent" => has(LABEL_COMMIT_UID),
+        _ => true,
+    };
+    watched(change.kind).filter(|_| is_seen)
 }
 
 fn watched(kind: &str) -> Option<&'static str> {
@@ -237,6 +252,8 @@ fn seen(kind: &str, object: &Arc<dyn Any + Send + Sync>) -> Option<Seen> {
         "PersistentVolumeClaim" => Seen::Claim(object.downcast().ok()?),
         "StorageClass" => Seen::Class(object.downcast().ok()?),
         "CSIStorageCapacity" => Seen::Capacity(object.downcast().ok()?),
+        "VolumeSnapshot" => Seen::Snapshot(object.downcast().ok()?),
+        "VolumeSnapshotContent" => Seen::Content(object.downcast().ok()?),
         _ => Seen::Volume(object.downcast().ok()?),
     })
 }

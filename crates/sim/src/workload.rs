@@ -13,6 +13,7 @@ pub mod imports;
 pub mod inline;
 pub mod losses;
 pub mod pools;
+pub mod publish;
 pub mod remnants;
 pub mod sizes;
 pub mod strays;
@@ -87,6 +88,8 @@ pub enum Step {
     Class(&'static str, &'static str),
     /// Others change and remove what the scheduler is told.
     SpoilCapacities,
+    /// Changes what is published, or what is there of it.
+    Publish(Publish),
     /// Changes what other drivers serve.
     Foreign(Foreign),
     /// Deletes an object: kind and name.
@@ -133,6 +136,19 @@ pub enum Step {
     Vanish(&'static str, &'static str),
     /// Somebody makes a dataset of their own beside ours.
     ForeignDataset,
+}
+
+/// What people do with what is published.
+#[derive(Debug, Clone)]
+pub enum Publish {
+    /// Of a Commit: its name, and whether it is.
+    Commit(&'static str, bool),
+    /// Of all Commits of a Dot: its name, and whether they are.
+    Dot(&'static str, bool),
+    /// Deletes the content of the VolumeSnapshot of this name.
+    DeleteContentOf(&'static str),
+    /// Makes a VolumeSnapshot of this name that has nothing to do with us.
+    Other(&'static str),
 }
 
 /// Claims of other drivers, and pods that use them.
@@ -187,6 +203,8 @@ pub enum Until {
     LeftOf(&'static str),
     /// There is none.
     Destroyed(&'static str),
+    /// Volumes can be made of the VolumeSnapshot of this name.
+    Usable(&'static str),
     /// A pod has all its volumes.
     Runs(&'static str),
     /// A pod is gone.
@@ -210,6 +228,7 @@ pub fn all() -> Vec<Workload> {
     all.extend(inline::all());
     all.extend(losses::all());
     all.extend(pools::all());
+    all.extend(publish::all());
     all.extend(sizes::all());
     all.extend(remnants::all());
     all.extend(strays::all());

@@ -4,6 +4,7 @@
 mod classes;
 mod deletions;
 mod others;
+mod published;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -368,6 +369,7 @@ impl World {
                 self.vanish(kind, name);
                 Ok(())
             }
+            Step::Publish(publish) => self.publish(publish).await,
             Step::Foreign(foreign) => self.change_foreign(foreign).await,
             Step::ForeignDataset => {
                 self.make_foreign().await;
@@ -446,6 +448,9 @@ impl World {
             }
             Until::Left(dot) => self.remnant_of(dot).is_some(),
             Until::Destroyed(dot) => self.remnant_of(dot).is_none(),
+            Until::Usable(name) => {
+                find("VolumeSnapshot", name).is_some_and(|object| object["status"]["readyToUse"] == true)
+            }
             Until::Runs(pod) => self.kubernetes.is_running(pod),
             Until::Ended(pod) => self.kubernetes.is_ended(pod),
         }

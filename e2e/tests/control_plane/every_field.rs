@@ -20,6 +20,7 @@ fn examples() -> Vec<Value> {
     full_commit["spec"]["committer"] = json!("ada");
     full_commit["spec"]["metadata"] = json!({"build": "512"});
     full_commit["spec"]["group"] = json!({"name": "release", "members": 2});
+    full_commit["spec"]["publish"] = json!(true);
     let pool = |place: &str, value: Value| {
         json!({
             "apiVersion": "dotmesh.io/v1alpha1", "kind": "Pool", "metadata": {"name": "p"},
@@ -40,6 +41,7 @@ fn examples() -> Vec<Value> {
     let mut forked = dot("forked", &[("a", "1Gi")]);
     forked["spec"]["volumes"][0]["importFrom"] = json!({"commit": {"name": "before.sale", "volume": "db"}});
     full_dot["spec"]["deletionPolicy"] = json!("Retain");
+    full_dot["spec"]["publish"] = json!(true);
     let id = "0c5a6f6e-1111-4222-8333-444455556666";
     full_dot["spec"]["restoreFrom"] = json!(id);
     let zfs =

@@ -37,9 +37,18 @@ async fn commits_and_branches_never_change() {
     for patch in [
         json!({"spec": {"dot": "other"}}),
         json!({"spec": {"message": "other"}}),
+        json!({"spec": {"message": null}}),
         json!({"spec": {"branch": "x"}}),
+        json!({"spec": {"author": "somebody else"}}),
+        json!({"spec": {"metadata": {"build": "513"}}}),
+        json!({"spec": {"group": {"name": "release", "members": 2}}}),
+        json!({"spec": {"publish": true, "message": "other"}}),
     ] {
         assert_refused(&cluster, "commit/fixed-commit", patch, "a Commit cannot be changed").await;
+    }
+    // Whether it is published is another matter, and goes both ways.
+    for patch in [json!(true), json!(false), json!(true), json!(null)].map(|is| json!({"spec": {"publish": is}})) {
+        assert_eq!(refusal(&cluster, "commit/fixed-commit", &patch).await, None, "{patch}");
     }
     for patch in [
         json!({"spec": {"dot": "other"}}),

@@ -121,7 +121,8 @@ async fn the_operator_may_do_its_work_and_not_much_more() {
         &["patch", "csidrivers.storage.k8s.io/csi.dotmesh.io"],
         &["patch", "storageclasses.storage.k8s.io/dotmesh"],
         // Only with csiSnapshotter.enabled.
-        &["get", "volumesnapshots.snapshot.storage.k8s.io", "-n", "default"],
+        &["create", "volumesnapshots.snapshot.storage.k8s.io", "-n", "default"],
+        &["delete", "volumesnapshotcontents.snapshot.storage.k8s.io"],
     ] {
         assert!(
             !may("dotmesh-operator", question).await.unwrap(),

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::{Api, ApiError, ApiErrorKind, Event, EventType, Guard, Key, Kind, body};
 use crate::metrics::Metrics;
+use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 
 /// The longest that a call takes. The client repeats what the server refuses for now, which alone could go on for minutes.
 const CALL_TIME: Duration = Duration::from_secs(60);
@@ -45,6 +46,10 @@ pub struct Caches {
     pub classes: Store<StorageClass>,
     /// The CSIStorageCapacities of the installation's namespace.
     pub capacities: Store<CSIStorageCapacity>,
+    /// The VolumeSnapshots that are published of Commits, where they are served.
+    pub snapshots: Store<VolumeSnapshot>,
+    /// Their VolumeSnapshotContents.
+    pub contents: Store<VolumeSnapshotContent>,
 }
 
 /// A kind that there is a cache of.
@@ -74,6 +79,8 @@ cached! {
     PersistentVolume: volumes,
     StorageClass: classes,
     CSIStorageCapacity: capacities,
+    VolumeSnapshot: snapshots,
+    VolumeSnapshotContent: contents,
 }
 
 /// The real one. Cheap to clone.

@@ -105,9 +105,16 @@ fn plan_taken(seen: &Observed, status: &CommitStatus) -> Plan<Step> {
     }
     match lost(&seen.data, &status.conditions, |volumes| tell_loss(status, volumes)) {
         Some(verdict) => Plan::Report(verdict),
-        None if told(&status.conditions).is_some() => Plan::Report(Verdict::ready()),
+        None if told(&status.conditions).is_some() || is_changed(&seen.commit, status) => {
+            Plan::Report(Verdict::ready())
+        }
         None => Plan::Rest,
     }
+}
+
+/// Whether its spec has changed since: by what is published of it, and that is done elsewhere.
+fn is_changed(commit: &Commit, status: &CommitStatus) -> bool {
+    status.observed_generation != commit.metadata.generation
 }
 
 fn tell_loss(status: &CommitStatus, volumes: &[String]) -> String {

@@ -1,6 +1,7 @@
 //! The Commit's status, and events about what is wrong.
 
 use dotmesh_crds::commit::CommitVolume;
+use dotmesh_crds::condition::READY;
 use dotmesh_crds::{Commit, CommitStatus};
 use dotmesh_csi_proto::node::CommitResponse;
 use k8s_openapi::jiff::Timestamp;
@@ -15,9 +16,16 @@ use crate::status::{Verdict, write_status};
 
 const ACTION: &str = "Commit";
 
+/// The status as it is, without the condition that is told by others.
+fn own_status(commit: &Commit) -> CommitStatus {
+    let mut status = commit.status.clone().unwrap_or_default();
+    status.conditions.retain(|condition| condition.type_ == READY);
+    status
+}
+
 /// The status after this pass.
 pub fn build_status(seen: &Observed, verdict: &Verdict, now: Timestamp) -> CommitStatus {
-    let before = seen.commit.status.clone().unwrap_or_default();
+    let before = own_status(&seen.commit);
     let generation = seen.commit.metadata.generation;
     let conditions = verdict.conditions(&before.conditions, generation, now);
     let mut status = match (&seen.taken, validate(seen)) {
@@ -67,7 +75,7 @@ pub fn build_snapshots(taken: &CommitResponse, name_of: impl Fn(&str) -> Option<
 
 /// Whether the status would change.
 pub fn is_news<A: Api, N: Nodes>(context: &Context<A, N>, seen: &Observed, verdict: &Verdict) -> bool {
-    seen.commit.status.clone().unwrap_or_default() != build_status(seen, verdict, context.now())
+    own_status(&seen.commit) != build_status(seen, verdict, context.now())
 }
 
 /// Writes the status if it says something new, and the event that goes with it.
@@ -76,7 +84,7 @@ pub async fn report<A: Api, N: Nodes>(
     seen: &Observed,
     verdict: &Verdict,
 ) -> Result<(), ReconcileError> {
-    let before = seen.commit.status.clone().unwrap_or_default();
+    let before = own_status(&seen.commit);
     let after = build_status(seen, verdict, context.now());
     write_status::<_, Commit, _>(&context.api, &seen.commit, &before, &after).await?;
     crate::status::tell(&context.api, &seen.commit, verdict, &before.conditions, ACTION).await;

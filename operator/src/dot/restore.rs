@@ -388,6 +388,8 @@ fn build_commit(dot: &Dot, commit: &StoredCommit, name: String) -> Commit {
             metadata: values.map(|(key, value)| (key, MetadataValue(value))).collect(),
             // Those that were taken with it may be of Dots that are gone.
             group: None,
+            // Whether it is published is for the Dot that it comes back with.
+            publish: false,
         },
         status: None,
     }

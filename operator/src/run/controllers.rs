@@ -20,8 +20,9 @@ use super::Shared;
 use crate::api::{Caches, Key, Kind};
 use crate::claim::report::Said;
 use crate::context::ReconcileError;
+use crate::volume_snapshot::VolumeSnapshotContent;
 use crate::wake::Wake;
-use crate::{branch, commit, pool, remnant, turn};
+use crate::{branch, commit, pool, publish, remnant, turn};
 
 /// Objects of one kind that are worked on at a time.
 const CONCURRENCY: u16 = 64;
@@ -40,6 +41,8 @@ pub struct Queues {
     remnants: UnboundedSender<ObjectRef<Remnant>>,
     pods: UnboundedSender<ObjectRef<Pod>>,
     claims: UnboundedSender<ObjectRef<PersistentVolumeClaim>>,
+    published: UnboundedSender<ObjectRef<Commit>>,
+    contents: UnboundedSender<ObjectRef<VolumeSnapshotContent>>,
     capacities: Arc<Notify>,
 }
 
@@ -52,6 +55,8 @@ pub struct Inboxes {
     remnants: UnboundedReceiver<ObjectRef<Remnant>>,
     pods: UnboundedReceiver<ObjectRef<Pod>>,
     claims: UnboundedReceiver<ObjectRef<PersistentVolumeClaim>>,
+    published: UnboundedReceiver<ObjectRef<Commit>>,
+    contents: UnboundedReceiver<ObjectRef<VolumeSnapshotContent>>,
 }
 
 /// Empty queues.
@@ -64,6 +69,8 @@ pub fn queues() -> (Queues, Inboxes) {
     let (remnants, get_remnants) = unbounded_channel();
     let (pods, get_pods) = unbounded_channel();
     let (claims, get_claims) = unbounded_channel();
+    let (published, get_published) = unbounded_channel();
+    let (contents, get_contents) = unbounded_channel();
     let queues = Queues {
         dots,
         branches,
@@ -72,6 +79,8 @@ pub fn queues() -> (Queues, Inboxes) {
         remnants,
         pods,
         claims,
+        published,
+        contents,
         capacities: Arc::default(),
     };
     let inboxes = Inboxes {
@@ -82,6 +91,8 @@ pub fn queues() -> (Queues, Inboxes) {
         remnants: get_remnants,
         pods: get_pods,
         claims: get_claims,
+        published: get_published,
+        contents: get_contents,
     };
     (queues, inboxes)
 }
@@ -97,6 +108,8 @@ impl Queues {
             remnants,
             pods,
             claims,
+            published,
+            contents,
             capacities,
         } = wake;
         send(&self.dots, dots);
@@ -106,6 +119,8 @@ impl Queues {
         send(&self.remnants, remnants);
         send(&self.pods, pods);
         send(&self.claims, claims);
+        send(&self.published, published);
+        send(&self.contents, contents);
         if capacities {
             self.capacities.notify_one();
         }
@@ -143,6 +158,13 @@ pub fn spawn(
         &caches.claims,
         inboxes.claims,
         move |claim, context: Arc<Shared>| turn::take_claim(claim, context, said.clone()),
+    ));
+    parts.spawn(control(context, &caches.commits, inboxes.published, publish::reconcile));
+    parts.spawn(control(
+        context,
+        &caches.contents,
+        inboxes.contents,
+        publish::sweep::reconcile,
     ));
     parts.spawn(keep_capacities(context.clone(), Arc::clone(&queues.capacities)));
     parts.spawn(follow_nodes(context.clone(), queues.clone()));

@@ -1,8 +1,9 @@
 //! One watch per kind: it fills the cache, then wakes whom the change concerns.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use dotmesh_crds::names::LABEL_IMPORT;
+use dotmesh_crds::names::{LABEL_COMMIT_UID, LABEL_IMPORT};
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_telemetry::Chain;
 use futures::StreamExt;
@@ -19,6 +20,7 @@ use super::controllers::Queues;
 use crate::api::{Caches, Kind, KubeApi};
 use crate::meta::uid;
 use crate::status::is_ready;
+use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::wake::{self, Woken};
 
 /// Label of csi-node's pods.
@@ -36,6 +38,8 @@ pub struct Writers {
     volumes: Writer<PersistentVolume>,
     classes: Writer<StorageClass>,
     capacities: Writer<CSIStorageCapacity>,
+    snapshots: Writer<VolumeSnapshot>,
+    contents: Writer<VolumeSnapshotContent>,
 }
 
 /// Empty caches.
@@ -51,6 +55,8 @@ pub fn caches() -> (Caches, Writers) {
     let (volumes, write_volumes) = reflector::store();
     let (classes, write_classes) = reflector::store();
     let (capacities, write_capacities) = reflector::store();
+    let (snapshots, write_snapshots) = reflector::store();
+    let (contents, write_contents) = reflector::store();
     let caches = Caches {
         dots,
         branches,
@@ -62,6 +68,8 @@ pub fn caches() -> (Caches, Writers) {
         volumes,
         classes,
         capacities,
+        snapshots,
+        contents,
     };
     let writers = Writers {
         dots: write_dots,
@@ -74,15 +82,21 @@ pub fn caches() -> (Caches, Writers) {
         volumes: write_volumes,
         classes: write_classes,
         capacities: write_capacities,
+        snapshots: write_snapshots,
+        contents: write_contents,
     };
     (caches, writers)
 }
 
-/// Until each cache has seen its first list.
+/// How long the caches of what is published are waited for: without them all of it is read one by one, and where the
+/// cluster does not know the kinds they stay empty.
+const PUBLISHED_WAIT: Duration = Duration::from_secs(10);
+
+/// Until each cache has seen its first list; `with_snapshots`: also those of what is published, if that can be.
 ///
 /// # Errors
 /// A watch ended.
-pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
+pub async fn wait_until_ready(caches: &Caches, with_snapshots: bool) -> anyhow::Result<()> {
     let Caches {
         dots,
         branches,
@@ -94,6 +108,8 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
         volumes,
         classes,
         capacities,
+        snapshots,
+        contents,
     } = caches;
     dots.wait_until_ready().await?;
     branches.wait_until_ready().await?;
@@ -105,6 +121,15 @@ pub async fn wait_until_ready(caches: &Caches) -> anyhow::Result<()> {
     volumes.wait_until_ready().await?;
     classes.wait_until_ready().await?;
     capacities.wait_until_ready().await?;
+    if with_snapshots {
+        let both = async { tokio::try_join!(snapshots.wait_until_ready(), contents.wait_until_ready()) };
+        match tokio::time::timeout(PUBLISHED_WAIT, both).await {
+            Ok(ready) => drop(ready?),
+            Err(_) => {
+                tracing::warn!("the cluster lists no VolumeSnapshots: its CustomResourceDefinitions may be missing")
+            }
+        }
+    }
     Ok(())
 }
 
@@ -124,6 +149,8 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
         volumes,
         classes,
         capacities,
+        snapshots,
+        contents,
     } = caches;
     macro_rules! tell {
         ($($store:ident: $kind:ident,)*) => {$(
@@ -134,19 +161,35 @@ pub fn tell_all(caches: &Caches, api: &KubeApi, queues: &Queues) {
     }
     tell! {
         dots: Dot, branches: Branch, commits: Commit, pools: Pool, remnants: Remnant, pods: Pod, claims: Claim, volumes: Volume,
-        classes: Class, capacities: Capacity,
+        classes: Class, capacities: Capacity, snapshots: Snapshot, contents: Content,
     }
 }
 
-/// Starts the watches; `importing`: also that of pods which fill volumes.
+/// Which watches there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Which<'a> {
+    /// The installation's namespace.
+    pub namespace: &'a str,
+    /// Also that of pods which fill volumes.
+    pub importing: bool,
+    /// Also those of VolumeSnapshots that are published.
+    pub publishing: bool,
+}
+
+/// Starts the watches.
 pub fn spawn(
     parts: &mut JoinSet<anyhow::Result<()>>,
     client: &Client,
-    (namespace, importing): (&str, bool),
+    which: Which<'_>,
     writers: Writers,
     api: KubeApi,
     listeners: &Listeners,
 ) {
+    let Which {
+        namespace,
+        importing,
+        publishing,
+    } = which;
     let everything = watcher::Config::default();
     let waker = Waker {
         api,
@@ -166,6 +209,8 @@ pub fn spawn(
         volumes,
         classes,
         capacities,
+        snapshots,
+        contents,
     } = writers;
     macro_rules! watch {
         ($api:expr, $config:expr, $writer:expr, $prune:expr, $kind:ident) => {{
@@ -220,6 +265,13 @@ pub fn spawn(
         let (_, importers) = reflector::store();
         let of_imports = watcher::Config::default().labels(LABEL_IMPORT);
         watch!(kube::Api::all(client.clone()), of_imports, importers, prune, Importer);
+    }
+    if publishing {
+        // Of those of other people and drivers there may be many, and they are nothing to us.
+        let published = watcher::Config::default().labels(LABEL_COMMIT_UID);
+        let of_commits = published.clone();
+        watch!(kube::Api::all(client.clone()), of_commits, snapshots, prune, Snapshot);
+        watch!(kube::Api::all(client.clone()), published, contents, prune, Content);
     }
 }
 

@@ -17,6 +17,7 @@ mod lead;
 mod losses;
 mod own_dots;
 mod pools;
+mod publish;
 mod remnants;
 mod restores;
 mod sizes;

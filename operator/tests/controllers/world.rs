@@ -1,6 +1,6 @@
 //! A small cluster: one node with csi-node, and all controllers run by hand.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use dotmesh_crds::condition::Condition;
@@ -15,8 +15,9 @@ use dotmesh_operator::metrics::Metrics;
 use dotmesh_operator::nodes::NodeError;
 use dotmesh_operator::pool::discover::PoolSource;
 use dotmesh_operator::status::ready_condition;
+use dotmesh_operator::volume_snapshot::VolumeSnapshotContent;
 use dotmesh_operator::wake::Wake;
-use dotmesh_operator::{branch, capacity, commit, dot, pool, remnant};
+use dotmesh_operator::{branch, capacity, commit, dot, pool, publish, remnant};
 use dotmesh_testkit::{FakeApi, FakeNodes};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) nodes: FakeNodes,
     context: Mutex<Arc<Context<FakeApi, FakeNodes>>>,
     grace: Mutex<u64>,
+    snapshots: AtomicBool,
     /// Seconds since the epoch.
     pub(crate) now: Arc<AtomicI64>,
 }
@@ -60,10 +62,11 @@ impl World {
             api.put(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}"));
         }
         Self {
-            context: Mutex::new(context(&api, &nodes, 0, &now)),
+            context: Mutex::new(context((&api, &nodes), (0, true), &now)),
             api,
             nodes,
             grace: Mutex::new(0),
+            snapshots: AtomicBool::new(true),
             now,
         }
     }
@@ -175,12 +178,19 @@ impl World {
 
     /// The operator starts again: what it only remembered is lost.
     pub(crate) fn restart(&self) {
-        *self.context.lock().unwrap() = context(&self.api, &self.nodes, *self.grace.lock().unwrap(), &self.now);
+        let config = (*self.grace.lock().unwrap(), self.snapshots.load(Ordering::SeqCst));
+        *self.context.lock().unwrap() = context((&self.api, &self.nodes), config, &self.now);
     }
 
     /// From now on deleted data can come back for so many seconds.
     pub(crate) fn set_grace(&self, seconds: u64) {
         *self.grace.lock().unwrap() = seconds;
+        self.restart();
+    }
+
+    /// From now on VolumeSnapshots are served, or not.
+    pub(crate) fn serve_snapshots(&self, is_served: bool) {
+        self.snapshots.store(is_served, Ordering::SeqCst);
         self.restart();
     }
 
@@ -230,6 +240,14 @@ impl World {
         }
         for object in self.api.cached_where::<Commit>(|_| true) {
             clean &= commit::reconcile(object, self.context()).await.is_ok();
+        }
+        for object in self.api.cached_where::<Commit>(|_| true) {
+            clean &= publish::reconcile(object, self.context()).await.is_ok();
+        }
+        if self.snapshots.load(Ordering::SeqCst) {
+            for object in self.api.cached_where::<VolumeSnapshotContent>(|_| true) {
+                clean &= publish::sweep::reconcile(object, self.context()).await.is_ok();
+            }
         }
         clean &= capacity::reconcile(&self.context()).await.is_ok();
         clean
@@ -328,7 +346,11 @@ impl World {
     }
 }
 
-fn context(api: &FakeApi, nodes: &FakeNodes, grace: u64, now: &Arc<AtomicI64>) -> Arc<Context<FakeApi, FakeNodes>> {
+fn context(
+    (api, nodes): (&FakeApi, &FakeNodes),
+    (grace, snapshots): (u64, bool),
+    now: &Arc<AtomicI64>,
+) -> Arc<Context<FakeApi, FakeNodes>> {
     let config = Config {
         namespace: "dotmesh-system".to_owned(),
         pool: PoolSource::File(PoolFile {
@@ -340,6 +362,7 @@ fn context(api: &FakeApi, nodes: &FakeNodes, grace: u64, now: &Arc<AtomicI64>) -
             image: "dotmesh.io/importer:dev".to_owned(),
             pull_policy: "IfNotPresent".to_owned(),
         }),
+        snapshots,
     };
     let now = now.clone();
     let clock = Arc::new(move || Timestamp::from_second(now.load(Ordering::SeqCst)).unwrap());

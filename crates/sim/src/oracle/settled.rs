@@ -24,6 +24,7 @@ impl Oracle {
         self.judge_capacities();
         self.judge_imports();
         self.judge_inline();
+        self.judge_published();
         self.judge_users();
         self.judge_holds();
         self.judge_tombstones();

@@ -20,7 +20,8 @@ fn copy_in(namespace: &str, name: &str, kind: &str, source: &str) -> Step {
     step
 }
 
-fn copy(name: &str, kind: &str, source: &str) -> Step {
+/// Makes a claim that is a copy of a VolumeSnapshot or of a claim.
+pub fn copy(name: &str, kind: &str, source: &str) -> Step {
     copy_in("dev", name, kind, source)
 }
 

@@ -2,6 +2,7 @@
 
 use dotmesh_crds::{Branch, Commit, Dot, Pool, Remnant};
 use dotmesh_operator::api::{Api, ApiError, Guard, Key};
+use dotmesh_operator::volume_snapshot::VolumeSnapshot;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde_json::json;
@@ -66,7 +67,7 @@ impl World {
         namespace["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         server.put_object(namespace);
         let mut all = Vec::new();
-        for kind in ["Dot", "Branch", "Commit", "PersistentVolumeClaim"] {
+        for kind in ["Dot", "Branch", "Commit", "PersistentVolumeClaim", "VolumeSnapshot"] {
             let found = server.all(kind).into_iter();
             let names = found.filter_map(|object| object["metadata"]["name"].as_str().map(str::to_owned));
             all.extend(names.map(|name| (kind, name)));
@@ -86,6 +87,7 @@ impl World {
             "Dot" => api.delete::<Dot>(&key, &any).await,
             "Branch" => api.delete::<Branch>(&key, &any).await,
             "Commit" => api.delete::<Commit>(&key, &any).await,
+            "VolumeSnapshot" => api.delete::<VolumeSnapshot>(&key, &any).await,
             "StorageClass" => api.delete::<StorageClass>(&Key::cluster(name), &any).await,
             _ => api.delete::<PersistentVolumeClaim>(&key, &any).await,
         }
