@@ -1,5 +1,7 @@
 //! VolumeSnapshots are Commits: with the real csi-snapshotter and snapshot-controller (`cargo xtask campaign snapshots`).
 
+mod publish;
+
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
