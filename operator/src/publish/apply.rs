@@ -53,10 +53,10 @@ pub async fn apply<A: Api, N: Nodes>(
 
 /// Only where its kind is not known can an object that is made not be found.
 fn is_unknown(error: ApiError) -> Result<bool, ApiError> {
-    match error.kind {
-        ApiErrorKind::NotFound => Ok(true),
-        _ => Err(error),
+    if error.kind == ApiErrorKind::NotFound {
+        return Ok(true);
     }
+    Err(error)
 }
 
 /// Deletes this VolumeSnapshot.

@@ -108,7 +108,7 @@ pub fn build_content(
         .find(|found| found.id == volume.id)
         .map(|found| match found.format() {
             VolumeFormat::Block => "Block",
-            _ => "Filesystem",
+            VolumeFormat::Zfs | VolumeFormat::Ext4 | VolumeFormat::Xfs => "Filesystem",
         });
     let snapshot = snapshot_key(commit, volume);
     Ok(VolumeSnapshotContent {

@@ -58,7 +58,7 @@ pub fn observe<A: Api, N: Nodes>(context: &Context<A, N>, commit: Commit) -> Obs
         is_fresh: false,
         is_served,
         is_unknown: false,
-        dot: dot.filter(|dot| belongs_to(&commit, &**dot)),
+        dot: dot.filter(|dot| belongs_to(&commit, dot)),
         commit,
     }
 }

@@ -110,12 +110,7 @@ fn snapshots(seen: &Observed) -> Vec<(&'static str, Option<VolumeSnapshot>)> {
 fn describe(plan: &Plan<Step>) -> &'static str {
     match plan {
         Plan::Rest => "rest",
-        Plan::Report(verdict) => match verdict.reason {
-            Reason::Ready => "published",
-            Reason::Conflict => "conflict",
-            Reason::SnapshotsUnavailable => "unavailable",
-            _ => "wrong",
-        },
+        Plan::Report(verdict) => verdict.reason.as_str(),
         Plan::Do(step) | Plan::DoGuarded(step) => match step {
             Step::CreateContent(..) => "create content",
             Step::CreateSnapshot(..) => "create snapshot",
@@ -147,14 +142,14 @@ fn a_pair_is_made_and_one_that_is_broken_is_made_anew() {
     let names = snapshots(&seen(true)).into_iter().map(|(name, _)| name);
     assert!(names.eq(with));
     let expected = [
-        ("none", ["create content", "create content", "rest", "conflict"]),
-        ("free", ["create snapshot", "published", "rest", "conflict"]),
-        ("bound", ["loosen", "published", "rest", "conflict"]),
-        ("bound, may go", ["delete content", "published", "rest", "conflict"]),
-        ("bound to another", ["loosen", "loosen", "rest", "conflict"]),
-        ("held and going", ["loosen", "loosen", "loosen", "conflict"]),
-        ("going", ["rest", "rest", "rest", "conflict"]),
-        ("somebody's", ["conflict"; 4]),
+        ("none", ["create content", "create content", "rest", "Conflict"]),
+        ("free", ["create snapshot", "Ready", "rest", "Conflict"]),
+        ("bound", ["loosen", "Ready", "rest", "Conflict"]),
+        ("bound, may go", ["delete content", "Ready", "rest", "Conflict"]),
+        ("bound to another", ["loosen", "loosen", "rest", "Conflict"]),
+        ("held and going", ["loosen", "loosen", "loosen", "Conflict"]),
+        ("going", ["rest", "rest", "rest", "Conflict"]),
+        ("somebody's", ["Conflict"; 4]),
     ];
     let expected: Vec<_> = expected
         .into_iter()
@@ -252,6 +247,6 @@ fn where_there_are_no_volume_snapshots_that_is_told_with_its_remedy() {
     );
     let mut unknown = seen(true);
     unknown.is_unknown = true;
-    assert_eq!(describe(&plan(&unknown)), "unavailable");
+    assert_eq!(describe(&plan(&unknown)), "SnapshotsUnavailable");
     assert!(is_untold(&unknown) && !is_untold(&off));
 }
