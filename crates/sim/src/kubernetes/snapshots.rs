@@ -61,8 +61,7 @@ impl Kubernetes {
                 .as_ref()
                 .is_some_and(|status| status.ready_to_use == Some(true))
             {
-                self.change(snapshot, json!({ "status": { "readyToUse": false } }))
-                    .await;
+                self.tell(snapshot, json!({ "readyToUse": false }));
             }
         }
         for content in &world.contents {
@@ -76,8 +75,10 @@ impl Kubernetes {
             } else if bound_to(content).is_some() && !holds(content, OF_CONTENT) {
                 self.change(content, finalizer(content, OF_CONTENT, true)).await;
             } else if content.status.is_none() {
-                let status = json!({ "status": { "snapshotHandle": content.spec.source.snapshot_handle } });
-                self.change(content, status).await;
+                self.tell(
+                    content,
+                    json!({ "snapshotHandle": content.spec.source.snapshot_handle }),
+                );
             }
         }
     }
@@ -98,10 +99,10 @@ impl Kubernetes {
                     .as_ref()
                     .is_some_and(|status| status.ready_to_use == Some(true));
                 if content.status.is_some() && !is_known {
-                    let status = json!({ "status": {
-                        "boundVolumeSnapshotContentName": content.name_any(), "readyToUse": true, "restoreSize": "1Gi",
-                    }});
-                    self.change(snapshot, status).await;
+                    let name = content.name_any();
+                    let status =
+                        json!({ "boundVolumeSnapshotContentName": name, "readyToUse": true, "restoreSize": "1Gi" });
+                    self.tell(snapshot, status);
                 }
             }
             Some(_) => {}
@@ -121,6 +122,24 @@ impl Kubernetes {
         } else if holds(snapshot, OF_SNAPSHOT) {
             self.change(snapshot, finalizer(snapshot, OF_SNAPSHOT, false)).await;
         }
+    }
+
+    /// Writes a status.
+    fn tell<K: Kind>(&self, object: &K, status: Value) {
+        let (stage, server) = (&self.cluster.stage, &self.cluster.server);
+        let kind = K::kind(&());
+        let mut all = server.all(&kind).into_iter();
+        let Some(now) = all.find(|now| now["metadata"]["uid"] == uid_of(object)) else {
+            return;
+        };
+        let mut now = (**now).clone();
+        stage.say(
+            Actor::Kubernetes,
+            format_args!("status of {kind} {} {status}", Key::of(object)),
+        );
+        now["status"] = status;
+        server.put_object(now);
+        stage.wrote();
     }
 
     async fn change<K: Kind>(&self, object: &K, patch: Value) {
