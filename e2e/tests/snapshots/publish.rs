@@ -114,6 +114,12 @@ async fn a_commit_is_published_and_nothing_of_that_outlives_it() {
         let of_kept = uid(s, "kept").await?;
         publish(s, "commit/kept", false).await?;
         wait_nothing_published(s, &of_kept).await?;
+        until("the Commit tells of it no more", PATIENCE, async || {
+            let status = get(s, "commit", "kept").await?["status"].take();
+            let conditions = status["conditions"].as_array().map(Vec::len);
+            Ok(Look::when(conditions == Some(1), status.to_string()))
+        })
+        .await?;
         s.cluster.wait_ready::<Commit>("kept").await?;
 
         // A Dot's Commits, and one of them that goes.

@@ -54,14 +54,23 @@ pub fn snapshot_key(commit: &Commit, volume: &CommitVolume) -> Key {
 
 /// Where its content is.
 pub fn content_key(commit: &Commit, volume: &CommitVolume) -> Key {
-    let of_commit = uid(commit).parse().unwrap_or(Uuid::NAMESPACE_OID);
-    let id = Uuid::new_v5(&of_commit, volume.id.as_bytes());
+    let id = Uuid::new_v5(
+        &Uuid::NAMESPACE_OID,
+        format!("{}/{}", uid(commit), volume.id).as_bytes(),
+    );
     Key::cluster(format!("dotmesh-{}", id.hyphenated()))
 }
 
 /// Whether this is published of the Commit's object with that uid.
 pub fn is_of<K: Resource>(object: &K, commit: &str) -> bool {
     object.labels().get(LABEL_COMMIT_UID).is_some_and(|uid| uid == commit)
+}
+
+/// Whether it was published of another Commit's object, and goes with that.
+pub fn is_of_another(snapshot: &VolumeSnapshot, commit: &str) -> bool {
+    let mut owners = snapshot.owner_references().iter();
+    snapshot.labels().contains_key(LABEL_COMMIT_UID)
+        && owners.any(|owner| owner.kind == Commit::kind(&()) && owner.uid != commit)
 }
 
 /// Whether a VolumeSnapshot is the one that belongs to this content.

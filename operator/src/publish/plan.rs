@@ -7,7 +7,9 @@ use dotmesh_crds::Dot;
 use dotmesh_crds::condition::Reason;
 use dotmesh_mutant::{Mutant, is_planted};
 
-use super::build::{bound_to, build_content, build_snapshot, content_key, is_loose, is_of, is_pair, snapshot_key};
+use super::build::{
+    bound_to, build_content, build_snapshot, content_key, is_loose, is_of, is_of_another, is_pair, snapshot_key,
+};
 use super::observe::{Observed, Pair};
 use super::{is_wanted, published_condition};
 use crate::commit::validate::is_taken;
@@ -116,6 +118,10 @@ fn needs(seen: &Observed, dot: &Dot, place: usize, pair: &Pair) -> Needs {
     let (content_key, snapshot_key) = (content_key(commit, volume), snapshot_key(commit, volume));
     if content.as_ref().is_some_and(|content| !is_of(content, uid(commit))) {
         return conflict("VolumeSnapshotContent", &content_key.name);
+    }
+    let is_left = |snapshot: &VolumeSnapshot| is_of_another(snapshot, uid(commit));
+    if snapshot.as_ref().is_some_and(is_left) {
+        return Needs::Patience;
     }
     let is_its = |snapshot: &VolumeSnapshot| is_of(snapshot, uid(commit)) && is_pair(snapshot, &content_key);
     if snapshot.as_ref().is_some_and(|snapshot| !is_its(snapshot)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dotmesh_crds::Commit;
-use dotmesh_crds::names::ANNOTATION_SNAPSHOT_GOES;
+use dotmesh_crds::names::{ANNOTATION_SNAPSHOT_GOES, LABEL_COMMIT_UID};
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -99,11 +99,16 @@ fn snapshots(seen: &Observed) -> Vec<(&'static str, Option<VolumeSnapshot>)> {
     going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now));
     let mut of_another = ours.clone();
     of_another.spec.source.volume_snapshot_content_name = Some("another".to_owned());
+    let mut left = ours.clone();
+    left.labels_mut()
+        .insert(LABEL_COMMIT_UID.to_owned(), "earlier".to_owned());
+    left.owner_references_mut()[0].uid = "earlier".to_owned();
     vec![
         ("none", None),
         ("there", Some(ours)),
         ("going", Some(going)),
         ("of another", Some(of_another)),
+        ("of an earlier Commit", Some(left)),
     ]
 }
 
@@ -138,18 +143,18 @@ fn table(mut seen: Observed) -> Vec<(&'static str, Vec<&'static str>)> {
 
 #[test]
 fn a_pair_is_made_and_one_that_is_broken_is_made_anew() {
-    let with = ["none", "there", "going", "of another"];
+    let with = ["none", "there", "going", "of another", "of an earlier Commit"];
     let names = snapshots(&seen(true)).into_iter().map(|(name, _)| name);
     assert!(names.eq(with));
     let expected = [
-        ("none", ["create content", "create content", "rest", "Conflict"]),
-        ("free", ["create snapshot", "Ready", "rest", "Conflict"]),
-        ("bound", ["loosen", "Ready", "rest", "Conflict"]),
-        ("bound, may go", ["delete content", "Ready", "rest", "Conflict"]),
-        ("bound to another", ["loosen", "loosen", "rest", "Conflict"]),
-        ("held and going", ["loosen", "loosen", "loosen", "Conflict"]),
-        ("going", ["rest", "rest", "rest", "Conflict"]),
-        ("somebody's", ["Conflict"; 4]),
+        ("none", ["create content", "create content", "rest", "Conflict", "rest"]),
+        ("free", ["create snapshot", "Ready", "rest", "Conflict", "rest"]),
+        ("bound", ["loosen", "Ready", "rest", "Conflict", "rest"]),
+        ("bound, may go", ["delete content", "Ready", "rest", "Conflict", "rest"]),
+        ("bound to another", ["loosen", "loosen", "rest", "Conflict", "rest"]),
+        ("held and going", ["loosen", "loosen", "loosen", "Conflict", "rest"]),
+        ("going", ["rest", "rest", "rest", "Conflict", "rest"]),
+        ("somebody's", ["Conflict"; 5]),
     ];
     let expected: Vec<_> = expected
         .into_iter()
@@ -161,17 +166,29 @@ fn a_pair_is_made_and_one_that_is_broken_is_made_anew() {
 #[test]
 fn what_is_not_asked_for_goes_and_what_is_not_ours_stays() {
     let expected = [
-        ("none", ["rest", "delete snapshot", "rest", "rest"]),
-        ("free", ["loosen", "delete snapshot", "loosen", "loosen"]),
-        ("bound", ["loosen", "delete snapshot", "loosen", "loosen"]),
+        ("none", ["rest", "delete snapshot", "rest", "rest", "rest"]),
+        ("free", ["loosen", "delete snapshot", "loosen", "loosen", "loosen"]),
+        ("bound", ["loosen", "delete snapshot", "loosen", "loosen", "loosen"]),
         (
             "bound, may go",
-            ["delete content", "delete snapshot", "delete content", "delete content"],
+            [
+                "delete content",
+                "delete snapshot",
+                "delete content",
+                "delete content",
+                "delete content",
+            ],
         ),
-        ("bound to another", ["loosen", "delete snapshot", "loosen", "loosen"]),
-        ("held and going", ["loosen", "delete snapshot", "loosen", "loosen"]),
-        ("going", ["rest", "delete snapshot", "rest", "rest"]),
-        ("somebody's", ["rest", "delete snapshot", "rest", "rest"]),
+        (
+            "bound to another",
+            ["loosen", "delete snapshot", "loosen", "loosen", "loosen"],
+        ),
+        (
+            "held and going",
+            ["loosen", "delete snapshot", "loosen", "loosen", "loosen"],
+        ),
+        ("going", ["rest", "delete snapshot", "rest", "rest", "rest"]),
+        ("somebody's", ["rest", "delete snapshot", "rest", "rest", "rest"]),
     ];
     let expected: Vec<_> = expected
         .into_iter()
