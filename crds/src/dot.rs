@@ -371,6 +371,9 @@ pub struct DotVolumeOrigin {
     /// GUID of its snapshot, decimal.
     #[schemars(length(max = 20))]
     pub guid: String,
+    /// It is another kind of device to pods than its original, because a VolumeSnapshotContent allows that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub converted: bool,
 }
 
 impl DotVolumeStatus {

@@ -418,6 +418,9 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
         for (volume, guid, snapshot) in wanted {
             let row = rows.iter().find(|row| row.name.snapshot() == Some(&snapshot));
             check_source(volume, &snapshot, guid, row, &format!("commit {}", origin.commit))?;
+            if let Some(row) = row {
+                check_format(volume, &snapshot, row)?;
+            }
             origins.insert(volume.id, snapshot);
         }
         Ok(origins)
@@ -475,7 +478,7 @@ fn word_value(name: &PropName, word: &str) -> Result<PropValue, Error> {
     value.map_err(|error| Error::Internal(format!("{name}: {error}")))
 }
 
-/// What is cloned is the recorded snapshot, of a volume of the same format, and not larger than the size.
+/// What is cloned is the recorded snapshot, and not larger than the size.
 fn check_source(
     volume: &VolumeRequest,
     snapshot: &SnapshotName,
@@ -490,9 +493,6 @@ fn check_source(
             "{snapshot} is not the snapshot that was recorded: its GUID is {}, not {guid}",
             found.map_or("unknown".into(), |guid| guid.to_string())
         )));
-    }
-    if let Some(row) = row {
-        check_format(volume, snapshot, row)?;
     }
     let content = number(&REFERENCED).unwrap_or(0);
     // A block device is never made smaller, whatever is asked for.
@@ -519,6 +519,14 @@ fn check_format(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> R
         volume.name,
         volume.format
     )))
+}
+
+/// Of a device another one can be made, whatever is on it; of files nothing but files.
+fn check_devices(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> Result<(), Error> {
+    if row.number(&VOLSIZE).is_ok() && volume.format != VolumeFormat::Zfs {
+        return Ok(());
+    }
+    check_format(volume, snapshot, row)
 }
 
 fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error> {

@@ -284,6 +284,7 @@ fn wire_origin(origin: &DotVolumeOrigin) -> Result<VolumeOrigin, String> {
         volume_id: origin.volume_id.clone(),
         commit_id: origin.commit_id.clone(),
         snapshot_guid: guid.map_err(|why| format!("status.volumes.origin.guid: {why}"))?,
+        convert: origin.converted,
     })
 }
 

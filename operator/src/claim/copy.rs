@@ -39,6 +39,8 @@ pub struct Original {
     pub volume: VolumeId,
     /// Bytes that a copy has at least.
     pub least_bytes: u64,
+    /// Whether a device may become one of another format: an administrator says so.
+    pub may_convert: bool,
 }
 
 /// The key of the Dot of a claim's own.
@@ -60,7 +62,7 @@ pub async fn is_needed<A: Api>(api: &A, request: &Request) -> Result<bool, Obser
 /// Why what the claim names cannot be copied, or not yet.
 pub async fn begin<A: Api>(api: &A, claim: &PersistentVolumeClaim, request: &Request) -> Result<(), ObserveError> {
     let found = match &request.source {
-        Source::Snapshot(name) => Some(restore::find(api, request, name).await?),
+        Source::Snapshot(name) => Some(restore::find(api, &request.namespace, name).await?),
         Source::Claim(name) => clone::find(api, claim, request, name).await?,
         Source::Dot(_) | Source::Branch { .. } | Source::Commit(_) => None,
     };
@@ -119,16 +121,19 @@ fn build(request: &Request, original: &Original, commit: &Commit) -> Result<Dot,
     ))
 }
 
-/// What the original is, if that is what the claim asks for.
+/// Whether one can be made of the other: of devices, whatever is on them. Files of ZFS are on none.
+pub fn can_convert(has: VolumeFormat, asked: VolumeFormat) -> bool {
+    ![has, asked].contains(&VolumeFormat::Zfs)
+}
+
+/// What the original is, if that is what the claim asks for, or what it may become.
 fn choose_format(request: &Request, volume: &DotVolumeStatus, original: &Original) -> Result<VolumeFormat, CopyError> {
     let has = volume.format();
-    let fits = match request.format {
-        None => has != VolumeFormat::Block,
-        Some(asked) => asked == has,
-    };
-    match fits {
-        true => Ok(has),
-        false => Err(CopyError::OtherFormat {
+    match request.format {
+        None if has != VolumeFormat::Block => Ok(has),
+        Some(asked) if asked == has => Ok(has),
+        Some(asked) if original.may_convert && can_convert(has, asked) => Ok(asked),
+        None | Some(_) => Err(CopyError::OtherFormat {
             what: original.what.clone(),
             has: describe(has),
             asked: request.format.map_or("files", describe),

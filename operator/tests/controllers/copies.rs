@@ -445,3 +445,90 @@ async fn a_dot_can_begin_with_a_commit_of_another() {
         world.settle().await;
     }
 }
+
+/// Volume `db` is a device, `nightly` a Commit of it.
+async fn with_device() -> World {
+    let world = World::new().await;
+    put_class(&world, "dotmesh", &json!({ "csi.storage.k8s.io/fstype": "ext4" }));
+    world.put(
+        "Dot",
+        "shop",
+        "{volumes: [{name: db, size: 10Gi, volumeMode: Block}, {name: cache, size: 1Gi}]}",
+    );
+    world.settle().await;
+    world.claim("shop", 1, "db", None).await;
+    world.settle().await;
+    world.put_commit(COMMIT);
+    world.settle().await;
+    world
+}
+
+fn allow(content: &mut Value) {
+    content["metadata"]["annotations"] = json!({ "snapshot.storage.kubernetes.io/allow-volume-mode-change": "true" });
+}
+
+#[tokio::test]
+async fn a_device_becomes_another_one_where_its_content_allows_that() {
+    let world = with_device().await;
+    put_snapshot(&world, &snapshot_id(&world), |_, _| {});
+    put_claim(&world, &of_snapshot());
+    settle(&world).await;
+    assert!(told(&world).contains("ext4"), "{}", told(&world));
+    assert!(own(&world).is_none(), "nothing was made");
+
+    put_snapshot(&world, &snapshot_id(&world), |_, content| allow(content));
+    settle(&world).await;
+    let data = own(&world).unwrap().status.unwrap().volumes[0].clone();
+    assert_eq!(data.fs_type.map(|of| format!("{of:?}")), Some("Ext4".to_owned()));
+    assert!(data.origin.unwrap().converted);
+    assert!(volume(&world).is_some());
+}
+
+#[tokio::test]
+async fn files_of_zfs_never_become_a_device() {
+    let world = with_snapshot().await;
+    put_snapshot(&world, &snapshot_id(&world), |_, content| allow(content));
+    let mut block = of_snapshot();
+    block["volumeMode"] = json!("Block");
+    put_claim(&world, &block);
+    settle(&world).await;
+    assert!(told(&world).contains("volumeMode"), "{}", told(&world));
+    assert!(own(&world).is_none());
+}
+
+/// A Dot can ask for anything; the annotation is of the claim's own VolumeSnapshot, or of nothing.
+#[tokio::test]
+async fn nobody_allows_a_conversion_for_himself() {
+    let world = with_device().await;
+    let begins = "importFrom: {commit: {name: nightly, volume: db}}";
+    world.put(
+        "Dot",
+        "fork",
+        &format!("{{volumes: [{{name: data, size: 10Gi, fsType: ext4, {begins}}}]}}"),
+    );
+    settle(&world).await;
+    let refused = |name: &str| {
+        let conditions = world.dot(name).status.unwrap().conditions;
+        conditions
+            .iter()
+            .any(|condition| condition.message.contains("that never changes"))
+    };
+    assert!(refused("fork"));
+
+    // One that says that it was made for a claim, whose VolumeSnapshot stands for another volume.
+    put_claim(&world, &of_snapshot());
+    let dot = world.dot("shop").status.unwrap().id.unwrap().parse().unwrap();
+    let cache = VolumeId::derive(dot, "cache").to_string();
+    let db = VolumeId::derive(dot, "db").to_string();
+    let other = snapshot_id(&world).replace(&db, &cache);
+    put_snapshot(&world, &other, |_, content| allow(content));
+    let mut forged = json!(world.dot("fork"));
+    forged["metadata"]["name"] = json!("forged");
+    forged["metadata"]["uid"] = json!("0c5a6f6e-1111-4222-8333-0000000000f1");
+    forged["metadata"]["labels"] = json!({ "dotmesh.io/claim-uid": COPY });
+    forged["metadata"]["annotations"] = json!({ "dotmesh.io/claim": "copy" });
+    forged["status"] = json!(null);
+    world.api.put_object(forged);
+    world.settle().await;
+    assert!(refused("forged"));
+}

@@ -138,6 +138,7 @@ fn seed_commit(origin: &proto::VolumeOrigin) -> Result<SeedCommit, Status> {
         volume_id,
         commit_id,
         snapshot_guid,
+        convert,
     } = origin;
     Ok(SeedCommit {
         dot: parse("volumes.origin.dot_id", dot_id)?,
@@ -145,6 +146,7 @@ fn seed_commit(origin: &proto::VolumeOrigin) -> Result<SeedCommit, Status> {
         volume: parse("volumes.origin.volume_id", volume_id)?,
         commit: parse("volumes.origin.commit_id", commit_id)?,
         guid: Guid(*snapshot_guid),
+        convert: *convert,
     })
 }
 

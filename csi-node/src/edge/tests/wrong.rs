@@ -321,6 +321,7 @@ fn wrong_branches(world: &World, dot: Dot) -> Vec<Wrong> {
     };
     let adopting = |name: &str| of_main(&|r| r.volumes[0].adopted_snapshot = name.to_owned());
     let of_commit = || proto::VolumeOrigin {
+        convert: false,
         dot_id: uuid(98).to_string(),
         head_id: uuid(98).to_string(),
         volume_id: uuid(98).to_string(),

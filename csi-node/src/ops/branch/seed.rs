@@ -10,7 +10,7 @@ use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
 use dotmesh_zfs::{Guid, Kind, ListRequest, ObjectName, SnapshotName, Zfs};
 
-use super::{GUID, REFERENCED, VOLSIZE, VolumeRequest, check_source};
+use super::{GUID, REFERENCED, VOLSIZE, VolumeRequest, check_devices, check_format, check_source};
 use crate::layout::{DotState, Layout, VOLUME};
 use crate::ops::{Error, KnownPool, Ops};
 
@@ -36,6 +36,8 @@ pub struct SeedCommit {
     pub commit: CommitId,
     /// What was recorded of its snapshot.
     pub guid: Guid,
+    /// A device may become one of another format.
+    pub convert: bool,
 }
 
 impl Seed {
@@ -104,7 +106,11 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Err(error) => return Err(self.failed(pool, &format!("reading {what}"), &what, &error).await),
         };
         let row = rows.first().ok_or_else(|| Error::NotFound(what.clone()))?;
-        check_source(volume, snapshot, of.guid, Some(row), &what)
+        check_source(volume, snapshot, of.guid, Some(row), &what)?;
+        match of.convert {
+            true => check_devices(volume, snapshot, row),
+            false => check_format(volume, snapshot, row),
+        }
     }
 }
 

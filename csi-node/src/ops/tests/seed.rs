@@ -28,6 +28,7 @@ async fn forking(host: &Host, number: u128) -> BranchRequest {
         volume: volume_id("db"),
         commit: commit_id(number),
         guid,
+        convert: false,
     };
     let data = VolumeRequest {
         id: VolumeId::derive(other_dot(), "data"),
@@ -79,6 +80,36 @@ async fn a_volume_is_a_clone_of_another_dots_commit_and_both_go_in_any_order() {
             ops.collect_dot(&ops.known_pool().unwrap(), dot).await.unwrap();
         }
         assert_eq!(names(&host.zfs), Vec::<String>::new(), "{first} first");
+    }
+}
+
+/// A device becomes another one when that is allowed; files never become one.
+#[tokio::test]
+async fn a_device_is_converted_when_that_is_allowed_and_files_never() {
+    for (has, asked, is_made) in [
+        (VolumeFormat::Block, VolumeFormat::Ext4, true),
+        (VolumeFormat::Xfs, VolumeFormat::Block, true),
+        (VolumeFormat::Zfs, VolumeFormat::Block, false),
+        (VolumeFormat::Ext4, VolumeFormat::Zfs, false),
+    ] {
+        for convert in [false, true] {
+            let (host, ops) = Host::with_pool().await;
+            let mut request = main();
+            for volume in &mut request.volumes {
+                volume.format = has;
+            }
+            ensure_dot(&ops).await;
+            ops.ensure_branch(&request).await.unwrap();
+            ops.commit(&commit(0, 0)).await.unwrap();
+            ensure_other(&ops, "dev").await;
+            let mut request = forking(&host, 0).await;
+            request.volumes[0].format = asked;
+            if let Some(Seed::Commit(of)) = &mut request.volumes[0].seed {
+                of.convert = convert;
+            }
+            let made = ops.ensure_branch(&request).await;
+            assert_eq!(made.is_ok(), is_made && convert, "{has} to {asked}: {made:?}");
+        }
     }
 }
 

@@ -67,6 +67,7 @@ pub async fn find<A: Api>(
     let capacity = source.status.as_ref().and_then(|status| status.capacity.as_ref());
     let capacity = capacity.and_then(|capacity| parse_quantity(&capacity.get("storage")?.0).ok());
     let original = Original {
+        may_convert: false,
         what: what.clone(),
         dot,
         volume: handle.volume,

@@ -12,23 +12,25 @@ use super::Original;
 use super::error::CopyError;
 use crate::api::{Api, Key};
 use crate::claim::observe::ObserveError;
-use crate::claim::validate::Request;
 use crate::facade::snapshot::find_snapshot;
 use crate::meta::{is_deleting, uid};
 use crate::status::is_ready;
 use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotStatus};
 
+/// Annotation on a VolumeSnapshotContent.
+const ANNOTATION_CONVERSION: &str = "snapshot.storage.kubernetes.io/allow-volume-mode-change";
+
 /// Finds it, by consistent reads.
 ///
 /// # Errors
 /// Why nothing can be made from it, or not yet.
-pub async fn find<A: Api>(api: &A, request: &Request, name: &str) -> Result<(Original, Commit), ObserveError> {
+pub async fn find<A: Api>(api: &A, namespace: &str, name: &str) -> Result<(Original, Commit), ObserveError> {
     let what = format!("VolumeSnapshot {name:?}");
-    let snapshot: Option<VolumeSnapshot> = api.get(&Key::namespaced(&request.namespace, name)).await?;
+    let snapshot: Option<VolumeSnapshot> = api.get(&Key::namespaced(namespace, name)).await?;
     let snapshot = snapshot.ok_or_else(|| CopyError::NotFound {
         kind: "VolumeSnapshot",
         name: name.to_owned(),
-        namespace: request.namespace.clone(),
+        namespace: namespace.to_owned(),
     })?;
     let status = ready_status(&what, &snapshot)?;
     let bound = status.bound_volume_snapshot_content_name.clone().unwrap_or_default();
@@ -44,8 +46,7 @@ pub async fn find<A: Api>(api: &A, request: &Request, name: &str) -> Result<(Ori
     let found = find_snapshot(api, id).await?;
     let (dot, commit) = found.ok_or_else(|| CopyError::Gone { what: what.clone() })?;
     // It may be a handle that somebody has written there, and it may be that this namespace had another life before.
-    let namespace = dot.namespace().unwrap_or_default();
-    if namespace != request.namespace && !is_planted(Mutant::WhatIsClonedIsAnybodys) {
+    if dot.namespace().as_deref() != Some(namespace) && !is_planted(Mutant::WhatIsClonedIsAnybodys) {
         let why = format!(
             "VolumeSnapshotContent {:?} stands for data of another namespace",
             content.name_any()
@@ -61,12 +62,22 @@ pub async fn find<A: Api>(api: &A, request: &Request, name: &str) -> Result<(Ori
     }
     let restore_size = status.restore_size.as_deref().map(parse_quantity);
     let original = Original {
+        may_convert: allows_conversion(&content),
         what,
         dot,
         volume: id.volume,
         least_bytes: restore_size.and_then(Result::ok).unwrap_or_default(),
     };
     Ok((original, commit))
+}
+
+/// Whether who may write such objects of the cluster allows another mode than that of the original (external-provisioner,
+/// `--prevent-volume-mode-conversion`).
+fn allows_conversion(content: &VolumeSnapshotContent) -> bool {
+    content
+        .annotations()
+        .get(ANNOTATION_CONVERSION)
+        .is_some_and(|said| said == "true")
 }
 
 /// What became of a VolumeSnapshot from which volumes can be made.

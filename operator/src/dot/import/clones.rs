@@ -6,14 +6,21 @@ use std::sync::Arc;
 
 use dotmesh_crds::condition::Reason;
 use dotmesh_crds::dot::{DotVolume, DotVolumeOrigin, DotVolumeStatus, ZfsSnapshot};
+use dotmesh_crds::names::ANNOTATION_CLAIM;
 use dotmesh_crds::{Commit, CommitStatus, Dot, Pool};
-use kube::ResourceExt;
+use dotmesh_model::format::VolumeFormat;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, TypedObjectReference};
+use kube::{CustomResourceExt, ResourceExt};
 
 use super::is_importing;
 use crate::api::{Api, ApiError, Key};
+use crate::claim::copy::{can_convert, restore};
+use crate::claim::observe::ObserveError;
+use crate::claim::own::is_made_for;
 use crate::claim::plan::describe;
 use crate::meta::{belongs_to, dot_id, is_deleting, uid};
 use crate::status::{Verdict, is_ready, ready_condition};
+use crate::volume_snapshot::VolumeSnapshot;
 
 /// Where what a Dot's volumes are to begin with lies, and what that is.
 #[derive(Debug, Clone)]
@@ -135,7 +142,12 @@ async fn observe_commit<A: Api>(
         None => None,
     };
     Ok(match (found, source) {
-        (Some(found), Some(source)) if belongs_to(&found, &source) => origin(dot, volume, &found, &source, of),
+        (Some(found), Some(source)) if belongs_to(&found, &source) => {
+            let has = format_of(&found, &source, of).unwrap_or_else(|| volume.format());
+            let is_other = has != volume.format() && can_convert(has, volume.format());
+            let converted = is_other && may_convert(api, dot, &found, of).await?;
+            origin((dot, volume), (&found, &source, of), converted)
+        }
         _ => Err(Verdict::new(
             Reason::CommitNotFound,
             format!(
@@ -144,6 +156,45 @@ async fn observe_commit<A: Api>(
             ),
         )),
     })
+}
+
+/// What a volume in a Commit is to pods.
+fn format_of(commit: &Commit, source: &Dot, of: &str) -> Option<VolumeFormat> {
+    let status = commit.status.as_ref()?;
+    let found = status.volumes.iter().find(|found| found.name == of)?;
+    let mut theirs = source.status.iter().flat_map(|status| &status.volumes);
+    theirs.find(|volume| volume.id == found.id).map(DotVolumeStatus::format)
+}
+
+/// Whether the volume of a claim's own Dot may be a device of another format than its original: when the claim is to be
+/// made from a VolumeSnapshot that stands for it, and its VolumeSnapshotContent allows that. What a Dot says of itself,
+/// anybody of the namespace can write.
+async fn may_convert<A: Api>(api: &A, dot: &Dot, commit: &Commit, of: &str) -> Result<bool, ApiError> {
+    let Some(name) = dot.annotations().get(ANNOTATION_CLAIM) else {
+        return Ok(false);
+    };
+    let namespace = dot.namespace().unwrap_or_default();
+    let claim: Option<PersistentVolumeClaim> = api.get(&Key::namespaced(&namespace, name.as_str())).await?;
+    let claim = claim.filter(|claim| is_made_for(dot, uid(claim)));
+    let source = claim.and_then(|claim| claim.spec?.data_source_ref);
+    let is_snapshot = |source: &TypedObjectReference| {
+        let kind = VolumeSnapshot::api_resource();
+        source.kind == kind.kind && source.api_group.as_ref() == Some(&kind.group) && source.namespace.is_none()
+    };
+    let Some(source) = source.filter(is_snapshot) else {
+        return Ok(false);
+    };
+    match restore::find(api, &namespace, &source.name).await {
+        Ok((original, found)) => {
+            let status = commit.status.iter().flat_map(|status| &status.volumes);
+            let mut ids = status.filter(|volume| volume.name == of).map(|volume| &volume.id);
+            let is_it = uid(&found) == uid(commit) && ids.any(|id| *id == original.volume.to_string());
+            Ok(is_it && original.may_convert)
+        }
+        Err(ObserveError::Api(error)) => Err(error),
+        // It says nothing then.
+        Err(ObserveError::Claim(_)) => Ok(false),
+    }
 }
 
 fn pool_of(dot: &Dot) -> Option<String> {
@@ -161,11 +212,9 @@ pub fn recorded(dot: &Dot, taken: &[DotVolumeStatus], volume: &str) -> Option<Do
 
 /// What a volume begins with. Once that is recorded it never changes.
 fn origin(
-    dot: &Dot,
-    volume: &DotVolume,
-    commit: &Commit,
-    source: &Dot,
-    of: &str,
+    (dot, volume): (&Dot, &DotVolume),
+    (commit, source, of): (&Commit, &Dot, &str),
+    converted: bool,
 ) -> Result<(String, DotVolumeOrigin), Verdict> {
     let (name, commit_name) = (&volume.name, commit.name_any());
     let told = |reason, why: String| Err(Verdict::new(reason, format!("volume {name:?}: {why}")));
@@ -201,9 +250,8 @@ fn origin(
         );
         return told(Reason::Invalid, why);
     };
-    let mut theirs = source.status.iter().flat_map(|status| &status.volumes);
-    let has = theirs.find(|volume| volume.id == found.id).map(DotVolumeStatus::format);
-    if let Some(has) = has.filter(|has| *has != volume.format()) {
+    let has = format_of(commit, source, of);
+    if let Some(has) = has.filter(|has| *has != volume.format() && !converted) {
         let why = format!(
             "it is to be {}, and volume {of:?} of Dot {:?} is {}; that never changes",
             describe(volume.format()),
@@ -223,6 +271,7 @@ fn origin(
             volume: of.to_owned(),
             volume_id: found.id.clone(),
             guid: found.guid.clone(),
+            converted,
         },
     ))
 }
