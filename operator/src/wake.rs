@@ -22,7 +22,7 @@ use crate::dot::import::{self, clones};
 use crate::dot::observe::node_of;
 use crate::meta::{belongs_to, dot_id, is_deleting, is_restoring, uid};
 use crate::pool::discover::serving_node;
-use crate::publish::build::content_key;
+use crate::publish::build::{content_key, snapshot_key};
 use crate::publish::{self, sweep};
 use crate::remnant::observe::{first_to_go, pool_below};
 use crate::status::is_ready;
@@ -314,13 +314,22 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
     }
 }
 
-/// Whether VolumeSnapshots of a Commit are asked for, or were.
+/// Whether VolumeSnapshots of a Commit are asked for, or were: what is there of them may have been seen before the Commit
+/// was as it is now.
 fn is_published<A: Api>(api: &A, commit: &Commit, dot: &Key) -> bool {
     let is_wanted = || {
         api.cached::<Dot>(dot)
             .is_some_and(|dot| publish::is_wanted(commit, &dot))
     };
-    commit.spec.publish || publish::published_condition(commit).is_some() || is_wanted()
+    let is_there = || {
+        let mut volumes = commit.status.iter().flat_map(|status| &status.volumes);
+        volumes.any(|volume| {
+            api.cached::<VolumeSnapshotContent>(&content_key(commit, volume))
+                .is_some()
+                || api.cached::<VolumeSnapshot>(&snapshot_key(commit, volume)).is_some()
+        })
+    };
+    commit.spec.publish || publish::published_condition(commit).is_some() || is_wanted() || is_there()
 }
 
 /// What is published of a Commit that is gone.
