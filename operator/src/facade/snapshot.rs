@@ -191,7 +191,7 @@ async fn work<A: Api, W: WatchObject>(api: &A, watches: &W, request: &TakeSnapsh
     }
 }
 
-/// The Dot and the Commit of this id, by consistent reads.
+/// The Dot and the Commit of this id, by consistent reads: of the one that the caches know, else of all of the Dot.
 ///
 /// # Errors
 /// Those of the API.
@@ -199,10 +199,16 @@ pub async fn find_commit<A: Api>(api: &A, dot: DotId, commit: CommitId) -> Resul
     let Some(dot) = find_dot(api, dot).await? else {
         return Ok(None);
     };
-    let fields = format!("spec.dot={}", dot.name_any());
-    let commits: Vec<Commit> = api.list(dot.namespace().as_deref(), Some(&fields)).await?;
     let id = Some(commit.to_string());
     let is_it = |found: &Commit| belongs_to(found, &dot) && found.status.as_ref().is_some_and(|status| status.id == id);
+    for cached in api.cached_where::<Commit>(is_it) {
+        let current: Option<Commit> = api.get(&Key::of(&*cached)).await?;
+        if let Some(found) = current.filter(is_it) {
+            return Ok(Some((dot, found)));
+        }
+    }
+    let fields = format!("spec.dot={}", dot.name_any());
+    let commits: Vec<Commit> = api.list(dot.namespace().as_deref(), Some(&fields)).await?;
     let found = commits.into_iter().find(is_it);
     Ok(found.map(|commit| (dot, commit)))
 }
