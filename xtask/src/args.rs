@@ -177,6 +177,8 @@ pub(crate) enum Campaign {
         /// How the node runs; by default KVM when a probe works, else emulation.
         #[arg(long, env = "DOTMESH_ACCEL")]
         accel: Option<Accel>,
+        /// Only those with one of these words in their names.
+        names: Vec<String>,
     },
     /// Histories of the simulator by chance; goes on where the last one stopped.
     Sim {
@@ -258,8 +260,8 @@ impl Args {
                 which: Campaign::Selinux { accel },
             } => test::selinux(accel),
             Command::Campaign {
-                which: Campaign::Snapshots { accel },
-            } => test::snapshots(accel),
+                which: Campaign::Snapshots { accel, names },
+            } => test::snapshots(accel, &names),
             Command::Campaign {
                 which: Campaign::Sim { minutes },
             } => sim::campaign(minutes),

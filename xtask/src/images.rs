@@ -10,7 +10,7 @@ use crate::report;
 use crate::testbed::cache;
 use crate::testbed::cluster;
 use crate::testbed::evidence;
-use crate::testbed::gotools::{self, SNAPSHOTTER_VERSION, Tool};
+use crate::testbed::gotools::{self, KUBERNETES_VERSION, SNAPSHOTTER_VERSION, Tool};
 use crate::testbed::instance::Instance;
 use crate::testbed::nodeimage;
 use crate::workspace;
@@ -138,13 +138,26 @@ pub(crate) fn install_chart(instance: &Instance) -> Result<()> {
     install_chart_with(instance, &[])
 }
 
-/// The same with csi-snapshotter, and before it what it watches.
+/// The same with csi-snapshotter and snapshot-controller, and before them what they watch.
 pub(crate) fn install_chart_with_snapshots(instance: &Instance) -> Result<()> {
-    let image = format!("dotmesh.io/testbed/csi-snapshotter:{SNAPSHOTTER_VERSION}");
-    let file = instance.state().join("csi-snapshotter.tar");
-    nodeimage::write_program_image(&image, &Tool::CsiSnapshotter.path()?, &file)?;
-    let nodes = instance.record().map_or(0, |record| record.nodes);
-    (1..=nodes).try_for_each(|index| instance.node(index).import(&file))?;
+    let mut values = Vec::new();
+    for (value, tool) in [
+        ("csiSnapshotter", Tool::CsiSnapshotter),
+        ("snapshotController", Tool::SnapshotController),
+    ] {
+        let repository = format!("dotmesh.io/testbed/{}", tool.name());
+        import_program(instance, tool, &format!("{repository}:{SNAPSHOTTER_VERSION}"))?;
+        values.extend([
+            format!("{value}.enabled=true"),
+            format!("{value}.image.registry="),
+            format!("{value}.image.repository={repository}"),
+            format!("{value}.image.tag={SNAPSHOTTER_VERSION}"),
+            format!("{value}.image.pullPolicy=Never"),
+        ]);
+    }
+    // That of the documentation's CronJob, under its public name.
+    let kubectl = format!("registry.k8s.io/kubectl:{KUBERNETES_VERSION}");
+    import_program(instance, Tool::Kubectl, &kubectl)?;
     let crds = gotools::snapshot_crds()?;
     for kind in ["volumesnapshotclasses", "volumesnapshotcontents", "volumesnapshots"] {
         let file = crds.join(format!("snapshot.storage.k8s.io_{kind}.yaml"));
@@ -152,16 +165,15 @@ pub(crate) fn install_chart_with_snapshots(instance: &Instance) -> Result<()> {
     }
     let wait = ["wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"];
     cluster::kubectl(instance)?.args(wait).output()?;
-    install_chart_with(
-        instance,
-        &[
-            "csiSnapshotter.enabled=true".to_owned(),
-            "csiSnapshotter.image.registry=".to_owned(),
-            "csiSnapshotter.image.repository=dotmesh.io/testbed/csi-snapshotter".to_owned(),
-            format!("csiSnapshotter.image.tag={SNAPSHOTTER_VERSION}"),
-            "csiSnapshotter.image.pullPolicy=Never".to_owned(),
-        ],
-    )
+    install_chart_with(instance, &values)
+}
+
+/// Puts a program onto all nodes as an image of this name.
+fn import_program(instance: &Instance, tool: Tool, image: &str) -> Result<()> {
+    let file = instance.state().join(format!("{}.tar", tool.name()));
+    nodeimage::write_program_image(image, &tool.path()?, &file)?;
+    let nodes = instance.record().map_or(0, |record| record.nodes);
+    (1..=nodes).try_for_each(|index| instance.node(index).import(&file))
 }
 
 fn install_chart_with(instance: &Instance, more: &[String]) -> Result<()> {

@@ -368,17 +368,20 @@ fn e2e(accel: Option<Accel>, args: &[&str]) -> Result<Count> {
     scenarios("e2e", 1, accel, args)
 }
 
-/// VolumeSnapshots, with the real csi-snapshotter and snapshot-controller; the answer is the exit code.
-pub(crate) fn snapshots(accel: Option<Accel>) -> Result<u8> {
+/// VolumeSnapshots, with the real csi-snapshotter and snapshot-controller: all scenarios, or those that have one of these words
+/// in their names; the answer is the exit code.
+pub(crate) fn snapshots(accel: Option<Accel>, names: &[String]) -> Result<u8> {
     // Built before the machine starts; installing finds it done.
     Tool::CsiSnapshotter.path()?;
+    // The cluster has one by the chart; tests also start it otherwise.
     let programs = [("DOTMESH_SNAPSHOT_CONTROLLER", Tool::SnapshotController)];
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let count = on_cluster(
         "snapshots",
         1,
         accel,
         &programs,
-        &[],
+        &names,
         images::install_chart_with_snapshots,
     )?;
     Ok(count.conclude())

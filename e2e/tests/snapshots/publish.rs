@@ -8,7 +8,7 @@ use dotmesh_e2e::scenario::{Scenario, scenario};
 use dotmesh_e2e::wait::{Look, until};
 use serde_json::{Value, json};
 
-use super::{controller, copy, delete, get, wait_usable};
+use super::{copy, delete, get, wait_usable};
 
 async fn publish(s: &Scenario, object: &str, publish: bool) -> Result<()> {
     let patch = json!({"spec": {"publish": publish}}).to_string();
@@ -69,7 +69,6 @@ async fn uid(s: &Scenario, commit: &str) -> Result<String> {
 #[tokio::test]
 async fn a_commit_is_published_and_nothing_of_that_outlives_it() {
     scenario("published", async |s| {
-        let _controller = controller()?;
         let mut kept = commit("kept", "shop");
         kept["spec"]["publish"] = json!(true);
         s.cluster
