@@ -9,6 +9,8 @@ mod floor;
 mod latency;
 mod memory;
 mod metrics;
+mod requests;
+mod snapshots;
 mod table;
 
 use std::time::Duration;
@@ -37,6 +39,8 @@ pub enum Part {
     Claims,
     /// Many commits: their rate, and memory afterwards.
     Many,
+    /// VolumeSnapshots. Only when it is named: the cluster must have csi-snapshotter.
+    Snapshots,
 }
 
 /// How much is measured.
@@ -58,7 +62,7 @@ const VOLUMES: [usize; 3] = [1, 10, 100];
 /// How long anything may take that makes 100 datasets on an emulated node.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Measures the parts (none: all) in the scenario's namespace and returns the report.
+/// Measures the parts (none: all but VolumeSnapshots) in the scenario's namespace and returns the report.
 ///
 /// # Errors
 /// When something cannot be measured.
@@ -66,7 +70,7 @@ pub async fn run(scenario: &Scenario, parts: &[Part], options: Options) -> Resul
     let mut report = Report::new();
     let metrics = metrics::Metrics::connect(&scenario.cluster).await?;
     report.environment(scenario).await?;
-    let is_wanted = |part: &&Part| parts.is_empty() || parts.contains(part);
+    let is_wanted = |part: &&Part| parts.contains(part) || parts.is_empty() && **part != Part::Snapshots;
     for part in Part::value_variants().iter().filter(is_wanted) {
         match part {
             Part::Idle => memory::idle(scenario, &metrics, &mut report).await?,
@@ -76,6 +80,7 @@ pub async fn run(scenario: &Scenario, parts: &[Part], options: Options) -> Resul
             Part::Publish => latency::publish(scenario, &metrics, options, &mut report).await?,
             Part::Claims => claims::run(scenario, &metrics, options.claims, &mut report).await?,
             Part::Many => memory::with_commits(scenario, &metrics, options, &mut report).await?,
+            Part::Snapshots => snapshots::run(scenario, options, &mut report).await?,
         }
     }
     Ok(report)

@@ -72,6 +72,9 @@ pub(crate) struct Bench {
     /// How the node runs; by default KVM when a probe works, else emulation.
     #[arg(long, env = "DOTMESH_ACCEL")]
     accel: Option<Accel>,
+    /// Measure VolumeSnapshots alone, on a cluster with csi-snapshotter and snapshot-controller.
+    #[arg(long)]
+    snapshots: bool,
     /// Arguments of the benchmark program.
     #[arg(last = true)]
     args: Vec<String>,
@@ -114,8 +117,19 @@ pub(crate) fn measure(bench: &Bench) -> Result<u8> {
     let program = prepare("bench")?;
     let bed = Ephemeral::up("bench", 1, true, bench.accel)?;
     report::step("make a pool that has room for 1 TiB", || sparse_pool(bed.instance()))?;
-    deploy(bed.instance())?;
+    let only: &[&str] = match bench.snapshots {
+        true => {
+            images::import(bed.instance())?;
+            images::install_chart_with_snapshots(bed.instance())?;
+            &["--only", "snapshots"]
+        }
+        false => {
+            deploy(bed.instance())?;
+            &[]
+        }
+    };
     let figures = inside(bed.instance(), &program)?
+        .args(only)
         .args(&bench.args)
         .within(BENCH_TIME)
         .visible_output()?;

@@ -10,7 +10,7 @@ use dotmesh_e2e::scenario::Scenario;
 /// Counts per operation, and times beside the bare commands.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Measure only these parts, separated by commas; by default all.
+    /// Measure only these parts, separated by commas; by default all but snapshots.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
     /// Samples of each time.
