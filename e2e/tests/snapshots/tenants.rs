@@ -89,7 +89,7 @@ async fn nothing_of_one_namespace_comes_into_another() {
                 holder("thief", &["other"]),
             ])
             .await?;
-        b.cluster.wait_event("cloned", &["other", "another namespace"]).await?;
+        b.cluster.wait_event("cloned", &["other", "not made for it"]).await?;
         b.cluster.wait_event("thief", &["another namespace"]).await?;
         until("VolumeSnapshot taken is refused", PATIENCE, async || {
             let taken = get(&b, "volumesnapshot", "taken").await?;
