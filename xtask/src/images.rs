@@ -155,12 +155,20 @@ pub(crate) fn install_chart_with_snapshots(instance: &Instance) -> Result<()> {
             format!("{value}.image.pullPolicy=Never"),
         ]);
     }
+    values.push("csiSnapshotter.groups=true".to_owned());
     // That of the documentation's CronJob, under its public name.
     let kubectl = format!("registry.k8s.io/kubectl:{KUBERNETES_VERSION}");
     import_program(instance, Tool::Kubectl, &kubectl)?;
     let crds = gotools::snapshot_crds()?;
-    for kind in ["volumesnapshotclasses", "volumesnapshotcontents", "volumesnapshots"] {
-        let file = crds.join(format!("snapshot.storage.k8s.io_{kind}.yaml"));
+    for kind in [
+        "snapshot.storage.k8s.io_volumesnapshotclasses",
+        "snapshot.storage.k8s.io_volumesnapshotcontents",
+        "snapshot.storage.k8s.io_volumesnapshots",
+        "groupsnapshot.storage.k8s.io_volumegroupsnapshotclasses",
+        "groupsnapshot.storage.k8s.io_volumegroupsnapshotcontents",
+        "groupsnapshot.storage.k8s.io_volumegroupsnapshots",
+    ] {
+        let file = crds.join(format!("{kind}.yaml"));
         cluster::kubectl(instance)?.args(["apply", "-f"]).arg(file).run()?;
     }
     let wait = ["wait", "crd", "--all", "--for=condition=Established", "--timeout=60s"];

@@ -521,14 +521,6 @@ fn check_format(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> R
     )))
 }
 
-/// Of a device another one can be made, whatever is on it; of files nothing but files.
-fn check_devices(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> Result<(), Error> {
-    if row.number(&VOLSIZE).is_ok() && volume.format != VolumeFormat::Zfs {
-        return Ok(());
-    }
-    check_format(volume, snapshot, row)
-}
-
 fn check_volumes(pool: &KnownPool, request: &BranchRequest) -> Result<(), Error> {
     let mut seen = BTreeMap::new();
     for volume in &request.volumes {

@@ -31,13 +31,17 @@ fn text(value: &Value) -> String {
 /// The VolumeGroupSnapshot, when it can be used.
 async fn wait_group(s: &Scenario, name: &str) -> Result<Value> {
     let mut found = Value::Null;
-    until(&format!("VolumeGroupSnapshot {name} can be used"), PATIENCE, async || {
-        found = get(s, "volumegroupsnapshot", name).await?;
-        Ok(Look::when(
-            found["status"]["readyToUse"] == true,
-            found["status"].to_string(),
-        ))
-    })
+    until(
+        &format!("VolumeGroupSnapshot {name} can be used"),
+        PATIENCE,
+        async || {
+            found = get(s, "volumegroupsnapshot", name).await?;
+            Ok(Look::when(
+                found["status"]["readyToUse"] == true,
+                found["status"].to_string(),
+            ))
+        },
+    )
     .await?;
     Ok(found)
 }
@@ -46,10 +50,16 @@ async fn wait_group(s: &Scenario, name: &str) -> Result<Value> {
 async fn members(s: &Scenario, group: &str, count: usize) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     until(&format!("{count} members of {group}"), PATIENCE, async || {
-        let text = s.cluster.kubectl(&["get", "volumesnapshots", "-o", "json"])?.output().await?;
+        let text = s
+            .cluster
+            .kubectl(&["get", "volumesnapshots", "-o", "json"])?
+            .output()
+            .await?;
         let all: Value = serde_json::from_str(&text)?;
         let all = all["items"].as_array().cloned().unwrap_or_default();
-        let of_group = all.iter().filter(|item| item["status"]["volumeGroupSnapshotName"] == group);
+        let of_group = all
+            .iter()
+            .filter(|item| item["status"]["volumeGroupSnapshotName"] == group);
         found = of_group
             .filter(|item| item["status"]["readyToUse"] == true)
             .map(|item| {
@@ -68,7 +78,13 @@ async fn members(s: &Scenario, group: &str, count: usize) -> Result<Vec<(String,
 async fn commits(s: &Scenario, group: &Value) -> Result<Vec<Commit>> {
     let first = names::snapshot_object(&text(&group["metadata"]["uid"]));
     let all: Vec<Commit> = s.cluster.list().await?;
-    let is_one = |commit: &Commit| commit.metadata.name.as_ref().is_some_and(|name| name.starts_with(&first));
+    let is_one = |commit: &Commit| {
+        commit
+            .metadata
+            .name
+            .as_ref()
+            .is_some_and(|name| name.starts_with(&first))
+    };
     Ok(all.into_iter().filter(is_one).collect())
 }
 
@@ -106,13 +122,24 @@ async fn a_volume_group_snapshot_is_one_instant_of_several_dots() {
         let tonight = wait_group(s, "tonight").await?;
         let taken = commits(s, &tonight).await?;
         ensure!(taken.len() == 2, "one of each Dot: {taken:?}");
-        let instants: Vec<_> = taken.iter().map(|commit| commit.status.as_ref().and_then(|status| status.createtxg)).collect();
+        let instants: Vec<_> = taken
+            .iter()
+            .map(|commit| commit.status.as_ref().and_then(|status| status.createtxg))
+            .collect();
         ensure!(instants[0].is_some() && instants[0] == instants[1], "{instants:?}");
         for commit in &taken {
-            ensure!(commit.spec.message.as_deref() == Some("why tonight"), "{:?}", commit.spec);
+            ensure!(
+                commit.spec.message.as_deref() == Some("why tonight"),
+                "{:?}",
+                commit.spec
+            );
             ensure!(commit.spec.metadata["nightly"].0 == "yes", "{:?}", commit.spec);
             let group = commit.status.as_ref().and_then(|status| status.group.as_ref());
-            ensure!(group.is_some_and(|group| group.commits.len() == 2), "{:?}", commit.status);
+            ensure!(
+                group.is_some_and(|group| group.commits.len() == 2),
+                "{:?}",
+                commit.status
+            );
         }
 
         // Each claim has its VolumeSnapshot, which is restored as any other.

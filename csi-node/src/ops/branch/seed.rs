@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use dotmesh_model::format::VolumeFormat;
 use dotmesh_model::id::{CommitId, DotId, HeadId, VolumeId};
 use dotmesh_mount::Mount;
 use dotmesh_mutant::{Mutant, is_planted};
-use dotmesh_zfs::{Guid, Kind, ListRequest, ObjectName, SnapshotName, Zfs};
+use dotmesh_zfs::{Guid, Kind, ListRequest, ObjectName, Row, SnapshotName, Zfs};
 
-use super::{GUID, REFERENCED, VOLSIZE, VolumeRequest, check_devices, check_format, check_source};
+use super::{GUID, REFERENCED, VOLSIZE, VolumeRequest, check_format, check_source};
 use crate::layout::{DotState, Layout, VOLUME};
 use crate::ops::{Error, KnownPool, Ops};
 
@@ -128,4 +129,12 @@ fn check_namespace(state: &DotState, other: &DotState, volume: &VolumeRequest, o
         others.unwrap_or_default(),
         own.unwrap_or_default()
     )))
+}
+
+/// Of a device another one can be made, whatever is on it; of files nothing but files.
+fn check_devices(volume: &VolumeRequest, snapshot: &SnapshotName, row: &Row) -> Result<(), Error> {
+    if row.number(&VOLSIZE).is_ok() && volume.format != VolumeFormat::Zfs {
+        return Ok(());
+    }
+    check_format(volume, snapshot, row)
 }

@@ -93,12 +93,11 @@ async fn a_device_is_converted_when_that_is_allowed_and_files_never() {
         (VolumeFormat::Ext4, VolumeFormat::Zfs, false),
     ] {
         for convert in [false, true] {
-            let (host, ops) = Host::with_pool().await;
+            let (host, ops) = Host::with_empty_dot().await;
             let mut request = main();
             for volume in &mut request.volumes {
                 volume.format = has;
             }
-            ensure_dot(&ops).await;
             ops.ensure_branch(&request).await.unwrap();
             ops.commit(&commit(0, 0)).await.unwrap();
             ensure_other(&ops, "dev").await;
