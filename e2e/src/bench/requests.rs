@@ -71,7 +71,8 @@ impl Writes {
             let before = before.0.get(name).unwrap_or(&0.0);
             (name, (value - before) / objects)
         });
-        let added: Vec<_> = added.filter(|(_, each)| *each != 0.0).collect();
+        // What is written now and then, whatever happens, is no part of one.
+        let added: Vec<_> = added.filter(|(_, each)| *each >= 0.05).collect();
         let shown = |each: f64| format!("{each:.1}").trim_end_matches(".0").to_owned();
         let sum = added.iter().map(|(_, each)| each).sum::<f64>() + 0.0;
         let which: Vec<_> = added
