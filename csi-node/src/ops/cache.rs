@@ -3,7 +3,7 @@
 //! Only this program writes what is copied here. Each copy is dropped before what it is a copy of is written, and all
 //! of them when the pool is imported anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +19,40 @@ pub(crate) struct HeadState {
     pub volumes: BTreeMap<VolumeId, VolumeFormat>,
     /// The newest commit of the head that is not deleted, else what the head was cloned from.
     pub parent: Option<CommitId>,
+    /// Commits that were taken since the copy was made, the newest last: a call that is repeated need not try again.
+    recent: VecDeque<CommitId>,
+}
+
+/// How many commits of a head are remembered: more than are asked for at once.
+const RECENT: usize = 256;
+
+impl HeadState {
+    pub(crate) fn new(volumes: BTreeMap<VolumeId, VolumeFormat>, parent: Option<CommitId>) -> Self {
+        Self {
+            volumes,
+            parent,
+            recent: VecDeque::new(),
+        }
+    }
+
+    /// As it is after a commit.
+    pub(crate) fn after(&self, commit: CommitId) -> Self {
+        let mut recent = self.recent.clone();
+        recent.push_back(commit);
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+        Self {
+            volumes: self.volumes.clone(),
+            parent: Some(commit),
+            recent,
+        }
+    }
+
+    /// Whether it is known that the commit was taken.
+    pub(crate) fn is_taken(&self, commit: CommitId) -> bool {
+        self.parent == Some(commit) || self.recent.contains(&commit)
+    }
 }
 
 /// Copies by key.

@@ -128,8 +128,8 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             check_volumes(&head, request)?;
             heads.push(head);
         }
-        let newest = heads.iter().map(|head| head.parent);
-        let done = if newest.eq(requests.iter().map(|request| Some(request.commit))) {
+        let is_known = |(request, head): (&CommitRequest, &Arc<HeadState>)| head.is_taken(request.commit);
+        let done = if requests.iter().zip(&heads).all(is_known) {
             self.existing_commits(&pool, requests).await?
         } else {
             for (request, head) in requests.iter().zip(&heads) {
@@ -187,9 +187,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             }
         };
         for (request, head) in wanted() {
-            let volumes = head.volumes.clone();
-            let parent = Some(request.commit);
-            self.cache.put_head(request.head, HeadState { volumes, parent });
+            self.cache.put_head(request.head, head.after(request.commit));
         }
         self.note_usage();
         let answers = wanted().map(|(request, head)| answer(pool, request, &rows, head.parent));
@@ -271,7 +269,7 @@ impl<Z: Zfs, M: Mount> Ops<Z, M> {
             Some(commit) => Some(commit),
             None => origin,
         };
-        self.cache.put_head(head, HeadState { volumes, parent });
+        self.cache.put_head(head, HeadState::new(volumes, parent));
         self.cache
             .head(head)
             .ok_or_else(|| Error::Internal("a copy vanished; repeat".into()))

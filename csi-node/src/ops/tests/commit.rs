@@ -287,6 +287,27 @@ async fn a_commit_without_its_hold_is_found_by_the_audit() {
     assert_eq!(holds_of(&host, 0).await, 0);
 }
 
+/// Whoever was not answered in time asks again, perhaps after many others: that is no new attempt.
+#[tokio::test]
+async fn a_repeated_call_of_an_earlier_commit_only_looks() {
+    let (host, ops) = Host::with_dot().await;
+    let first = ops.commit(&commit(0, 0)).await.unwrap();
+    for number in 1..20 {
+        ops.commit(&commit(number, 0)).await.unwrap();
+    }
+    let counts = || [Verb::Snapshot, Verb::Get, Verb::List].map(|verb| count(&host.zfs, verb));
+    let [snapshots, gets, lists] = counts();
+    assert_eq!(ops.commit(&commit(0, 0)).await.unwrap(), first);
+    let next = ops.commit(&commit(20, 0)).await.unwrap();
+    assert_eq!(next.parent, Some(commit_id(19)));
+    let expected = [snapshots + 1, gets + 1, lists + 2];
+    assert_eq!(counts(), expected, "one look at the first, one attempt of the next");
+    // One that has gone is not answered for.
+    ops.delete_commit(dot(), commit_id(5), head_id(0)).await.unwrap();
+    let again = ops.commit(&commit(5, 0)).await.unwrap();
+    assert!(again.createtxg > next.createtxg, "{again:?}");
+}
+
 #[tokio::test]
 async fn commits_of_several_heads_are_taken_together_or_not_at_all() {
     let (host, ops) = Host::with_dot().await;
