@@ -30,7 +30,6 @@ mutants! {
     ReadyBeforeTheSnapshots = "Ready before the snapshots",
     CommitGoesBeforeItsSnapshots = "Commit goes before its snapshots",
     AGroupIsTakenOneByOne = "a group of Commits is taken one by one",
-    AGroupTakesWhoHasGone = "a group of Commits takes one that has gone",
     BranchGoesBeforeItsHead = "Branch goes before its head",
     DotGoesBeforeItsData = "Dot goes before its data",
     OnceReadyAllWasDone = "once Ready, all was done",

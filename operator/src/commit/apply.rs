@@ -32,7 +32,7 @@ pub async fn apply<A: Api, N: Nodes>(
         }
         Step::Take { node, request } => {
             let _held = group::hold(context, &seen.commit).await;
-            if !request.together.is_empty() && !is_planted(Mutant::AGroupTakesWhoHasGone) {
+            if !request.together.is_empty() {
                 group::reread(context, seen).await?;
                 if plan(seen)
                     != Plan::Do(Step::Take {
