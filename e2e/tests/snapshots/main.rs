@@ -75,8 +75,7 @@ async fn get(s: &Scenario, kind: &str, name: &str) -> Result<Value> {
 
 /// Whether there is such an object.
 async fn exists(s: &Scenario, kind: &str, name: &str) -> Result<bool> {
-    let args = ["get", kind, name, "--ignore-not-found", "-o", "name"];
-    Ok(!s.cluster.kubectl(&args)?.output().await?.trim().is_empty())
+    Ok(find(s, kind, name).await?.is_some())
 }
 
 async fn wait_absent(s: &Scenario, kind: &str, name: &str) -> Result<()> {
@@ -86,11 +85,21 @@ async fn wait_absent(s: &Scenario, kind: &str, name: &str) -> Result<()> {
     .await
 }
 
-/// The VolumeSnapshot, when it can be used.
+/// The object, if it is there.
+async fn find(s: &Scenario, kind: &str, name: &str) -> Result<Option<Value>> {
+    let args = ["get", kind, name, "--ignore-not-found", "-o", "json"];
+    let text = s.cluster.kubectl(&args)?.output().await?;
+    Ok(match text.trim() {
+        "" => None,
+        text => Some(serde_json::from_str(text)?),
+    })
+}
+
+/// The VolumeSnapshot, when it is there and can be used.
 async fn wait_usable(s: &Scenario, name: &str) -> Result<Value> {
     let mut found = Value::Null;
     until(&format!("VolumeSnapshot {name} can be used"), PATIENCE, async || {
-        found = get(s, "volumesnapshot", name).await?;
+        found = find(s, "volumesnapshot", name).await?.unwrap_or_default();
         Ok(Look::when(
             found["status"]["readyToUse"] == true,
             found["status"].to_string(),
