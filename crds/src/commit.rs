@@ -97,8 +97,8 @@ pub struct Group {
     )]
     pub name: String,
     /// How many Commits it has.
-    #[schemars(range(min = 2, max = 100))]
-    pub members: u32,
+    #[x_kube(validation = Rule::new("self >= 2 && self <= 100").message("a group has 2 to 100 members"))]
+    pub members: i32,
 }
 
 /// A value of a Commit's metadata.
@@ -162,11 +162,11 @@ pub struct CommitGroup {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupMember {
-    /// The name of its object.
+    /// The name of the Commit's object.
     pub name: String,
-    /// Its id.
+    /// The Commit's id, which identifies it for ever.
     pub id: String,
-    /// The name of its Dot's object.
+    /// The name of the object of the Commit's Dot.
     pub dot: String,
 }
 

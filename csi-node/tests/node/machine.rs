@@ -379,6 +379,7 @@ impl Dot {
             volume_ids: ["cache", "db"].map(|name| self.volume(name).to_string()).into(),
             record: None,
             pool_guid: self.pool,
+            together: Vec::new(),
         }
     }
 

@@ -310,7 +310,7 @@ fn build(request: &TakeGroup, world: &World, member: &Member, members: usize) ->
     let named = request.of.as_ref().map(|of| format!("VolumeGroupSnapshot {}", of.name));
     let group = CommitGroup {
         name: snapshot_object(&uid),
-        members: u32::try_from(members).ok()?,
+        members: i32::try_from(members).ok()?,
     };
     Some(Commit {
         metadata: ObjectMeta {
