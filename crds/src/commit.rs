@@ -34,11 +34,13 @@ use crate::condition::Condition;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.dot == oldSelf.dot && (has(self.branch) ? self.branch : '') == (has(oldSelf.branch) ? oldSelf.branch : '')")
+    validation = Rule::new("self.dot == oldSelf.dot && has(self.branch) == has(oldSelf.branch) && (!has(self.branch) || !has(oldSelf.branch) || self.branch == oldSelf.branch)")
         .message("a Commit cannot be changed; make another one"),
-    validation = Rule::new("(has(self.message) ? self.message : '') == (has(oldSelf.message) ? oldSelf.message : '')")
+    validation = Rule::new("has(self.message) == has(oldSelf.message) && (!has(self.message) || !has(oldSelf.message) || self.message == oldSelf.message)")
         .message("a Commit cannot be changed; make another one"),
-    validation = Rule::new("(has(self.author) ? self.author : '') == (has(oldSelf.author) ? oldSelf.author : '') && (has(self.committer) ? self.committer : '') == (has(oldSelf.committer) ? oldSelf.committer : '')")
+    validation = Rule::new("has(self.author) == has(oldSelf.author) && (!has(self.author) || !has(oldSelf.author) || self.author == oldSelf.author)")
+        .message("a Commit cannot be changed; make another one"),
+    validation = Rule::new("has(self.committer) == has(oldSelf.committer) && (!has(self.committer) || !has(oldSelf.committer) || self.committer == oldSelf.committer)")
         .message("a Commit cannot be changed; make another one"),
     validation = Rule::new("has(self.metadata) == has(oldSelf.metadata) && (!has(self.metadata) || !has(oldSelf.metadata) || self.metadata == oldSelf.metadata)")
         .message("a Commit cannot be changed; make another one"),

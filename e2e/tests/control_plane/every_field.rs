@@ -128,6 +128,11 @@ fn wrongs(object: &Value, schema: &Value, pointer: &str, field: &str, all: &mut 
     let limit = |name: &str| schema[name].as_u64().and_then(|limit| usize::try_from(limit).ok());
     match schema["type"].as_str() {
         Some("boolean") => add("a word", json!("yes")),
+        Some("integer") => {
+            add("a text", json!("7"));
+            add("below zero", json!(-1));
+            add("too large", json!(i32::MAX));
+        }
         Some("string") => {
             add("a number", json!(7));
             if limit("minLength").is_some_and(|min| min > 0) {

@@ -5,7 +5,7 @@ use dotmesh_crds::{Dot, Remnant};
 use super::observe::{Observed, is_left_on, lies_on, names_of};
 use super::plan::Step;
 use super::{newest, suspects};
-use crate::api::{Api, Guard, Key};
+use crate::api::{Api, ApiError, Guard, Key};
 use crate::context::{Context, ReconcileError, place};
 use crate::driver::Then;
 use crate::meta::{adoption, release};
@@ -20,6 +20,11 @@ pub async fn apply<A: Api, N: Nodes>(
     let api = &context.api;
     match step {
         Step::Adopt => {
+            // The cache may show what lay on an earlier Pool of the name.
+            look(api, seen).await?;
+            if seen.dots.is_empty() {
+                return Ok(Then::Continue);
+            }
             let patch = adoption(&seen.pool, None);
             seen.pool = api
                 .patch(&Key::of(&seen.pool), &Guard::unchanged(&seen.pool), patch)
@@ -45,13 +50,7 @@ pub async fn apply<A: Api, N: Nodes>(
         }
         Step::Release => {
             // The cache may not show yet what lies there.
-            let dots: Vec<Dot> = api.list(None, None).await?;
-            let remnants: Vec<Remnant> = api.list(None, None).await?;
-            let is_chosen = seen.is_chosen();
-            seen.dots = names_of(
-                dots.iter().filter(|dot| lies_on(dot, &seen.pool, is_chosen)),
-                remnants.iter().filter(|remnant| is_left_on(remnant, &seen.pool)),
-            );
+            look(api, seen).await?;
             if seen.dots.is_empty() {
                 release(api, &seen.pool).await?;
                 return Ok(Then::Gone);
@@ -59,4 +58,16 @@ pub async fn apply<A: Api, N: Nodes>(
         }
     }
     Ok(Then::Continue)
+}
+
+/// What lies on it, by consistent reads.
+async fn look<A: Api>(api: &A, seen: &mut Observed) -> Result<(), ApiError> {
+    let dots: Vec<Dot> = api.list(None, None).await?;
+    let remnants: Vec<Remnant> = api.list(None, None).await?;
+    let is_chosen = seen.is_chosen();
+    seen.dots = names_of(
+        dots.iter().filter(|dot| lies_on(dot, &seen.pool, is_chosen)),
+        remnants.iter().filter(|remnant| is_left_on(remnant, &seen.pool)),
+    );
+    Ok(())
 }
