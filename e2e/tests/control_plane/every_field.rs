@@ -47,7 +47,7 @@ fn examples() -> Vec<Value> {
     let zfs =
         json!({"compression": "off", "recordsize": "1Mi", "volblocksize": "4Ki", "thin": false, "sync": "standard"});
     let origin = json!({
-        "dot": "d", "dotId": id, "commit": "c", "commitId": id, "head": id, "volume": "v", "volumeId": id, "guid": "1",
+        "dot": "d", "dotId": id, "commit": "c", "commitId": id, "head": id, "volume": "v", "volumeId": id, "guid": "1", "converted": true,
     });
     let remnant = json!({
         "apiVersion": "dotmesh.io/v1alpha1", "kind": "Remnant", "metadata": {"name": format!("dot-{id}")},
