@@ -140,15 +140,19 @@ fn waiting_branches<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key
 }
 
 fn waiting_commits<A: Api>(api: &A, is_meant: impl Fn(&Key) -> bool) -> Vec<Key> {
-    let mut found =
-        api.cached_where(|commit| is_waiting(commit) && is_meant(&named(commit.namespace(), &commit.spec.dot)));
-    let concerned = |other: &Commit| is_waiting(other) && found.iter().any(|commit| group::are_fellows(commit, other));
-    if found.iter().any(|commit| commit.spec.group.is_some()) {
-        let fellows = api.cached_where(concerned);
-        found.extend(fellows);
-    }
-    let keys: BTreeSet<Key> = found.iter().map(|commit| Key::of(&**commit)).collect();
+    let found = api.cached_where(|commit| is_waiting(commit) && is_meant(&named(commit.namespace(), &commit.spec.dot)));
+    let mut keys: BTreeSet<Key> = found.iter().map(|commit| Key::of(&**commit)).collect();
+    keys.extend(found.iter().flat_map(|commit| waiting_fellows(api, commit)));
     keys.into_iter().collect()
+}
+
+/// Commits of its group that wait.
+fn waiting_fellows<A: Api>(api: &A, commit: &Commit) -> Vec<Key> {
+    if commit.spec.group.is_none() {
+        return Vec::new();
+    }
+    let fellows = api.cached_where(|other| is_waiting(other) && group::are_fellows(commit, other));
+    fellows.iter().map(|other| Key::of(&**other)).collect()
 }
 
 fn is_waiting(commit: &Commit) -> bool {
@@ -296,10 +300,7 @@ pub fn commit_changed<A: Api>(api: &A, commit: &Commit) -> Wake {
         dots.push(dot.clone());
     }
     let mut commits = vec![Key::of(commit)];
-    if commit.spec.group.is_some() {
-        let fellows = api.cached_where(|other| is_waiting(other) && group::are_fellows(commit, other));
-        commits.extend(fellows.iter().map(|other| Key::of(&**other)));
-    }
+    commits.extend(waiting_fellows(api, commit));
     Wake {
         dots,
         branches: waiting_branches(api, |named| *named == dot),

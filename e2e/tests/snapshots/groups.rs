@@ -8,7 +8,7 @@ use dotmesh_e2e::scenario::{Scenario, scenario};
 use dotmesh_e2e::wait::{Look, until};
 use serde_json::{Value, json};
 
-use super::{ask_deletion, copy, delete, exists, get, wait_absent, wait_usable};
+use super::{ask_deletion, content_of, copy, delete, exists, get, text, wait_absent, wait_usable};
 
 /// A VolumeGroupSnapshot of all claims with the label.
 fn group(name: &str, class: &str) -> Value {
@@ -22,10 +22,6 @@ fn group(name: &str, class: &str) -> Value {
 fn labelled(mut claim: Value) -> Value {
     claim["metadata"]["labels"] = json!({"backup": "nightly"});
     claim
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The VolumeGroupSnapshot, when it can be used.
@@ -50,12 +46,12 @@ async fn wait_group(s: &Scenario, name: &str) -> Result<Value> {
 async fn members(s: &Scenario, group: &str, count: usize) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     until(&format!("{count} members of {group}"), PATIENCE, async || {
-        let text = s
+        let list = s
             .cluster
             .kubectl(&["get", "volumesnapshots", "-o", "json"])?
             .output()
             .await?;
-        let all: Value = serde_json::from_str(&text)?;
+        let all: Value = serde_json::from_str(&list)?;
         let all = all["items"].as_array().cloned().unwrap_or_default();
         let of_group = all
             .iter()
@@ -63,8 +59,8 @@ async fn members(s: &Scenario, group: &str, count: usize) -> Result<Vec<(String,
         found = of_group
             .filter(|item| item["status"]["readyToUse"] == true)
             .map(|item| {
-                let claim = self::text(&item["spec"]["source"]["persistentVolumeClaimName"]);
-                (claim, self::text(&item["metadata"]["name"]))
+                let claim = text(&item["spec"]["source"]["persistentVolumeClaimName"]);
+                (claim, text(&item["metadata"]["name"]))
             })
             .collect();
         Ok(Look::when(found.len() == count, format!("{all:?}")))
@@ -198,7 +194,7 @@ async fn the_commits_of_a_group_stay_when_its_class_says_so() {
         let mut contents = Vec::new();
         for (_, member) in &all {
             let member = wait_usable(s, member).await?;
-            contents.push(text(&member["status"]["boundVolumeSnapshotContentName"]));
+            contents.push(content_of(&member));
         }
         delete(s, "volumegroupsnapshot", "kept").await?;
         let content = text(&kept["status"]["boundVolumeGroupSnapshotContentName"]);

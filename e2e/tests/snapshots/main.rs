@@ -109,6 +109,10 @@ async fn wait_usable(s: &Scenario, name: &str) -> Result<Value> {
     Ok(found)
 }
 
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// The name of the Commit that a VolumeSnapshot is.
 fn commit_of(snapshot: &Value) -> String {
     names::snapshot_object(snapshot["metadata"]["uid"].as_str().unwrap_or_default())
@@ -116,8 +120,7 @@ fn commit_of(snapshot: &Value) -> String {
 
 /// The name of the VolumeSnapshotContent that a VolumeSnapshot is bound to.
 fn content_of(snapshot: &Value) -> String {
-    let name = snapshot["status"]["boundVolumeSnapshotContentName"].as_str();
-    name.unwrap_or_default().to_owned()
+    text(&snapshot["status"]["boundVolumeSnapshotContentName"])
 }
 
 /// What the driver calls the snapshot.

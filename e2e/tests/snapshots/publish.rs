@@ -8,7 +8,7 @@ use dotmesh_e2e::scenario::{Scenario, scenario};
 use dotmesh_e2e::wait::{Look, until};
 use serde_json::{Value, json};
 
-use super::{copy, delete, get, wait_usable};
+use super::{content_of, copy, delete, get, text, wait_usable};
 
 async fn publish(s: &Scenario, object: &str, publish: bool) -> Result<()> {
     let patch = json!({"spec": {"publish": publish}}).to_string();
@@ -44,7 +44,7 @@ async fn wait_anew(s: &Scenario, name: &str, before: &Value) -> Result<Value> {
     let mut found = Value::Null;
     until(&format!("VolumeSnapshot {name} is whole again"), PATIENCE, async || {
         let snapshot = wait_usable(s, name).await?;
-        let content = text(&snapshot["status"]["boundVolumeSnapshotContentName"]);
+        let content = content_of(&snapshot);
         found = get(s, "volumesnapshotcontent", &content).await.unwrap_or_default();
         let is_new =
             found["metadata"]["uid"] != before["metadata"]["uid"] && found["metadata"]["deletionTimestamp"].is_null();
@@ -56,10 +56,6 @@ async fn wait_anew(s: &Scenario, name: &str, before: &Value) -> Result<Value> {
     })
     .await?;
     Ok(found)
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 async fn uid(s: &Scenario, commit: &str) -> Result<String> {
@@ -101,7 +97,7 @@ async fn a_commit_is_published_and_nothing_of_that_outlives_it() {
         ensure!(seen.trim() == "one", "{seen}");
 
         // Either half of a pair that somebody deletes comes back, and the Commit stays.
-        let bound = text(&first["status"]["boundVolumeSnapshotContentName"]);
+        let bound = content_of(&first);
         let content = get(s, "volumesnapshotcontent", &bound).await?;
         delete(s, "volumesnapshot", "kept.db").await?;
         let second = wait_anew(s, "kept.db", &content).await?;

@@ -22,18 +22,14 @@ use uuid::Uuid;
 
 use super::delete::find_dot;
 use super::held;
-use super::request::{RequestError, SIDECARS};
+use super::request::RequestError;
 use super::snapshot::list::taken;
-use super::snapshot::{Taken, cut, find_commit, parse_handle, parse_uid};
+use super::snapshot::{Taken, find_commit, parse_handle, parse_of, parse_uid, stays};
 use super::watch::{Changes, WatchObject, changed};
 use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
-use crate::meta::{dot_id, is_deleting};
+use crate::meta::dot_id;
 use crate::volume_snapshot::{VolumeGroupSnapshot, VolumeGroupSnapshotContent};
 use plan::{Member, Refusal, Step, World, parse_members, plan};
-
-/// Where csi-snapshotter says, when it is told to, whose group it is.
-const PARAMETER_NAME: &str = "csi.storage.k8s.io/volumegroupsnapshot/name";
-const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/volumegroupsnapshot/namespace";
 
 /// What snapshot-controller calls the VolumeGroupSnapshotContent of a VolumeGroupSnapshot with this uid.
 fn content_name(uid: &str) -> String {
@@ -106,9 +102,7 @@ impl TryFrom<CreateVolumeGroupSnapshotRequest> for TakeGroup {
             parameters,
         } = request;
         let uid = parse_uid(&name)?;
-        if let Some(key) = parameters.keys().filter(|key| !key.starts_with(SIDECARS)).min() {
-            return Err(RequestError::UnknownParameter(cut(key)).into());
-        }
+        let of = parse_of("volumegroupsnapshot", &parameters)?;
         if source_volume_ids.is_empty() {
             return Err(RequestError::NoVolumeId.into());
         }
@@ -119,14 +113,7 @@ impl TryFrom<CreateVolumeGroupSnapshotRequest> for TakeGroup {
                 return Err(RequestError::TwiceTheSame(handle).into());
             }
         }
-        let said = |key: &str| parameters.get(key).filter(|value| !value.is_empty());
-        Ok(Self {
-            uid,
-            sources,
-            of: said(PARAMETER_NAMESPACE)
-                .zip(said(PARAMETER_NAME))
-                .map(|(namespace, name)| Key::namespaced(namespace, name.as_str())),
-        })
+        Ok(Self { uid, sources, of })
     }
 }
 
@@ -189,33 +176,30 @@ async fn observe<A: Api>(api: &A, request: &TakeGroup, dots: &BTreeMap<Handle, K
         namespace: beside.and_then(|dot| dot.namespace.clone()),
         name: snapshot_object(&request.uid.to_string()),
     };
-    world.commits = read_members(api, &first).await?;
-    if world.commits.is_empty()
-        && let Some(of) = &request.of
-    {
-        world.object = api.get::<VolumeGroupSnapshot>(of).await?;
+    match (api.get::<Commit>(&first).await?, &request.of) {
+        (Some(first), _) => world.commits = read_members(api, first).await?,
+        (None, Some(of)) => world.object = api.get::<VolumeGroupSnapshot>(of).await?,
+        (None, None) => {}
     }
     Ok(world)
 }
 
-/// The first Commit and those that it names, as far as they are there; nothing without the first.
-async fn read_members<A: Api>(api: &A, first: &Key) -> Result<BTreeMap<String, Commit>, ApiError> {
+/// The first Commit and those that it names, as far as they are there.
+async fn read_members<A: Api>(api: &A, first: Commit) -> Result<BTreeMap<String, Commit>, ApiError> {
     let mut commits = BTreeMap::new();
-    let Some(found) = api.get::<Commit>(first).await? else {
-        return Ok(commits);
-    };
-    for Member { commit: name, .. } in parse_members(&found).unwrap_or_default() {
+    let own = Key::of(&first);
+    for Member { commit: name, .. } in parse_members(&first).unwrap_or_default() {
         let key = Key {
             name: name.clone(),
-            ..first.clone()
+            ..own.clone()
         };
-        if key != *first
+        if key != own
             && let Some(member) = api.get(&key).await?
         {
             commits.insert(name, member);
         }
     }
-    commits.insert(first.name.clone(), found);
+    commits.insert(own.name, first);
     Ok(commits)
 }
 
@@ -227,33 +211,48 @@ pub async fn find_group<A: Api>(api: &A, id: GroupId, named: &[String]) -> Resul
     let Some((dot, first)) = find_commit(api, id.dot, id.commit).await? else {
         return Ok(None);
     };
-    let group = match parse_members(&first) {
-        Some(wanted) => members_there(api, id, &first, &wanted).await?,
-        None => {
-            let status = first.status.as_ref();
-            let volumes = status.into_iter().flat_map(|status| &status.volumes);
-            let ids: Vec<VolumeId> = volumes.filter_map(|volume| volume.id.parse().ok()).collect();
-            let found: Vec<Taken> = ids.iter().filter_map(|volume| taken(&dot, &first, *volume)).collect();
-            Group {
-                id,
-                is_whole: !ids.is_empty() && found.len() == ids.len(),
-                members: found.into_iter().map(|taken| taken.in_group(id)).collect(),
-            }
-        }
-    };
+    let (group, _) = describe(api, id, &dot, first).await?;
     check_named(&group, named)?;
     Ok(Some(group))
 }
 
-async fn members_there<A: Api>(api: &A, id: GroupId, first: &Commit, wanted: &[Member]) -> Result<Group, GroupError> {
-    let commits = read_members(api, &Key::of(first)).await?;
+/// The group that begins with this Commit of the Dot, and its Commits by name.
+async fn describe<A: Api>(
+    api: &A,
+    id: GroupId,
+    dot: &Dot,
+    first: Commit,
+) -> Result<(Group, BTreeMap<String, Commit>), ApiError> {
+    if let Some(wanted) = parse_members(&first) {
+        let commits = read_members(api, first).await?;
+        return Ok((members_there(api, id, &wanted, &commits).await?, commits));
+    }
+    let status = first.status.as_ref();
+    let volumes = status.into_iter().flat_map(|status| &status.volumes);
+    let ids: Vec<VolumeId> = volumes.filter_map(|volume| volume.id.parse().ok()).collect();
+    let found: Vec<Taken> = ids.iter().filter_map(|volume| taken(dot, &first, *volume)).collect();
+    let group = Group {
+        id,
+        is_whole: !ids.is_empty() && found.len() == ids.len(),
+        members: found.into_iter().map(|taken| taken.in_group(id)).collect(),
+    };
+    Ok((group, BTreeMap::from([(first.name_any(), first)])))
+}
+
+async fn members_there<A: Api>(
+    api: &A,
+    id: GroupId,
+    wanted: &[Member],
+    commits: &BTreeMap<String, Commit>,
+) -> Result<Group, ApiError> {
     let mut members = Vec::new();
     for Member { commit, dot, sources } in wanted {
+        let Some(commit) = commits.get(commit) else { continue };
         let key = Key {
-            namespace: first.namespace(),
+            namespace: commit.namespace(),
             name: dot.clone(),
         };
-        let (Some(commit), Some(dot)) = (commits.get(commit), api.get::<Dot>(&key).await?) else {
+        let Some(dot) = api.get::<Dot>(&key).await? else {
             continue;
         };
         let of_it = sources.iter().filter_map(|source| {
@@ -308,14 +307,13 @@ fn check_named(group: &Group, named: &[String]) -> Result<(), GroupError> {
 pub async fn delete_group<A: Api>(api: &A, id: GroupId, named: &[String]) -> Result<(), GroupError> {
     let mut commits = Vec::new();
     match find_commit(api, id.dot, id.commit).await? {
-        Some((_, first)) => {
-            find_group(api, id, named).await?;
-            if parse_members(&first).is_some() {
-                let mut all = read_members(api, &Key::of(&first)).await?;
-                // It goes last: by it the others are found again.
-                let first = all.remove(&first.name_any());
-                commits.extend(all.into_values().chain(first));
-            }
+        Some((dot, first)) => {
+            let name = first.name_any();
+            let (group, mut all) = describe(api, id, &dot, first).await?;
+            check_named(&group, named)?;
+            // It goes last: by it the others are found again.
+            let first = all.remove(&name);
+            commits.extend(all.into_values().chain(first));
         }
         // Somebody deleted the first one: the others are those that the caller names.
         None => {
@@ -324,17 +322,15 @@ pub async fn delete_group<A: Api>(api: &A, id: GroupId, named: &[String]) -> Res
                     continue;
                 };
                 let found = find_commit(api, member.dot, member.commit).await?;
-                commits.extend(found.map(|(_, commit)| commit).filter(is_of_group));
+                commits.extend(found.map(|(_, commit)| commit));
             }
         }
     }
-    for commit in &commits {
+    for commit in commits.iter().filter(|commit| is_of_group(commit)) {
         let Some(uid) = commit.labels().get(LABEL_SNAPSHOT) else {
             continue;
         };
-        let own: Option<VolumeGroupSnapshotContent> = api.get(&Key::cluster(content_name(uid))).await?;
-        if own.is_some_and(|own| !is_deleting(&own)) {
-            tracing::info!(commit = %Key::of(commit), "stays: its own VolumeGroupSnapshotContent does");
+        if stays::<VolumeGroupSnapshotContent, _>(api, commit, content_name(uid)).await? {
             continue;
         }
         match api.delete::<Commit>(&Key::of(commit), &Guard::same(commit)).await {

@@ -7,6 +7,7 @@
 pub mod list;
 pub mod plan;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use dotmesh_crds::names::{LABEL_SNAPSHOT, snapshot_object};
@@ -24,16 +25,12 @@ use super::group::{group_of, is_of_group};
 use super::held;
 use super::request::{RequestError, SIDECARS};
 use super::watch::{WatchObject, changed};
-use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key};
+use crate::api::{Api, ApiError, ApiErrorKind, Guard, Key, Kind};
 use crate::meta::{belongs_to, is_deleting};
 use crate::volume_snapshot::{VolumeSnapshot, VolumeSnapshotContent};
 use list::taken;
 pub(super) use plan::build_spec;
 use plan::{Refusal, Step, World, plan};
-
-/// Where csi-snapshotter says, when it is told to, whose snapshot it is.
-const PARAMETER_NAME: &str = "csi.storage.k8s.io/volumesnapshot/name";
-const PARAMETER_NAMESPACE: &str = "csi.storage.k8s.io/volumesnapshot/namespace";
 
 /// What snapshot-controller calls the VolumeSnapshotContent of a VolumeSnapshot with this uid.
 fn content_name(uid: &str) -> String {
@@ -116,23 +113,32 @@ impl TryFrom<CreateSnapshotRequest> for TakeSnapshot {
             return Err(RequestError::NoVolumeId.into());
         }
         let uid = parse_uid(&name)?;
-        if let Some(key) = parameters.keys().filter(|key| !key.starts_with(SIDECARS)).min() {
-            return Err(RequestError::UnknownParameter(cut(key)).into());
-        }
-        let said = |key: &str| parameters.get(key).filter(|value| !value.is_empty());
+        let of = parse_of("volumesnapshot", &parameters)?;
         Ok(Self {
             uid,
             source: parse_handle(&source_volume_id).map_err(SnapshotError::UnknownHandle)?,
-            of: said(PARAMETER_NAMESPACE)
-                .zip(said(PARAMETER_NAME))
-                .map(|(namespace, name)| Key::namespaced(namespace, name.as_str())),
+            of,
         })
     }
 }
 
 /// As much of a text as is told to people.
-pub(super) fn cut(text: &str) -> String {
+fn cut(text: &str) -> String {
     text.chars().take(128).collect()
+}
+
+/// The object of this kind that csi-snapshotter says, when it is told to, a snapshot is for. There are no parameters of
+/// ours.
+pub(super) fn parse_of(kind: &str, parameters: &HashMap<String, String>) -> Result<Option<Key>, RequestError> {
+    if let Some(key) = parameters.keys().filter(|key| !key.starts_with(SIDECARS)).min() {
+        return Err(RequestError::UnknownParameter(cut(key)));
+    }
+    let said = |what: &str| {
+        let said = parameters.get(&format!("{SIDECARS}{kind}/{what}"));
+        said.filter(|said| !said.is_empty())
+    };
+    let of = said("namespace").zip(said("name"));
+    Ok(of.map(|(namespace, name)| Key::namespaced(namespace, name.as_str())))
 }
 
 /// The uid that csi-snapshotter puts at the end of a name.
@@ -247,6 +253,16 @@ pub async fn get_snapshot<A: Api>(api: &A, id: SnapshotRef) -> Result<Option<Tak
     })
 }
 
+/// Whether a Commit stays because the content of that name does, which it was taken for.
+pub(super) async fn stays<K: Kind, A: Api>(api: &A, commit: &Commit, content: String) -> Result<bool, ApiError> {
+    let own: Option<K> = api.get(&Key::cluster(content)).await?;
+    let stays = own.is_some_and(|own| !is_deleting(&own));
+    if stays {
+        tracing::info!(commit = %Key::of(commit), "stays: its own {} does", K::kind(&()));
+    }
+    Ok(stays)
+}
+
 /// Deletes the Commit of a snapshot; one that people made stays, and so does one of a group of snapshots. What is not
 /// there is deleted already.
 ///
@@ -266,9 +282,7 @@ pub async fn delete_snapshot<A: Api>(api: &A, id: SnapshotRef) -> Result<(), Sna
     let Some(uid) = uid.filter(|_| !is_of_group(&commit)) else {
         return Ok(());
     };
-    let own: Option<VolumeSnapshotContent> = api.get(&Key::cluster(content_name(uid))).await?;
-    if own.is_some_and(|own| !is_deleting(&own)) {
-        tracing::info!(commit = %Key::of(&commit), "stays: its own VolumeSnapshotContent does");
+    if stays::<VolumeSnapshotContent, _>(api, &commit, content_name(uid)).await? {
         return Ok(());
     }
     let deleted = api.delete::<Commit>(&Key::of(&commit), &Guard::same(&commit)).await;

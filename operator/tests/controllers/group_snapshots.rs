@@ -47,17 +47,8 @@ fn request(sources: &[Handle]) -> CreateVolumeGroupSnapshotRequest {
 /// The call, while the controllers work.
 async fn take(world: &World, request: CreateVolumeGroupSnapshotRequest) -> Result<Group, GroupError> {
     let request = TakeGroup::try_from(request)?;
-    let work = async {
-        loop {
-            world.round().await;
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        taken = take_group(&world.api, &world.api, &request, BUDGET) => taken,
-        () = work => unreachable!("the controllers never end"),
-    }
+    let call = take_group(&world.api, &world.api, &request, BUDGET);
+    world.beside(call).await
 }
 
 fn ids(group: &Group) -> Vec<String> {

@@ -51,16 +51,7 @@ fn request() -> LendRequest {
 /// While the controllers run.
 async fn lend(world: &World, request: &LendRequest) -> Result<LendResponse, LendError> {
     let service = InlineService::new(world.api.clone(), world.api.clone(), "dotmesh-system");
-    let controllers = async {
-        loop {
-            world.round().await;
-            tokio::task::yield_now().await;
-        }
-    };
-    let answer = tokio::select! {
-        answer = service.lend(request) => answer,
-        () = controllers => unreachable!("they run for ever"),
-    };
+    let answer = world.beside(service.lend(request)).await;
     world.api.take_writes();
     answer
 }

@@ -145,16 +145,7 @@ async fn a_dot_that_waits_for_room_is_looked_at_when_its_pool_changes() {
 async fn asked(world: &World, request: &ExpandVolume) -> Result<u64, ExpandError> {
     let budget = Duration::from_secs(20);
     let call = expand_volume(&world.api, &world.api, request, budget);
-    let work = async {
-        loop {
-            world.round().await;
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::select! {
-        answer = call => answer,
-        () = work => unreachable!("for ever"),
-    }
+    world.beside(call).await
 }
 
 #[tokio::test]

@@ -45,17 +45,8 @@ fn request(source: Handle) -> CreateSnapshotRequest {
 /// The call, while the controllers work.
 async fn take(world: &World, request: CreateSnapshotRequest) -> Result<Taken, SnapshotError> {
     let request = TakeSnapshot::try_from(request)?;
-    let work = async {
-        loop {
-            world.round().await;
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        biased;
-        taken = take_snapshot(&world.api, &world.api, &request, BUDGET) => taken,
-        () = work => unreachable!("the controllers never end"),
-    }
+    let call = take_snapshot(&world.api, &world.api, &request, BUDGET);
+    world.beside(call).await
 }
 
 fn name() -> String {

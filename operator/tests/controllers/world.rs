@@ -202,6 +202,21 @@ impl World {
         self.api.put_object(namespace);
     }
 
+    /// A call, and the controllers at work until it is answered.
+    pub(crate) async fn beside<T>(&self, call: impl Future<Output = T>) -> T {
+        let work = async {
+            loop {
+                self.round().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            answer = call => answer,
+            () = work => unreachable!("the controllers never end"),
+        }
+    }
+
     /// Time passes.
     pub(crate) fn pass(&self, seconds: i64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
